@@ -1,0 +1,12 @@
+import { defineConfig } from "vitest/config";
+
+// One configuration for every package: each runs `vitest run --config ../../vitest.config.ts --root .`.
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.{ts,tsx}"],
+    // Property tests and interop tests do real work; none of them is a timing assertion.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    maxWorkers: 2,
+  },
+});
