@@ -1,0 +1,97 @@
+import stringWidth from "string-width";
+
+/** How {@link fit} places a text inside its width. */
+export type Align = "left" | "right";
+
+/** Number of terminal columns a text takes. */
+export function textWidth(text: string): number {
+  return isPlainAscii(text) ? text.length : stringWidth(text);
+}
+
+function isPlainAscii(text: string): boolean {
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    if (code < 0x20 || code > 0x7e) return false;
+  }
+  return true;
+}
+
+// Anything that could move the cursor, change colours or reorder text: C0, DEL, C1, line separators, bidi controls,
+// and lone surrogates.
+const UNPRINTABLE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}\ufeff]/gu;
+
+/** Names come from files and from other machines: shows each unprintable character as `?`. */
+export function printable(text: string): string {
+  return isPlainAscii(text) ? text : text.replace(UNPRINTABLE, "?");
+}
+
+const segmenter = new Intl.Segmenter("en", { granularity: "grapheme" });
+
+function takeColumns(graphemes: readonly string[], columns: number): string {
+  let taken = "";
+  let used = 0;
+  for (const grapheme of graphemes) {
+    const width = textWidth(grapheme);
+    if (used + width > columns) break;
+    taken += grapheme;
+    used += width;
+  }
+  return taken;
+}
+
+function graphemesOf(text: string): string[] {
+  return Array.from(segmenter.segment(text), (part) => part.segment);
+}
+
+/** Cuts the end off, so that the text with its `ellipsis` takes at most `width` columns. */
+export function truncateEnd(text: string, width: number, ellipsis = "…"): string {
+  if (width <= 0) return "";
+  if (textWidth(text) <= width) return text;
+  const room = width - textWidth(ellipsis);
+  if (room < 0) return takeColumns(graphemesOf(text), width);
+  return takeColumns(graphemesOf(text), room) + ellipsis;
+}
+
+/** Cuts out the middle: ids and paths differ at both ends. Takes at most `width` columns. */
+export function truncateMiddle(text: string, width: number, ellipsis = "…"): string {
+  if (width <= 0) return "";
+  if (textWidth(text) <= width) return text;
+  const room = width - textWidth(ellipsis);
+  if (room < 2) return truncateEnd(text, width, ellipsis);
+  const graphemes = graphemesOf(text);
+  const head = takeColumns(graphemes, Math.ceil(room / 2));
+  const tail = takeColumns(graphemes.toReversed(), room - textWidth(head));
+  return head + ellipsis + graphemesOf(tail).toReversed().join("");
+}
+
+/** Pads or cuts to exactly `width` columns. */
+export function fit(text: string, width: number, align: Align = "left", ellipsis = "…"): string {
+  const cut = truncateEnd(text, width, ellipsis);
+  const padding = " ".repeat(Math.max(0, width - textWidth(cut)));
+  return align === "left" ? cut + padding : padding + cut;
+}
+
+/** Breaks a text into lines of at most `width` columns, at spaces where possible. Never returns an empty list. */
+export function wrapText(text: string, width: number): string[] {
+  const limit = Math.max(1, width);
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(/\s+/u).filter((part) => part !== "")) {
+    let rest = word;
+    if (line !== "" && textWidth(line) + 1 + textWidth(rest) <= limit) {
+      line += ` ${rest}`;
+      continue;
+    }
+    if (line !== "") lines.push(line);
+    while (textWidth(rest) > limit) {
+      const head = takeColumns(graphemesOf(rest), limit);
+      // A grapheme wider than the line cannot be shown at all.
+      if (head === "") return lines.length === 0 ? [""] : lines;
+      lines.push(head);
+      rest = rest.slice(head.length);
+    }
+    line = rest;
+  }
+  if (line !== "" || lines.length === 0) lines.push(line);
+  return lines;
+}
