@@ -1,0 +1,32 @@
+/** Value of `--color`. */
+export type ColorMode = "auto" | "always" | "never";
+
+/** What the decision depends on besides the option. */
+export interface ColorEnvironment {
+  /** Environment variables, usually `process.env`. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Whether the output stream is a terminal. */
+  readonly isTTY: boolean;
+}
+
+/**
+ * Whether to write colours: the option, then `FORCE_COLOR`, then `NO_COLOR` (non-empty), then the terminal. Programs
+ * disagree about `FORCE_COLOR` and `NO_COLOR` together; an explicit force wins here.
+ */
+export function wantsColor(mode: ColorMode, { env, isTTY }: ColorEnvironment): boolean {
+  if (mode !== "auto") return mode === "always";
+  const force = env["FORCE_COLOR"];
+  if (force !== undefined) return force !== "0" && force.toLowerCase() !== "false";
+  const refuse = env["NO_COLOR"];
+  if (refuse !== undefined && refuse !== "") return false;
+  return isTTY && env["TERM"] !== "dumb";
+}
+
+/**
+ * Carries the decision to the styling library, which knows `FORCE_COLOR` but ignores `NO_COLOR`. Call it before ink
+ * is imported for the first time: the library reads the environment once. Sixteen colours are enough for every theme,
+ * and they follow the palette the user chose.
+ */
+export function applyColorPolicy(color: boolean, env: Record<string, string | undefined>): void {
+  env["FORCE_COLOR"] = color ? "1" : "0";
+}
