@@ -1,1 +1,73 @@
-export {};
+/**
+ * Block drivers, the block graph and dirty bitmaps: everything between a program that reads and writes a disk and the
+ * files, images and servers that hold it.
+ *
+ * @packageDocumentation
+ */
+export { BlockError, toBlockError, type BlockErrorCode, type BlockErrorContext } from "./errors.ts";
+export {
+  BYTE_ALIGNMENT,
+  DEFAULT_LIMITS,
+  MAX_DEVICE_SIZE,
+  READ_ONLY_CAPABILITIES,
+  type BlockChild,
+  type BlockDevice,
+  type DeviceAlignment,
+  type DeviceCapabilities,
+  type DeviceInfo,
+  type DeviceLimits,
+  type DeviceMapping,
+  type IoOptions,
+  type NamedBacking,
+  type ResizeOptions,
+  type StatusOptions,
+  type WriteOptions,
+  type ZeroOptions,
+} from "./contract/device.ts";
+export {
+  DRIVER_CONTRACT_VERSION,
+  type BlockDriver,
+  type ChildRole,
+  type CreateContext,
+  type DeviceEvent,
+  type DriverKind,
+  type ImplicitReference,
+  type OpenContext,
+  type RegisteredDriver,
+} from "./contract/driver.ts";
+export { ExtentFlag, ExtentList, type ExtentFlags } from "./contract/extents.ts";
+export {
+  iovCopy,
+  iovLength,
+  iovSlice,
+  iovZero,
+  isPromise,
+  type IoVec,
+  type MaybePromise,
+} from "./contract/io.ts";
+export {
+  option,
+  optionSchema,
+  type ChildReference,
+  type DeviceSpec,
+  type NumberBounds,
+  type OptionField,
+  type OptionSchema,
+  type OptionValues,
+} from "./contract/options.ts";
+export { DriverRegistry } from "./registry.ts";
+export {
+  DEFAULT_BITMAP_GRANULARITY,
+  DirtyBitmap,
+  MAX_BITMAP_GRANULARITY,
+  MIN_BITMAP_GRANULARITY,
+  type DirtyBitmapInit,
+} from "./graph/dirty-bitmap.ts";
+export { BlockEdge, type DrainGate, type ParentInit } from "./graph/edge.ts";
+export { denyGate, directoryGate, type GateAnswer, type GateRequest, type OpenGate } from "./graph/gate.ts";
+export { BlockGraph, type DrainedSection, type FilterInit, type GraphOptions } from "./graph/graph.ts";
+export { BlockNode, type NodeInit } from "./graph/node.ts";
+export { ALL_PERMISSIONS, type Permission, type PermissionClaim } from "./graph/permissions.ts";
+export { skipFilters, StatusResolver, type ResolveOptions } from "./graph/resolve-status.ts";
+export { isZero, zeroVector } from "./io/zero-page.ts";
+export { RangeLock } from "./io/range-lock.ts";

@@ -1,0 +1,230 @@
+import type { ExtentList } from "./extents.ts";
+import type { IoVec, MaybePromise } from "./io.ts";
+
+/** The largest device, in bytes: beyond it offsets are no longer exact numbers. */
+export const MAX_DEVICE_SIZE: number = Number.MAX_SAFE_INTEGER;
+
+/**
+ * What a device can do by itself. Presence of the optional method equals the capability; the block layer emulates
+ * what is missing, so users of a node never look here except to choose a faster way.
+ */
+export interface DeviceCapabilities {
+  /** `write` exists. */
+  readonly write: boolean;
+  /** `write` and `writeZeroes` honour `fua`; otherwise the block layer flushes behind them. */
+  readonly fua: boolean;
+  /** `writeZeroes`: absent, there but no faster than writing, or fast (metadata only). */
+  readonly writeZeroes: "no" | "slow" | "fast";
+  /** `writeZeroes` with `unmap` gives the space back. */
+  readonly unmap: boolean;
+  /** `discard`: absent, a hint with unknown content afterwards, or reads as zeroes afterwards. */
+  readonly discard: "no" | "hint" | "zeroes";
+  /** `flush` exists. A device without it has nothing volatile. */
+  readonly flush: boolean;
+  /** `resize`: absent, only larger, or both ways. */
+  readonly resize: "no" | "grow" | "both";
+  /** How much `status` knows: `none` answers all data; `coarse` may call zeroes data; `exact` misses nothing stored as a hole. */
+  readonly status: "none" | "coarse" | "exact";
+  /** `copyRange` exists. */
+  readonly copyRange: boolean;
+  /** `map` exists. */
+  readonly map: boolean;
+}
+
+/** Alignments in bytes, each a power of two. The device's size is a multiple of `read` and `write`. */
+export interface DeviceAlignment {
+  /** `read` offsets and lengths must be multiples of this; the block layer widens requests to it. */
+  readonly read: number;
+  /** `write` offsets and lengths must be multiples of this; the block layer reads, modifies and writes. */
+  readonly write: number;
+  /** `writeZeroes` must be aligned to this; the block layer writes the unaligned ends as data. */
+  readonly zero: number;
+  /** `discard` must be aligned to this; the block layer drops the unaligned ends. */
+  readonly discard: number;
+  /** Unit of allocation: the cluster or subcluster size, or 0 when the device has none. */
+  readonly allocation: number;
+  /** The request size the device likes best. */
+  readonly optimal: number;
+}
+
+/** Largest requests a device accepts; the block layer splits beyond them. */
+export interface DeviceLimits {
+  /** Bytes in one `read` or `write`. */
+  readonly transfer: number;
+  /** Pieces in one vector. */
+  readonly iovecs: number;
+}
+
+/** The name of a backing file as an image records it, whether or not it is open. */
+export interface NamedBacking {
+  /** The name exactly as recorded. */
+  readonly filename: string;
+  /** The recorded format, if any. */
+  readonly format?: string;
+}
+
+/** Facts about an open device: an immutable snapshot, replaced as a whole after `resize`. */
+export interface DeviceInfo {
+  /** Name of the driver that opened it. */
+  readonly driver: string;
+  /** For messages: a path, a URI, or a name. */
+  readonly label: string;
+  /** Size in bytes, at most {@link MAX_DEVICE_SIZE}. */
+  readonly size: number;
+  /** True when every changing operation is refused with `EROFS`. */
+  readonly readOnly: boolean;
+  readonly align: DeviceAlignment;
+  readonly max: DeviceLimits;
+  readonly can: DeviceCapabilities;
+  /** Identity of the storage (`file:<dev>:<ino>`), so that the same storage is never opened twice for writing. */
+  readonly identity?: string;
+  /** The path of the file below, where there is one: relative names inside an image resolve from its directory. */
+  readonly filename?: string;
+  /** The backing file an image names, whether or not it was opened. */
+  readonly namedBacking?: NamedBacking;
+  /** Bytes the device allocates below, if it knows. */
+  readonly allocatedSize?: number;
+  /** Facts of one driver, for people and tools (qcow2: version, cluster size, bitmaps …). */
+  readonly details?: Readonly<Record<string, unknown>>;
+}
+
+/** Options of every request. */
+export interface IoOptions {
+  /** Aborting it ends the request with `ECANCELED` if nothing has been changed yet. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of `write`. */
+export interface WriteOptions extends IoOptions {
+  /** The data is durable when the request settles. */
+  readonly fua?: boolean;
+}
+
+/** Options of `writeZeroes`. */
+export interface ZeroOptions extends WriteOptions {
+  /** Give the space back where that is possible. */
+  readonly unmap?: boolean;
+  /** Fail with `ENOTSUP` rather than write zero buffers. */
+  readonly noFallback?: boolean;
+}
+
+/** Options of `status`. */
+export interface StatusOptions extends IoOptions {
+  /** False lets a driver merge extents or call zeroes data, never the reverse. Default true. */
+  readonly precise?: boolean;
+}
+
+/** Options of `resize`. */
+export interface ResizeOptions extends IoOptions {
+  /** Space for the new part: `off` leaves it a hole that reads as zeroes, `full` allocates it. Default `off`. */
+  readonly preallocation?: "off" | "full";
+}
+
+/** Where a range of a device lives in one of its children, byte for byte. */
+export interface DeviceMapping {
+  /** The child that stores it. */
+  readonly child: BlockChild;
+  /** Offset in that child. */
+  readonly offset: number;
+  /** Bytes that are contiguous there; at least 1, at most what was asked. */
+  readonly length: number;
+}
+
+/**
+ * An open device: what a driver's `open` returns. Required are `info`, `read`, `status` and `close`; everything else is
+ * optional and announced in `info.can`.
+ *
+ * Contract:
+ * - Offsets and lengths arrive as safe integers inside `[0, size]`, aligned and within `info.max`: the block layer has
+ *   checked, aligned and split them.
+ * - Requests may overlap in time. Overlapping writes leave either content per `align.write` block; metadata is never torn.
+ * - `flush` covers every write that settled before `flush` was called.
+ * - Buffers belong to the caller. A driver never keeps or changes them after the request settles.
+ * - Failures reject (or throw) with {@link BlockError}; `ENOTSUP` only ever means "this operation or flag is not there".
+ */
+export interface BlockDevice {
+  readonly info: DeviceInfo;
+
+  /** Reads exactly the vector's length. Content of the buffers is undefined after a failure. */
+  read(offset: number, into: IoVec, options?: IoOptions): MaybePromise<void>;
+
+  /**
+   * Describes `[offset, offset + length)` of this layer only, from `offset` on, into `extents` (which it resets first).
+   * It may stop early but covers at least one byte; it may also say more than was asked, up to the end of the device.
+   */
+  status(offset: number, length: number, extents: ExtentList, options?: StatusOptions): MaybePromise<void>;
+
+  /** Ends the device: waits for requests, flushes, releases everything. Idempotent; rejects if the last flush failed. */
+  close(): Promise<void>;
+
+  /** Writes exactly the vector's length. The caller leaves the buffers unchanged until it settles. */
+  write?(offset: number, from: IoVec, options?: WriteOptions): MaybePromise<void>;
+
+  /** Makes the range read as zeroes. */
+  writeZeroes?(offset: number, length: number, options?: ZeroOptions): MaybePromise<void>;
+
+  /** The content is no longer needed. Advisory unless `can.discard` is `zeroes`. */
+  discard?(offset: number, length: number, options?: IoOptions): MaybePromise<void>;
+
+  /** Makes settled writes durable, metadata and every child included. */
+  flush?(options?: IoOptions): MaybePromise<void>;
+
+  /** Changes the size in bytes; new space reads as zeroes. `info` is replaced before it settles. */
+  resize?(size: number, options?: ResizeOptions): Promise<void>;
+
+  /**
+   * Copies from another device of the same driver without moving the bytes through this process. Returns the bytes
+   * copied; 0 means "cannot, copy it yourself". Called on the target.
+   */
+  copyRange?(offset: number, source: BlockDevice, sourceOffset: number, length: number): MaybePromise<number>;
+
+  /** Where the range lives below, if it is stored there byte for byte; undefined otherwise. Read-only use. */
+  map?(offset: number, length: number): MaybePromise<DeviceMapping | undefined>;
+}
+
+/**
+ * A child as its parent's driver sees it: a node behind an edge of the graph, fully capable. What the device below
+ * lacks is emulated, requests need no alignment, and the edge follows when the graph replaces the node.
+ *
+ * Methods answer synchronously where the device below does, and may throw as well as reject: use `await`, or check
+ * with {@link isPromise} on a hot path.
+ */
+export interface BlockChild {
+  /** Facts of the device now below; read it again after anything that may have changed the graph. */
+  readonly info: DeviceInfo;
+  read(offset: number, into: IoVec, options?: IoOptions): MaybePromise<void>;
+  write(offset: number, from: IoVec, options?: WriteOptions): MaybePromise<void>;
+  writeZeroes(offset: number, length: number, options?: ZeroOptions): MaybePromise<void>;
+  discard(offset: number, length: number, options?: IoOptions): MaybePromise<void>;
+  flush(options?: IoOptions): MaybePromise<void>;
+  resize(size: number, options?: ResizeOptions): Promise<void>;
+  /** Layer-local, as {@link BlockDevice.status}. */
+  status(offset: number, length: number, extents: ExtentList, options?: StatusOptions): MaybePromise<void>;
+}
+
+/** Capabilities of a device that only reads; spread it and change what differs. */
+export const READ_ONLY_CAPABILITIES: DeviceCapabilities = Object.freeze({
+  write: false,
+  fua: false,
+  writeZeroes: "no",
+  unmap: false,
+  discard: "no",
+  flush: false,
+  resize: "no",
+  status: "none",
+  copyRange: false,
+  map: false,
+});
+
+/** Alignment of a device that takes any byte range; spread it and change what differs. */
+export const BYTE_ALIGNMENT: DeviceAlignment = Object.freeze({
+  read: 1,
+  write: 1,
+  zero: 1,
+  discard: 1,
+  allocation: 0,
+  optimal: 1024 * 1024,
+});
+
+/** Limits that suit most devices: 1024 pieces (the host's vector limit) and 1 GiB. */
+export const DEFAULT_LIMITS: DeviceLimits = Object.freeze({ transfer: 1024 * 1024 * 1024, iovecs: 1024 });

@@ -1,0 +1,173 @@
+import type { ChildRole } from "../contract/driver.ts";
+import type {
+  BlockChild,
+  DeviceInfo,
+  IoOptions,
+  ResizeOptions,
+  StatusOptions,
+  WriteOptions,
+  ZeroOptions,
+} from "../contract/device.ts";
+import type { ExtentList } from "../contract/extents.ts";
+import { isPromise, type IoVec, type MaybePromise } from "../contract/io.ts";
+import type { BlockNode } from "./node.ts";
+import { hasPermission, permissionMask, type Permission, type PermissionClaim } from "./permissions.ts";
+
+/**
+ * Who attaches to a node: an export, a job, a program. Names appear in refusals, so make them tell:
+ * `export 'disk'`, `mirror job 'm0'`.
+ */
+export interface ParentInit extends PermissionClaim {
+  readonly name: string;
+  /**
+   * A parent with drain callbacks promises to be quiet between them by itself: `onDrainBegin` settles when it submits
+   * nothing more and has nothing half done. Requests of a parent without them are held back by the edge instead.
+   */
+  readonly onDrainBegin?: () => MaybePromise<void>;
+  readonly onDrainEnd?: () => void;
+}
+
+/** How the graph holds back requests while a node is drained. */
+export interface DrainGate {
+  /** Undefined when requests may pass; otherwise settles when they may try again. */
+  admission(node: BlockNode): Promise<void> | undefined;
+}
+
+/**
+ * A parent's handle on a node, and the only way to do I/O. It follows the graph: after a replacement it leads to the new
+ * node, and while the node is drained its requests wait in order.
+ *
+ * Operations answer synchronously when the device below does, and may throw as well as reject. Offsets and lengths are
+ * bytes inside the node's size; anything else is refused with `EINVAL` before any effect. Errors are {@link BlockError}.
+ */
+export class BlockEdge implements BlockChild {
+  /** Name of the parent, for messages. */
+  readonly parentName: string;
+  /** The node that owns this edge as a child; undefined for users from outside the graph. */
+  readonly owner: BlockNode | undefined;
+  /** What the child is to its owner; undefined for users from outside the graph. */
+  readonly role: ChildRole | undefined;
+  readonly onDrainBegin: (() => MaybePromise<void>) | undefined;
+  readonly onDrainEnd: (() => void) | undefined;
+  readonly #gate: DrainGate;
+  #node: BlockNode;
+  #uses: number;
+  #shares: number;
+
+  /** Edges are made by the graph: see `BlockGraph.attach`. */
+  constructor(
+    node: BlockNode,
+    init: ParentInit,
+    gate: DrainGate,
+    child?: { readonly owner: BlockNode; readonly role: ChildRole },
+  ) {
+    this.#node = node;
+    this.#gate = gate;
+    this.parentName = init.name;
+    this.owner = child?.owner;
+    this.role = child?.role;
+    this.onDrainBegin = init.onDrainBegin;
+    this.onDrainEnd = init.onDrainEnd;
+    this.#uses = permissionMask(init.uses);
+    this.#shares = permissionMask(init.shares);
+  }
+
+  /** The node this edge leads to now. */
+  get node(): BlockNode {
+    return this.#node;
+  }
+
+  get info(): DeviceInfo {
+    return this.#node.info;
+  }
+
+  /** Permissions in use, in bits of `permissions.ts`. */
+  get uses(): number {
+    return this.#uses;
+  }
+
+  /** Permissions tolerated from others, in bits of `permissions.ts`. */
+  get shares(): number {
+    return this.#shares;
+  }
+
+  /** Reads exactly the vector's length. */
+  read(offset: number, into: IoVec, options?: IoOptions): MaybePromise<void> {
+    const wait = this.#admission();
+    if (wait !== undefined) return wait.then(() => this.read(offset, into, options));
+    return this.#node.read(offset, into, options);
+  }
+
+  /** Writes exactly the vector's length. The buffers stay unchanged until it settles. */
+  write(offset: number, from: IoVec, options?: WriteOptions): MaybePromise<void> {
+    this.#demand("write");
+    const wait = this.#admission();
+    if (wait !== undefined) return wait.then(() => this.write(offset, from, options));
+    return this.#node.write(offset, from, options);
+  }
+
+  /** Makes the range read as zeroes; emulated by writing where the device cannot, unless `noFallback`. */
+  writeZeroes(offset: number, length: number, options?: ZeroOptions): MaybePromise<void> {
+    this.#demand("write");
+    const wait = this.#admission();
+    if (wait !== undefined) return wait.then(() => this.writeZeroes(offset, length, options));
+    return this.#node.writeZeroes(offset, length, options);
+  }
+
+  /** Says that the content is not needed any more; does nothing where the device has no discard. */
+  discard(offset: number, length: number, options?: IoOptions): MaybePromise<void> {
+    this.#demand("write");
+    const wait = this.#admission();
+    if (wait !== undefined) return wait.then(() => this.discard(offset, length, options));
+    return this.#node.discard(offset, length, options);
+  }
+
+  /** Makes every write that settled before durable. */
+  flush(options?: IoOptions): MaybePromise<void> {
+    const wait = this.#admission();
+    if (wait !== undefined) return wait.then(() => this.flush(options));
+    return this.#node.flush(options);
+  }
+
+  /** Changes the node's size; needs the `resize` permission. */
+  async resize(size: number, options?: ResizeOptions): Promise<void> {
+    this.#demand("resize");
+    for (let wait = this.#admission(); wait !== undefined; wait = this.#admission()) await wait;
+    await this.#node.resize(size, options);
+  }
+
+  /** Describes the range as this one layer sees it. See `resolveStatus` for the whole chain. */
+  status(offset: number, length: number, extents: ExtentList, options?: StatusOptions): MaybePromise<void> {
+    return this.#node.status(offset, length, extents, options);
+  }
+
+  /** Called by the graph inside a drained section; nobody else moves edges. */
+  moveTo(node: BlockNode): void {
+    this.#node = node;
+  }
+
+  /** Called by the graph when the claim changes. */
+  reclaim(uses: number, shares: number): void {
+    this.#uses = uses;
+    this.#shares = shares;
+  }
+
+  /**
+   * Requests of nodes are never held back: they serve requests that were admitted above, which the drain waits for.
+   */
+  #admission(): Promise<void> | undefined {
+    if (this.owner !== undefined || this.onDrainBegin !== undefined) return undefined;
+    return this.#gate.admission(this.#node);
+  }
+
+  #demand(permission: Permission): void {
+    if (!hasPermission(this.#uses, permission)) {
+      throw new TypeError(`${this.parentName} has not claimed '${permission}' on node '${this.#node.name}'`);
+    }
+  }
+}
+
+/** Awaits a {@link MaybePromise} without a turn of the microtask queue when it is settled already. */
+export async function settled(result: MaybePromise<void>): Promise<void> {
+  if (isPromise(result)) await result;
+}

@@ -1,0 +1,621 @@
+import path from "node:path";
+import type { ChildRole, CreateContext, ImplicitReference, OpenContext } from "../contract/driver.ts";
+import type { BlockChild, BlockDevice } from "../contract/device.ts";
+import { isPromise } from "../contract/io.ts";
+import type { ChildReference, DeviceSpec } from "../contract/options.ts";
+import { BlockError } from "../errors.ts";
+import { deferred, type Deferred } from "../io/deferred.ts";
+import type { DriverRegistry } from "../registry.ts";
+import { BlockEdge, type ParentInit } from "./edge.ts";
+import { denyGate, type OpenGate } from "./gate.ts";
+import { BlockNode } from "./node.ts";
+import {
+  ALL_PERMISSIONS,
+  assertCompatible,
+  permissionMask,
+  type Permission,
+  type PermissionClaim,
+} from "./permissions.ts";
+
+/** Options of a {@link BlockGraph}. */
+export interface GraphOptions {
+  readonly registry: DriverRegistry;
+  /** Decides on names found inside images. Default: refuse them all. */
+  readonly gate?: OpenGate;
+}
+
+/** A part of the graph is quiet: nothing in flight, and nothing starts until `end`. */
+export interface DrainedSection {
+  /** Lets requests flow again. Idempotent. */
+  end(): void;
+}
+
+/** A filter that a program puts above a node: see {@link BlockGraph.insertFilter}. */
+export interface FilterInit {
+  /** Name of the filter's node. */
+  readonly nodeName: string;
+  /** Makes the filter's device around its filtered child. */
+  readonly device: (filtered: BlockChild) => BlockDevice;
+  /** Parents that stay on the node itself. */
+  readonly keepBelow?: (edge: BlockEdge) => boolean;
+}
+
+const NODE_NAME = /^[A-Za-z#_][A-Za-z0-9#._-]{0,126}$/;
+const MAX_IMPLICIT_DEPTH = 64;
+
+/**
+ * The block graph: nodes, the edges between them, and the operations that change it. Every change is atomic: it is
+ * checked in full and then made at one instant, or refused without effect.
+ */
+export class BlockGraph {
+  readonly registry: DriverRegistry;
+  readonly #gate: OpenGate;
+  readonly #nodes = new Map<string, BlockNode>();
+  /** How many drained sections hold each node. */
+  readonly #drains = new Map<BlockNode, number>();
+  readonly #idleWaiters = new Set<() => void>();
+  #resumed: Deferred | undefined;
+  #generated = 0;
+
+  constructor(options: GraphOptions) {
+    this.registry = options.registry;
+    this.#gate = options.gate ?? denyGate;
+  }
+
+  /** Every node, in order of creation. */
+  nodes(): readonly BlockNode[] {
+    return [...this.#nodes.values()];
+  }
+
+  /** The node of that name, or undefined. */
+  find(name: string): BlockNode | undefined {
+    return this.#nodes.get(name);
+  }
+
+  /**
+   * Opens a node and, inline, the children its spec describes. The caller owns it until {@link close}.
+   * @throws BlockError for a bad spec, a refused name, a conflict of permissions, or whatever the driver meets. Nothing
+   * stays open after a failure.
+   */
+  async open(spec: DeviceSpec, options: { readonly signal?: AbortSignal } = {}): Promise<BlockNode> {
+    return this.#open(spec, { owned: true, readOnly: false, depth: 0, ...options });
+  }
+
+  /**
+   * Creates an image with a driver's `create`. `options` holds that driver's create options, children included.
+   * @throws BlockError `ENOTSUP` when the driver cannot create images.
+   */
+  async create(
+    driverName: string,
+    options: Readonly<Record<string, unknown>>,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const driver = this.registry.get(driverName);
+    if (driver.create === undefined) {
+      throw new BlockError("ENOTSUP", `driver '${driverName}' cannot create images`);
+    }
+    const opened: BlockNode[] = [];
+    const context: CreateContext = {
+      ...(signal !== undefined && { signal }),
+      openChild: async (reference) => {
+        const node = await this.#resolve(reference, { readOnly: false, depth: 0 });
+        if (!node.owned) opened.push(node);
+        return this.attach(node, {
+          name: `creation of a ${driverName} image`,
+          uses: ["read", "write", "resize"],
+          shares: ["read"],
+        });
+      },
+    };
+    try {
+      await driver.create(options, context);
+    } finally {
+      for (const node of opened) {
+        for (const edge of node.parents) this.#unlink(edge);
+        await this.#closeTree(node);
+      }
+    }
+  }
+
+  /**
+   * Attaches a parent from outside the graph to a node.
+   * @throws BlockError `EBUSY` naming both sides when the claims conflict.
+   */
+  attach(node: BlockNode, parent: ParentInit): BlockEdge {
+    this.#mustKnow(node);
+    return this.#link(new BlockEdge(node, parent, this));
+  }
+
+  /** Detaches a parent that {@link attach} made. Nodes opened inline that nobody uses any more are closed. */
+  async detach(edge: BlockEdge): Promise<void> {
+    if (edge.owner !== undefined) throw new TypeError("children are detached by closing their parent");
+    const { node } = edge;
+    if (!node.parents.has(edge)) return;
+    this.#unlink(edge);
+    if (!node.owned) await this.#closeIfUnused(node);
+  }
+
+  /**
+   * Changes what a parent claims.
+   * @throws BlockError `EBUSY` when the new claim conflicts; the old one then stays.
+   */
+  reclaim(edge: BlockEdge, claim: PermissionClaim): void {
+    const before = { uses: edge.uses, shares: edge.shares };
+    edge.reclaim(permissionMask(claim.uses), permissionMask(claim.shares));
+    try {
+      this.#checkFrom(edge.node);
+    } catch (error) {
+      edge.reclaim(before.uses, before.shares);
+      this.#checkFrom(edge.node);
+      throw error;
+    }
+  }
+
+  /**
+   * Closes a node that the caller owns, and the inline nodes below that nobody else uses.
+   * @throws BlockError `EBUSY` while it has parents.
+   */
+  async close(node: BlockNode): Promise<void> {
+    if (this.#nodes.get(node.name) !== node) return;
+    const [parent] = node.parents;
+    if (parent !== undefined) {
+      throw new BlockError("EBUSY", `node '${node.name}' cannot be closed: ${parent.parentName} uses it`, {
+        node: node.name,
+        operation: "close",
+      });
+    }
+    await this.#closeTree(node);
+  }
+
+  /** Closes everything, users or not. Collects failures and throws the first. */
+  async closeAll(): Promise<void> {
+    const failures: unknown[] = [];
+    for (const node of this.nodes())
+      for (const edge of node.parents) if (edge.owner === undefined) this.#unlink(edge);
+    while (this.#nodes.size > 0) {
+      const root = this.nodes().find((node) => node.parents.size === 0);
+      if (root === undefined) throw new BlockError("EBUSY", "the graph has a loop and cannot be closed");
+      try {
+        await this.#closeTree(root);
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
+  }
+
+  /**
+   * Waits until no request is in flight on `node` or above it, and holds new ones back until the section ends. Sections
+   * nest. Parents with drain callbacks are asked to become quiet; all others wait at their edge.
+   */
+  async drain(node: BlockNode): Promise<DrainedSection> {
+    this.#mustKnow(node);
+    this.#drains.set(node, (this.#drains.get(node) ?? 0) + 1);
+    const told = new Set<BlockEdge>();
+    let over = false;
+    const end = (): void => {
+      if (over) return;
+      over = true;
+      const left = (this.#drains.get(node) ?? 1) - 1;
+      if (left === 0) this.#drains.delete(node);
+      else this.#drains.set(node, left);
+      const resumed = this.#resumed;
+      this.#resumed = undefined;
+      resumed?.resolve();
+      for (const edge of told) edge.onDrainEnd?.();
+    };
+    try {
+      const pending: Promise<void>[] = [];
+      for (const member of this.#above(node)) {
+        for (const edge of member.parents) {
+          if (edge.onDrainBegin === undefined) continue;
+          told.add(edge);
+          const quiet = edge.onDrainBegin();
+          if (isPromise(quiet)) pending.push(quiet);
+        }
+      }
+      await Promise.all(pending);
+      while ([...this.#above(node)].some((member) => member.inFlight > 0)) {
+        await new Promise<void>((resolve) => this.#idleWaiters.add(resolve));
+      }
+    } catch (error) {
+      end();
+      throw error;
+    }
+    return { end };
+  }
+
+  /**
+   * Leads every parent of `from` to `to` at one instant, inside a drained section of its own. Parents inside the subtree
+   * of `to` stay, so that no loop arises. The nodes must have the same size.
+   */
+  async replace(from: BlockNode, to: BlockNode): Promise<void> {
+    const above = await this.drain(from);
+    try {
+      const below = await this.drain(to);
+      try {
+        this.replaceNow(from, to);
+      } finally {
+        below.end();
+      }
+    } finally {
+      above.end();
+    }
+  }
+
+  /**
+   * {@link replace} for callers that hold `from` drained already, for whom it must happen at this instant.
+   * @throws BlockError `EBUSY` on a conflict of permissions, `EINVAL` when sizes differ; nothing is changed then.
+   */
+  replaceNow(from: BlockNode, to: BlockNode, keep: (edge: BlockEdge) => boolean = () => false): void {
+    this.#mustKnow(from);
+    this.#mustKnow(to);
+    if (from.size !== to.size) {
+      throw new BlockError(
+        "EINVAL",
+        `node '${from.name}' (${from.size} bytes) cannot be replaced by '${to.name}' (${to.size} bytes): sizes differ`,
+        { node: from.name, operation: "replace" },
+      );
+    }
+    if (!this.#isQuiet(from))
+      throw new TypeError(`node '${from.name}' must be drained before it is replaced`);
+    const subtree = this.#below(to);
+    const moving = [...from.parents].filter(
+      (edge) => !keep(edge) && (edge.owner === undefined || !subtree.has(edge.owner)),
+    );
+    this.#move(moving, from, to);
+  }
+
+  /**
+   * Puts a filter above a node at one instant: every parent of the node (except those kept below) then uses the filter.
+   * The filter is removed with {@link removeFilter}.
+   */
+  async insertFilter(node: BlockNode, init: FilterInit): Promise<BlockNode> {
+    const section = await this.drain(node);
+    try {
+      const filter = this.#makeNode(init.nodeName, "filter", true);
+      const edge = new BlockEdge(
+        node,
+        { name: `node '${filter.name}'`, uses: [], shares: ALL_PERMISSIONS },
+        this,
+        { owner: filter, role: "filtered" },
+      );
+      filter.own(init.device(edge));
+      const moving = [...node.parents].filter((parent) => init.keepBelow?.(parent) !== true);
+      try {
+        this.#link(edge);
+        this.#move(moving, node, filter);
+      } catch (error) {
+        this.#unlink(edge);
+        this.#nodes.delete(filter.name);
+        throw error;
+      }
+      return filter;
+    } finally {
+      section.end();
+    }
+  }
+
+  /**
+   * Takes a filter away at one instant: its parents then use `to`, by default the node it filtered. The caller holds the
+   * filter drained when it gives `to`; otherwise this drains.
+   */
+  async removeFilter(filter: BlockNode, to?: BlockNode): Promise<void> {
+    const child = filter.child("filtered");
+    if (filter.kind !== "filter" || child === undefined) {
+      throw new TypeError(`node '${filter.name}' is not a filter`);
+    }
+    const section = await this.drain(child.node);
+    try {
+      this.replaceNow(filter, to ?? child.node);
+      await this.#closeTree(filter);
+    } finally {
+      section.end();
+    }
+  }
+
+  /** The edges' part: whether requests from outside may enter a node now. */
+  admission(node: BlockNode): Promise<void> | undefined {
+    if (this.#drains.size === 0 || !this.#isDrained(node)) return undefined;
+    this.#resumed ??= deferred();
+    return this.#resumed.promise;
+  }
+
+  async #open(spec: DeviceSpec, how: OpenHow): Promise<BlockNode> {
+    const driver = this.registry.get(spec.driver);
+    const readOnly = spec.readOnly ?? how.readOnly;
+    const node = this.#makeNode(spec.nodeName ?? this.#generateName(), driver.kind, how.owned);
+    const attached: BlockEdge[] = [];
+    const addChild = async (
+      reference: ChildReference,
+      role: ChildRole,
+      depth: number,
+    ): Promise<BlockChild> => {
+      const childReadOnly = readOnly || role === "backing";
+      const child = await this.#resolve(reference, { readOnly: childReadOnly, depth, ...signalOf(how) });
+      const edge = new BlockEdge(
+        child,
+        { name: `node '${node.name}'`, ...childClaim(role, readOnly) },
+        this,
+        {
+          owner: node,
+          role,
+        },
+      );
+      try {
+        attached.push(this.#link(edge));
+      } catch (error) {
+        if (!child.owned) await this.#closeIfUnused(child);
+        throw error;
+      }
+      return edge;
+    };
+    const context: OpenContext = {
+      nodeName: node.name,
+      readOnly,
+      ...signalOf(how),
+      openChild: (reference, role) => addChild(reference, role, how.depth),
+      openImplicit: (reference, role) =>
+        this.#passGate(node, reference, role, how.depth + 1, !readOnly && role !== "backing").then(
+          (allowed) => addChild(allowed, role, how.depth + 1),
+        ),
+      report: (event) => node.report(event),
+    };
+    try {
+      node.own(await driver.open(spec, context));
+      this.#checkDevice(node);
+      return node;
+    } catch (error) {
+      this.#nodes.delete(node.name);
+      await node.shut().catch(() => {});
+      for (const edge of attached) await this.#unlinkChild(edge);
+      throw error;
+    }
+  }
+
+  async #resolve(reference: ChildReference, how: Omit<OpenHow, "owned">): Promise<BlockNode> {
+    if (typeof reference !== "string") return this.#open(reference, { ...how, owned: false });
+    const node = this.#nodes.get(reference);
+    if (node === undefined) throw new BlockError("EINVAL", `there is no node named '${reference}'`);
+    return node;
+  }
+
+  async #passGate(
+    node: BlockNode,
+    reference: ImplicitReference,
+    role: ChildRole,
+    depth: number,
+    writable: boolean,
+  ): Promise<ChildReference> {
+    if (depth > MAX_IMPLICIT_DEPTH) {
+      throw new BlockError(
+        "EINVAL",
+        `the chain of images named inside images is longer than ${MAX_IMPLICIT_DEPTH}`,
+        {
+          node: node.name,
+        },
+      );
+    }
+    const parentFilename = node.child("file")?.info.filename;
+    const filename = implicitFilename(reference.name, parentFilename);
+    const answer = await this.#gate({
+      reference,
+      role,
+      parent: node.name,
+      depth,
+      writable,
+      ...(parentFilename !== undefined && { parentFilename }),
+      ...(filename !== undefined && { filename }),
+    });
+    if ("deny" in answer) {
+      throw new BlockError("BLK_DENIED", `node '${node.name}': ${role} image not opened: ${answer.deny}`, {
+        node: node.name,
+        operation: "open",
+      });
+    }
+    return answer.allow;
+  }
+
+  #checkDevice(node: BlockNode): void {
+    const { info } = node;
+    const { read, write } = info.align;
+    if (!Number.isSafeInteger(info.size) || info.size < 0) {
+      throw new BlockError(
+        "EFBIG",
+        `node '${node.name}' has ${info.size} bytes; at most 2^53-1 are supported`,
+      );
+    }
+    if (info.size % read !== 0 || info.size % write !== 0) {
+      throw new BlockError(
+        "EINVAL",
+        `node '${node.name}': its size of ${info.size} bytes is not a multiple of its block size ${Math.max(read, write)}`,
+        { node: node.name, operation: "open" },
+      );
+    }
+    if (info.identity === undefined) return;
+    for (const other of this.#nodes.values()) {
+      if (other === node || !other.isOpen || other.info.identity !== info.identity) continue;
+      if (other.info.readOnly && info.readOnly) continue;
+      throw new BlockError("EBUSY", `${info.label} is open already, as node '${other.name}'; use that node`, {
+        node: node.name,
+        operation: "open",
+      });
+    }
+  }
+
+  #makeNode(name: string, kind: BlockNode["kind"], owned: boolean): BlockNode {
+    if (!NODE_NAME.test(name)) {
+      throw new BlockError(
+        "EINVAL",
+        `'${name}' is not a node name: a letter, then letters, digits and # . _ -`,
+      );
+    }
+    if (this.#nodes.has(name)) throw new BlockError("EEXIST", `a node named '${name}' exists already`);
+    const node = new BlockNode({ name, kind, owned, onIdle: this.#onIdle });
+    this.#nodes.set(name, node);
+    return node;
+  }
+
+  #generateName(): string {
+    this.#generated += 1;
+    return `#block${String(this.#generated).padStart(3, "0")}`;
+  }
+
+  #mustKnow(node: BlockNode): void {
+    if (this.#nodes.get(node.name) !== node) {
+      throw new BlockError("ESHUTDOWN", `node '${node.name}' is not in this graph any more`, {
+        node: node.name,
+      });
+    }
+  }
+
+  #link(edge: BlockEdge): BlockEdge {
+    edge.node.link(edge, "parent");
+    edge.owner?.link(edge, "child");
+    try {
+      this.#checkFrom(edge.node);
+      return edge;
+    } catch (error) {
+      this.#unlink(edge);
+      throw error;
+    }
+  }
+
+  #unlink(edge: BlockEdge): void {
+    edge.node.unlink(edge, "parent");
+    edge.owner?.unlink(edge, "child");
+    this.#checkFrom(edge.node);
+  }
+
+  async #unlinkChild(edge: BlockEdge): Promise<void> {
+    this.#unlink(edge);
+    if (!edge.node.owned) await this.#closeIfUnused(edge.node);
+  }
+
+  #move(edges: readonly BlockEdge[], from: BlockNode, to: BlockNode): void {
+    const shift = (source: BlockNode, target: BlockNode): void => {
+      for (const edge of edges) {
+        source.unlink(edge, "parent");
+        edge.moveTo(target);
+        target.link(edge, "parent");
+      }
+    };
+    shift(from, to);
+    try {
+      this.#checkFrom(to);
+      this.#checkFrom(from);
+    } catch (error) {
+      shift(to, from);
+      this.#checkFrom(to);
+      this.#checkFrom(from);
+      throw error;
+    }
+  }
+
+  /**
+   * Checks the claims on a node and, through filters, on those below: a filter claims from its child what its own parents
+   * claim from it.
+   */
+  #checkFrom(node: BlockNode): void {
+    assertCompatible(node.name, node.parents);
+    const child = node.kind === "filter" ? node.child("filtered") : undefined;
+    if (child === undefined) return;
+    let uses = 0;
+    let shares = permissionMask(ALL_PERMISSIONS);
+    for (const parent of node.parents) {
+      uses |= parent.uses;
+      shares &= parent.shares;
+    }
+    child.reclaim(uses, shares);
+    this.#checkFrom(child.node);
+  }
+
+  async #closeIfUnused(node: BlockNode): Promise<void> {
+    if (node.parents.size === 0) await this.#closeTree(node);
+  }
+
+  /** Closes a node without parents, then the inline children that nobody else uses; the first failure is thrown last. */
+  async #closeTree(node: BlockNode): Promise<void> {
+    const failures: unknown[] = [];
+    this.#nodes.delete(node.name);
+    try {
+      await node.shut();
+    } catch (error) {
+      failures.push(error);
+    }
+    for (const edge of node.children) {
+      try {
+        await this.#unlinkChild(edge);
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
+  }
+
+  /** The node and every node above it. */
+  #above(node: BlockNode): ReadonlySet<BlockNode> {
+    const found = new Set([node]);
+    for (const member of found) {
+      for (const edge of member.parents) if (edge.owner !== undefined) found.add(edge.owner);
+    }
+    return found;
+  }
+
+  /** The node and every node below it. */
+  #below(node: BlockNode): ReadonlySet<BlockNode> {
+    const found = new Set([node]);
+    for (const member of found) for (const edge of member.children) found.add(edge.node);
+    return found;
+  }
+
+  /** Whether a drained section holds this node or one below it. */
+  #isDrained(node: BlockNode): boolean {
+    for (const drained of this.#drains.keys()) {
+      if (drained === node || this.#below(node).has(drained)) return true;
+    }
+    return false;
+  }
+
+  #isQuiet(node: BlockNode): boolean {
+    return this.#isDrained(node) && [...this.#above(node)].every((member) => member.inFlight === 0);
+  }
+
+  readonly #onIdle = (): void => {
+    if (this.#idleWaiters.size === 0) return;
+    const waiters = [...this.#idleWaiters];
+    this.#idleWaiters.clear();
+    for (const wake of waiters) wake();
+  };
+}
+
+interface OpenHow {
+  readonly owned: boolean;
+  readonly readOnly: boolean;
+  readonly depth: number;
+  readonly signal?: AbortSignal;
+}
+
+function signalOf(how: { readonly signal?: AbortSignal }): { readonly signal?: AbortSignal } {
+  return how.signal === undefined ? {} : { signal: how.signal };
+}
+
+/** What a format or filter node claims from a child it opened. */
+function childClaim(role: ChildRole, readOnly: boolean): PermissionClaim {
+  // A filter's claim is what its parents claim; it is computed when they attach.
+  if (role === "filtered") return { uses: [], shares: ALL_PERMISSIONS };
+  // The overlay's answers depend on the backing content, so nobody else may change it; a commit may fold equal bytes in.
+  if (role === "backing") return { uses: ["read"], shares: ["read", "write-unchanged"] };
+  const uses: Permission[] = readOnly ? ["read"] : ["read", "write", "resize"];
+  return { uses, shares: readOnly ? ["read", "write-unchanged"] : ["read"] };
+}
+
+/** The path a recorded name means: absolute, or relative to the directory of the image that records it. */
+function implicitFilename(name: string, parentFilename: string | undefined): string | undefined {
+  const plain = name.startsWith("file:") ? name.slice("file:".length) : name;
+  const colon = plain.indexOf(":");
+  const slash = plain.indexOf("/");
+  if (colon >= 0 && (slash < 0 || colon < slash)) return undefined;
+  if (path.isAbsolute(plain)) return plain;
+  return parentFilename === undefined ? undefined : path.resolve(path.dirname(parentFilename), plain);
+}
