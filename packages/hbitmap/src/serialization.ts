@@ -22,9 +22,9 @@ export function storeBits(levels: Levels, first: number, bits: number, into: Uin
   const view = new DataView(into.buffer, into.byteOffset, count * 4);
   const present = Math.min(count, words.length - base);
   for (let index = 0; index < present; index += 1) {
-    view.setUint32(index * 4, wordAt(words, base + index), true);
+    view.setInt32(index * 4, wordAt(words, base + index), true);
   }
-  for (let index = present; index < count; index += 1) view.setUint32(index * 4, 0, true);
+  for (let index = present; index < count; index += 1) view.setInt32(index * 4, 0, true);
 }
 
 /**
@@ -37,7 +37,7 @@ export function loadBits(levels: Levels, first: number, bits: number, from: Uint
   const end = wordOf(first + bits + WORD_BITS - 1);
   const view = new DataView(from.buffer, from.byteOffset, (end - head) * 4);
   const removed = countBits(levels, first, first + bits - 1);
-  for (let index = head; index < end; index += 1) words[index] = view.getUint32((index - head) * 4, true);
+  for (let index = head; index < end; index += 1) words[index] = view.getInt32((index - head) * 4, true);
   levels.maskTail();
   levels.rebuild(head, end - 1);
   levels.dirtyBits += countWords(levels, head, end) - removed;

@@ -5,7 +5,7 @@
 export const WORD_BITS = 32;
 
 /** The word at `index`, or 0 outside the array. */
-export function wordAt(words: Uint32Array, index: number): number {
+export function wordAt(words: Int32Array, index: number): number {
   return words[index] ?? 0;
 }
 
@@ -14,7 +14,7 @@ export function wordOf(bit: number): number {
   return Math.floor(bit / WORD_BITS);
 }
 
-/** Index of the lowest set bit of a non-zero word. */
+/** Index of the lowest set bit of a word, -1 when there is none. */
 export function lowestBit(word: number): number {
   return 31 - Math.clz32(word & -word);
 }
@@ -37,7 +37,7 @@ export function popcount(word: number): number {
 }
 
 /** Sets the bits `first` to `last`, both included. */
-export function fillOnes(words: Uint32Array, first: number, last: number): void {
+export function fillOnes(words: Int32Array, first: number, last: number): void {
   const head = wordOf(first);
   const tail = wordOf(last);
   if (head === tail) {
@@ -45,12 +45,12 @@ export function fillOnes(words: Uint32Array, first: number, last: number): void 
     return;
   }
   words[head] = wordAt(words, head) | maskFrom(first);
-  words.fill(0xffffffff, head + 1, tail);
+  words.fill(-1, head + 1, tail);
   words[tail] = wordAt(words, tail) | maskThrough(last);
 }
 
 /** Clears the bits `first` to `last`, both included. */
-export function fillZeroes(words: Uint32Array, first: number, last: number): void {
+export function fillZeroes(words: Int32Array, first: number, last: number): void {
   const head = wordOf(first);
   const tail = wordOf(last);
   if (head === tail) {
