@@ -1,0 +1,162 @@
+import { formatExactSize, parseSize, parseSpeed } from "../../format/bytes.ts";
+import type { NewJobProblem, NewJobRequest, SyncMode } from "../../job-source/job-source.ts";
+import { editText, textField, type TextEdit, type TextField } from "./text-field.ts";
+
+/** Fields of the form in their order; `start` is the button. */
+export type FormField = keyof NewJobRequest | "start";
+
+const FIELDS: readonly FormField[] = [
+  "sourcePath",
+  "targetPath",
+  "sync",
+  "existing",
+  "speed",
+  "granularity",
+  "id",
+  "start",
+];
+
+type FormText = "id" | "sourcePath" | "targetPath" | "speed" | "granularity";
+
+/** The form of a new mirror job. */
+export interface NewJobForm {
+  readonly focus: FormField;
+  readonly texts: Readonly<Record<FormText, TextField>>;
+  readonly sync: SyncMode;
+  readonly syncModes: readonly SyncMode[];
+  readonly existing: boolean;
+  /** Fields that were left once, or all after an attempt to start: only those complain. */
+  readonly touched: ReadonlySet<FormField>;
+  /** What the source found wrong. */
+  readonly remote: readonly NewJobProblem[];
+  /** A start or a review is under way. */
+  readonly busy: boolean;
+}
+
+const SMALLEST_GRANULARITY = 512;
+const LARGEST_GRANULARITY = 64 * 2 ** 20;
+
+/** An empty form. */
+export function newJobForm(syncModes: readonly SyncMode[]): NewJobForm {
+  return {
+    focus: "sourcePath",
+    texts: {
+      id: textField(),
+      sourcePath: textField(),
+      targetPath: textField(),
+      speed: textField(),
+      granularity: textField(),
+    },
+    sync: syncModes[0] ?? "full",
+    syncModes,
+    existing: false,
+    touched: new Set(),
+    remote: [],
+    busy: false,
+  };
+}
+
+/** Whether a field takes typed text. */
+export function isTextField(field: FormField): field is FormText {
+  return field !== "sync" && field !== "existing" && field !== "start";
+}
+
+/** The name a job gets when none is typed: from the source's file name, in the characters job ids may have. */
+export function defaultJobId(sourcePath: string): string {
+  const file = sourcePath.split(/[/\\]/u).at(-1) ?? "";
+  const stem = file
+    .replace(/\.[^.]*$/u, "")
+    .replace(/[^A-Za-z0-9._-]+/gu, "-")
+    .replace(/^-+|-+$/gu, "");
+  return stem === "" ? "mirror" : `mirror-${stem}`;
+}
+
+/** Moves the focus; the field that is left counts as touched. */
+export function moveFocus(form: NewJobForm, by: 1 | -1): NewJobForm {
+  const index = FIELDS.indexOf(form.focus);
+  const focus = FIELDS[(index + by + FIELDS.length) % FIELDS.length] ?? "sourcePath";
+  return { ...form, focus, touched: new Set([...form.touched, form.focus]) };
+}
+
+/** Applies typing to the focused field. What the source said about that field is out of date then. */
+export function editForm(form: NewJobForm, edit: TextEdit): NewJobForm {
+  const field = form.focus;
+  if (!isTextField(field)) return form;
+  return {
+    ...form,
+    texts: { ...form.texts, [field]: editText(form.texts[field], edit) },
+    remote: form.remote.filter((problem) => problem.field !== undefined && problem.field !== field),
+  };
+}
+
+/** Switches the focused choice to its next or previous value. */
+export function cycleChoice(form: NewJobForm, by: 1 | -1): NewJobForm {
+  if (form.focus === "existing") return { ...form, existing: !form.existing, remote: [] };
+  if (form.focus !== "sync") return form;
+  const count = form.syncModes.length;
+  const index = (form.syncModes.indexOf(form.sync) + by + count) % count;
+  return { ...form, sync: form.syncModes[index] ?? form.sync, remote: [] };
+}
+
+/** The form's content as a request, and what can be seen to be wrong without asking the source. */
+export function readForm(form: NewJobForm): {
+  readonly request: NewJobRequest;
+  readonly problems: readonly NewJobProblem[];
+} {
+  const problems: NewJobProblem[] = [];
+  const sourcePath = form.texts.sourcePath.text.trim();
+  const targetPath = form.texts.targetPath.text.trim();
+  if (sourcePath === "")
+    problems.push({ field: "sourcePath", message: "write the path of the image to copy" });
+  if (targetPath === "") problems.push({ field: "targetPath", message: "write the path of the copy" });
+  else if (targetPath === sourcePath) {
+    problems.push({ field: "targetPath", message: "the copy needs a path of its own" });
+  }
+  const speed = form.texts.speed.text.trim() === "" ? undefined : parseSpeed(form.texts.speed.text);
+  if (speed?.ok === false) problems.push({ field: "speed", message: speed.reason });
+  const typed = form.texts.granularity.text.trim();
+  const granularity = typed === "" ? undefined : parseSize(typed);
+  if (granularity?.ok === false) problems.push({ field: "granularity", message: granularity.reason });
+  else if (granularity?.ok === true && !isGranularity(granularity.bytes)) {
+    problems.push({
+      field: "granularity",
+      message: `a power of two from ${formatExactSize(SMALLEST_GRANULARITY)} to ${formatExactSize(LARGEST_GRANULARITY)}`,
+    });
+  }
+  const id = form.texts.id.text.trim() || defaultJobId(sourcePath);
+  if (!/^[A-Za-z][A-Za-z0-9._-]*$/u.test(id)) {
+    problems.push({ field: "id", message: "a letter, then letters, digits, dot, dash or underscore" });
+  }
+  return {
+    request: {
+      id,
+      sourcePath,
+      targetPath,
+      sync: form.sync,
+      existing: form.existing,
+      speed: speed?.ok === true ? speed.bytes : 0,
+      granularity: granularity?.ok === true ? granularity.bytes : undefined,
+    },
+    problems,
+  };
+}
+
+function isGranularity(bytes: number): boolean {
+  return bytes >= SMALLEST_GRANULARITY && bytes <= LARGEST_GRANULARITY && Number.isInteger(Math.log2(bytes));
+}
+
+/** The complaint to show beside a field, if any. */
+export function problemOf(form: NewJobForm, field: FormField): string | undefined {
+  if (field === "start") return form.remote.find((problem) => problem.field === undefined)?.message;
+  const remote = form.remote.find((problem) => problem.field === field);
+  if (remote !== undefined) return remote.message;
+  if (!form.touched.has(field)) return undefined;
+  return readForm(form).problems.find((problem) => problem.field === field)?.message;
+}
+
+/** Marks every field as touched and puts the focus on the first one that complains. */
+export function showProblems(form: NewJobForm, remote: readonly NewJobProblem[]): NewJobForm {
+  const shown: NewJobForm = { ...form, busy: false, remote, touched: new Set(FIELDS) };
+  const first = FIELDS.find((field) => problemOf(shown, field) !== undefined);
+  return first === undefined ? shown : { ...shown, focus: first };
+}
