@@ -70,4 +70,5 @@ export { BlockNode, type NodeInit } from "./graph/node.ts";
 export { ALL_PERMISSIONS, type Permission, type PermissionClaim } from "./graph/permissions.ts";
 export { skipFilters, StatusResolver, type ResolveOptions } from "./graph/resolve-status.ts";
 export { isZero, zeroVector } from "./io/zero-page.ts";
+export { PassThroughDevice } from "./io/pass-through.ts";
 export { RangeLock } from "./io/range-lock.ts";

@@ -27,6 +27,8 @@ export class DirtyBitmap {
   readonly bits: HBitmap;
   /** Whether writes are followed. */
   enabled: boolean;
+  /** Grows with every mark: a copier that saw it unchanged knows that nothing was written in between. */
+  generation = 0;
   /** Used by an operation: it must not be removed, and its node must not be resized. */
   busy = false;
 
@@ -70,6 +72,7 @@ export class DirtyBitmap {
 
   /** Marks the chunks that `[offset, offset + length)` touches. */
   mark(offset: number, length: number): void {
+    this.generation += 1;
     this.bits.set(offset, length);
   }
 
