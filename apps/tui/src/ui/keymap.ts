@@ -42,8 +42,6 @@ export type Command =
   | "activate"
   | "next-field"
   | "previous-field"
-  | "next-choice"
-  | "previous-choice"
   | "edit-backspace"
   | "edit-delete"
   | "edit-left"
@@ -194,12 +192,16 @@ export const COMMANDS: Readonly<Record<Command, CommandInfo>> = {
   "edit-end": { category: "Typing", description: "End of line", keys: typing("end", "ctrl+e") },
   "edit-clear": { category: "Typing", description: "Clear to the start", keys: typing("ctrl+u") },
   "edit-word": { category: "Typing", description: "Delete a word", keys: typing("ctrl+w") },
-  "next-choice": { category: "Typing", description: "Next choice", keys: { form: ["ctrl+n"] } },
-  "previous-choice": { category: "Typing", description: "Previous choice", keys: { form: ["ctrl+p"] } },
 };
 
-/** Every command, in the order of the table. */
-export const COMMAND_NAMES: readonly Command[] = Object.keys(COMMANDS) as Command[];
+/** Every command with its entry, in the order of the table. */
+export const COMMAND_ENTRIES: readonly (readonly [Command, CommandInfo])[] = Object.entries(COMMANDS).filter(
+  (entry): entry is [Command, CommandInfo] => isCommand(entry[0]),
+);
+
+function isCommand(name: string): name is Command {
+  return Object.hasOwn(COMMANDS, name);
+}
 
 /** The commands that change a job or start one; `--read-only` takes them away. */
 export const MUTATING_COMMANDS: ReadonlySet<Command> = new Set([
@@ -216,8 +218,8 @@ export const MUTATING_COMMANDS: ReadonlySet<Command> = new Set([
 
 function buildDispatch(): ReadonlyMap<string, Command> {
   const dispatch = new Map<string, Command>();
-  for (const command of COMMAND_NAMES) {
-    for (const [mode, keys] of Object.entries(COMMANDS[command].keys)) {
+  for (const [command, info] of COMMAND_ENTRIES) {
+    for (const [mode, keys] of Object.entries(info.keys)) {
       for (const key of keys) dispatch.set(`${mode} ${key}`, command);
     }
   }

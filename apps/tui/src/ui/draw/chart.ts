@@ -1,4 +1,4 @@
-import { formatBytes } from "../../format/bytes.ts";
+import { formatBytes, formatRate } from "../../format/bytes.ts";
 import { fit } from "../../format/text.ts";
 import { spell, type Glyphs } from "../glyphs.ts";
 import type { Tone } from "../theme.ts";
@@ -36,16 +36,13 @@ export interface PlotOptions {
   readonly height: number;
   readonly tone: Tone;
   readonly glyphs: Glyphs;
+  /** The values are bytes per second instead of bytes. */
+  readonly perSecond: boolean;
 }
 
-const LABEL_WIDTH = 8;
+const LABEL_WIDTH = 10;
 
-/** Rows that {@link drawPlot} returns for a chart of `height` rows. */
-export function plotRows(height: number): number {
-  return height + 2;
-}
-
-/** A chart with a scale at its left and the time below, `plotRows(height)` lines of exactly `width` columns. */
+/** A chart with a scale at its left, a title above and the time below: `height + 2` lines of exactly `width` columns. */
 export function drawPlot(options: PlotOptions): Line[] {
   const { glyphs, width, height, tone } = options;
   const columns = Math.max(1, width - LABEL_WIDTH - 2);
@@ -67,7 +64,13 @@ export function drawPlot(options: PlotOptions): Line[] {
       picture += glyphs.levels[Math.max(0, Math.min(steps, filled))] ?? " ";
     }
     const label =
-      row === 0 && max > 0 ? formatBytes(max) : row === height - 1 ? "0" : row === 0 ? glyphs.unknown : "";
+      row === 0 && max > 0
+        ? (options.perSecond ? formatRate : formatBytes)(max)
+        : row === height - 1
+          ? "0"
+          : row === 0
+            ? glyphs.unknown
+            : "";
     lines.push([
       segment(fit(spell(label.trim(), glyphs), LABEL_WIDTH, "right"), "dim"),
       segment(` ${glyphs.axisTick}`, "frame"),

@@ -27,13 +27,14 @@ export function showName(name: string, glyphs: Glyphs): string {
   return glyphs.ascii ? safe.replace(/[^\u0020-\u007e]/gu, "?") : safe;
 }
 
-function markOf(view: JobView, context: CellContext): Segment {
-  // What needs attention must stay visible on the selected row too; the name's style shows the selection then.
-  if (view.attention && !view.concluded) return segment("!", "failure");
-  if (context.selected) return segment(">", "strong");
-  if (view.attention) return segment("!", "failure");
-  if (view.stale) return segment("*", "warning");
-  return segment(" ");
+/** Width of {@link markOf}. */
+export const MARK_WIDTH = 2;
+
+/** The marks at the left of a job: selection, then what asks for attention. Readable without any style. */
+export function markOf(view: JobView, selected: boolean): Segment[] {
+  const pointer = segment(selected ? ">" : " ", "strong");
+  if (view.attention) return [pointer, segment("!", "failure")];
+  return [pointer, view.stale ? segment("*", "warning") : segment(" ")];
 }
 
 function ioText(view: JobView): string {
@@ -90,7 +91,7 @@ function rateTone(view: JobView): "plain" | "warning" {
 type CellRenderer = (view: JobView, width: number, context: CellContext) => Segment[];
 
 const RENDERERS: Readonly<Record<ColumnId, CellRenderer>> = {
-  mark: (view, _width, context) => [markOf(view, context)],
+  mark: (view, _width, { selected }) => markOf(view, selected),
   name: nameCell,
   state: (view, width, context) => [stateCell(view, context.pending, width)],
   progress: (view, width, context) => progressCell(view, width, context.glyphs),

@@ -59,7 +59,7 @@ const TREND: ColumnRule = { id: "trend", priority: 4, min: 8, max: 120 };
 
 // In the order of the table, left to right.
 const RULES: readonly ColumnRule[] = [
-  fixed("mark", 1, 1),
+  fixed("mark", 1, 2),
   NAME,
   fixed("state", 1, STATE_WIDTH),
   fixed("type", 3, 6),

@@ -1,0 +1,171 @@
+import { type ReactNode, use, useMemo } from "react";
+import { describeBytes, describeRate } from "../../format/bytes.ts";
+import { formatTimeOfDay } from "../../format/duration.ts";
+import { fit, truncateMiddle } from "../../format/text.ts";
+import type { JobMap } from "../../job-source/job-source.ts";
+import type { Frame } from "../controller.ts";
+import { drawPlot } from "../draw/chart.ts";
+import { drawDiskMap, drawMapLegend } from "../draw/disk-map.ts";
+import { beside, fitLine, type Line, lineWidth, segment, spread } from "../draw/line.ts";
+import { type Glyphs, spell } from "../glyphs.ts";
+import { progressCell, showName, stateCell } from "../model/cells.ts";
+import { detailLayout } from "../model/detail-layout.ts";
+import { adviceOf, fieldsOf, nodeText } from "../model/fields.ts";
+import type { JobView } from "../model/job-view.ts";
+import { STATE_WIDTH } from "../model/state-word.ts";
+import { TREND_PERIOD_MS } from "../model/trend.ts";
+import type { LogEntry } from "../state/event-log.ts";
+import { StyleContext } from "../style-context.ts";
+import { Lines } from "./lines.tsx";
+
+/** Properties of {@link DetailView}. */
+export interface DetailViewProps {
+  readonly frame: Frame;
+  /** The job as displayed. */
+  readonly view: JobView;
+  readonly width: number;
+  readonly height: number;
+  readonly readMap: (id: string, cellCount: number) => JobMap | undefined;
+}
+
+function titleLine(frame: Frame, view: JobView, width: number, glyphs: Glyphs): Line {
+  const { id, type, phase } = view.snapshot;
+  const state = stateCell(view, frame.state.pending.get(id), STATE_WIDTH);
+  const advice = adviceOf(view);
+  const left = [
+    segment(" "),
+    segment(showName(id, glyphs), "strong"),
+    segment(`  ${showName(type, glyphs)}  `, "dim"),
+    segment(state.text.trimEnd(), state.tone),
+    ...(phase === undefined || view.concluded || phase === "ready" ? [] : [segment(`  ${phase}`, "dim")]),
+  ];
+  if (advice === undefined) return fitLine(left, width, glyphs.ellipsis);
+  const text = segment(`  ${spell(showName(advice.text, glyphs), glyphs)}`, advice.tone);
+  return fitLine([...left, text], width, glyphs.ellipsis);
+}
+
+function nodeLine(label: string, text: string | undefined, width: number, glyphs: Glyphs): Line[] {
+  if (text === undefined) return [];
+  const shown = truncateMiddle(showName(text, glyphs), width - 10, glyphs.ellipsis);
+  return [fitLine([segment(` ${label.padEnd(8)} `, "dim"), segment(shown)], width, glyphs.ellipsis)];
+}
+
+function fieldLines(view: JobView, width: number, columns: number, glyphs: Glyphs): Line[] {
+  const fields = fieldsOf(view);
+  const cell = Math.floor((width - 1) / columns);
+  const rows = Math.ceil(fields.length / columns);
+  return Array.from({ length: rows }, (_, row) => {
+    const line = [segment(" ")];
+    for (let column = 0; column < columns; column++) {
+      const entry = fields[column * rows + row];
+      if (entry === undefined) continue;
+      const value = spell(entry.value, glyphs);
+      line.push(
+        segment(fit(entry.label, 12), "dim"),
+        segment(fit(value, cell - 12, "left", glyphs.ellipsis), entry.tone),
+      );
+    }
+    return fitLine(line, width, glyphs.ellipsis);
+  });
+}
+
+function mapLines(
+  view: JobView,
+  map: JobMap | undefined,
+  width: number,
+  columns: number,
+  glyphs: Glyphs,
+): Line[] {
+  if (map === undefined) return [];
+  const size = view.snapshot.source?.size ?? view.snapshot.length;
+  const title = [
+    segment(" DISK", "strong"),
+    segment(`  ${spell(describeBytes(size / map.cellCount), glyphs)} per cell`, "dim"),
+  ];
+  const legend = [segment("  "), ...drawMapLegend(glyphs), segment(" ")];
+  const fits = lineWidth(legend) + 6 <= width;
+  const heading = fits
+    ? spread(title, legend, width, glyphs.ellipsis)
+    : fitLine(drawMapLegend(glyphs), width, glyphs.ellipsis);
+  return [heading, ...drawDiskMap(map, columns, glyphs).map((line) => [segment(" "), ...line])];
+}
+
+function plotLines(view: JobView, width: number, height: number, glyphs: Glyphs): Line[] {
+  const sideBySide = width >= 70;
+  const plotWidth = sideBySide ? Math.floor((width - 3) / 2) : width - 1;
+  const common = { periodSec: TREND_PERIOD_MS / 1000, width: plotWidth, height, glyphs };
+  const rate = drawPlot({
+    ...common,
+    title: " RATE",
+    note: spell(describeRate(view.rateBytesPerSec), glyphs),
+    values: view.rateTrend.latest(plotWidth),
+    tone: "rate",
+    perSecond: true,
+  });
+  const dirty = drawPlot({
+    ...common,
+    title: view.snapshot.ready ? " LAG" : " DIRTY",
+    note: spell(describeBytes(view.progress.remainingBytes), glyphs),
+    values: view.dirtyTrend.latest(plotWidth),
+    tone: "dirty",
+    perSecond: false,
+  });
+  if (!sideBySide) return rate;
+  return beside(
+    [
+      { lines: rate, width: plotWidth },
+      { lines: dirty, width: plotWidth },
+    ],
+    1,
+  );
+}
+
+function logLines(
+  log: readonly LogEntry[],
+  id: string,
+  count: number,
+  width: number,
+  glyphs: Glyphs,
+): Line[] {
+  const tail = log.filter((entry) => entry.jobId === id).slice(-Math.max(1, count));
+  return tail.map((entry) =>
+    fitLine(
+      [
+        segment(` ${formatTimeOfDay(entry.atMs)}  `, "dim"),
+        segment(showName(entry.text, glyphs), entry.tone),
+      ],
+      width,
+      glyphs.ellipsis,
+    ),
+  );
+}
+
+/** One job in full: facts, both nodes, the picture of its disk, rate and dirty plots, and what happened to it. */
+export function DetailView({ frame, view, width, height, readMap }: DetailViewProps): ReactNode {
+  const { glyphs } = use(StyleContext);
+  const { id } = view.snapshot;
+  const layout = detailLayout(width, height, fieldsOf(view).length);
+  const cells = layout.mapRows * layout.mapColumns;
+  // Reading the map again for the same view would let a frozen display move.
+  const map = useMemo(
+    () => (cells === 0 || view.concluded ? undefined : readMap(id, cells)),
+    [view, id, cells, readMap],
+  );
+  const lines: Line[] = [
+    titleLine(frame, view, width, glyphs),
+    fitLine([segment(" "), ...progressCell(view, width - 2, glyphs)], width),
+    ...nodeLine("source", nodeText(view.snapshot.source), width, glyphs),
+    ...nodeLine("target", nodeText(view.snapshot.target), width, glyphs),
+    ...fieldLines(view, width, layout.fieldColumns, glyphs),
+  ];
+  const blank: Line[] = layout.airy ? [[]] : [];
+  const add = (block: readonly Line[]): void => {
+    if (block.length > 0 && lines.length + block.length + blank.length <= height)
+      lines.push(...blank, ...block);
+  };
+  add(mapLines(view, map, width, layout.mapColumns, glyphs));
+  if (layout.plotHeight > 0 && !view.concluded) add(plotLines(view, width, layout.plotHeight, glyphs));
+  add(logLines(frame.state.log, id, height - lines.length - blank.length, width, glyphs));
+  const padded = Array.from({ length: height }, (_, row) => lines[row] ?? []);
+  return <Lines lines={padded} />;
+}

@@ -1,0 +1,90 @@
+import { type ReactNode, use } from "react";
+import { textWidth, truncateMiddle, wrapText } from "../../format/text.ts";
+import { type Line, segment } from "../draw/line.ts";
+import type { Glyphs } from "../glyphs.ts";
+import { showName } from "../model/cells.ts";
+import {
+  defaultJobId,
+  type FormField,
+  isTextField,
+  type NewJobForm as Form,
+  problemOf,
+} from "../state/new-job-form.ts";
+import { StyleContext } from "../style-context.ts";
+import { type Area, OverlayBox } from "./overlay-box.tsx";
+
+const FORM_WIDTH = 76;
+const LABEL_WIDTH = 14;
+
+const LABELS: readonly (readonly [FormField, string, string])[] = [
+  ["sourcePath", "Source", "path of the image to copy"],
+  ["targetPath", "Target", "path of the copy"],
+  ["sync", "Sync", ""],
+  ["existing", "Existing", ""],
+  ["speed", "Speed limit", "none"],
+  ["granularity", "Granularity", "chosen for the target"],
+  ["id", "Name", ""],
+];
+
+/** The part of a text around its cursor that fits. */
+function aroundCursor(text: string, cursor: number, width: number): Line {
+  const before = Array.from(text.slice(0, cursor));
+  const after = Array.from(text.slice(cursor));
+  const under = after.shift() ?? "_";
+  while (before.length > 0 && textWidth(before.join("")) + textWidth(under) > width) before.shift();
+  const used = textWidth(before.join("")) + textWidth(under);
+  while (after.length > 0 && used + textWidth(after.join("")) > width) after.pop();
+  return [segment(before.join("")), segment(under, "selection"), segment(after.join(""))];
+}
+
+function valueOf(form: Form, field: FormField, placeholder: string, width: number, glyphs: Glyphs): Line {
+  const focused = form.focus === field;
+  if (field === "sync") return choices(form.syncModes, form.sync);
+  if (field === "existing") return choices(["no", "yes"], form.existing ? "yes" : "no");
+  if (!isTextField(field)) return [];
+  const { text, cursor } = form.texts[field];
+  if (focused) return aroundCursor(text, cursor, width);
+  if (text !== "") return [segment(truncateMiddle(showName(text, glyphs), width, glyphs.ellipsis))];
+  const hint = field === "id" ? defaultJobId(form.texts.sourcePath.text) : placeholder;
+  return [segment(hint, "dim")];
+}
+
+function choices(options: readonly string[], chosen: string): Line {
+  return options.map((option) =>
+    option === chosen ? segment(`[${option}] `, "strong") : segment(` ${option}  `, "dim"),
+  );
+}
+
+/** The form of a new mirror job; complaints stand below the field they are about. */
+export function NewJobForm({ form, area }: { readonly form: Form; readonly area: Area }): ReactNode {
+  const { glyphs } = use(StyleContext);
+  const inner = Math.min(FORM_WIDTH, area.width) - 4;
+  const lines: Line[] = [[]];
+  let focusedLine = 0;
+  const complain = (field: FormField): void => {
+    const problem = problemOf(form, field);
+    if (problem === undefined) return;
+    for (const part of wrapText(showName(problem, glyphs), inner - LABEL_WIDTH - 4)) {
+      lines.push([segment(" ".repeat(LABEL_WIDTH + 2)), segment(`! ${part}`, "failure")]);
+    }
+  };
+  for (const [field, label, placeholder] of LABELS) {
+    const focused = form.focus === field;
+    if (focused) focusedLine = lines.length;
+    lines.push([
+      segment(focused ? "> " : "  ", "strong"),
+      segment(label.padEnd(LABEL_WIDTH), focused ? "strong" : "dim"),
+      ...valueOf(form, field, placeholder, inner - LABEL_WIDTH - 2, glyphs),
+    ]);
+    complain(field);
+  }
+  const onButton = form.focus === "start";
+  if (onButton) focusedLine = lines.length + 1;
+  const caption = form.busy ? "  checking  " : onButton ? "> Start <" : "  Start  ";
+  lines.push([], [segment(" ".repeat(LABEL_WIDTH + 2)), segment(caption, onButton ? "selection" : "plain")]);
+  complain("start");
+  // In a low terminal the focused field stays in sight.
+  const room = Math.max(1, area.height - 2);
+  const start = Math.max(0, Math.min(focusedLine - room + 3, lines.length - room));
+  return <OverlayBox area={area} title="New mirror" lines={lines.slice(start)} width={FORM_WIDTH} />;
+}

@@ -1,0 +1,51 @@
+import { type ReactNode, use } from "react";
+import type { Frame } from "../controller.ts";
+import { fitLine, type Line, segment } from "../draw/line.ts";
+import { type Glyphs, spell } from "../glyphs.ts";
+import { showName } from "../model/cells.ts";
+import { adviceOf } from "../model/fields.ts";
+import { StyleContext } from "../style-context.ts";
+import { Lines } from "./lines.tsx";
+
+/** Rows that {@link StatusLine} takes. */
+export const STATUS_ROWS = 1;
+
+function withCursor(text: string, cursor: number): Line {
+  const under = Array.from(text.slice(cursor))[0] ?? "";
+  return [
+    segment(text.slice(0, cursor)),
+    // Without colours there is no inverse either; the underscore at the end still shows where typing goes.
+    segment(under === "" ? "_" : under, "selection"),
+    segment(text.slice(cursor + under.length)),
+  ];
+}
+
+function statusLine(frame: Frame, glyphs: Glyphs): Line {
+  const { overlay, status, view } = frame.state;
+  if (overlay?.kind === "filter") {
+    return [
+      segment(" filter: ", "strong"),
+      ...withCursor(overlay.field.text, overlay.field.cursor),
+      segment("   words, !words, state:, type:", "dim"),
+    ];
+  }
+  if (overlay?.kind === "limit") {
+    const hint = overlay.problem ?? "50M, 1.5G per second; 0 is none";
+    return [
+      segment(` limit for ${showName(overlay.jobId, glyphs)}: `, "strong"),
+      ...withCursor(overlay.field.text, overlay.field.cursor),
+      segment(`   ${spell(hint, glyphs)}`, overlay.problem === undefined ? "dim" : "failure"),
+    ];
+  }
+  if (status !== undefined) return [segment(` ${spell(showName(status.text, glyphs), glyphs)}`, status.tone)];
+  const advice = frame.selected === undefined || view === "detail" ? undefined : adviceOf(frame.selected);
+  if (advice === undefined || frame.selected === undefined) return [segment(" ")];
+  const text = `${frame.selected.snapshot.id}: ${advice.text}`;
+  return [segment(` ${spell(showName(text, glyphs), glyphs)}`, advice.tone)];
+}
+
+/** One line that answers the last action, asks for a short text, or advises on the selected job. */
+export function StatusLine({ frame, width }: { readonly frame: Frame; readonly width: number }): ReactNode {
+  const { glyphs } = use(StyleContext);
+  return <Lines lines={[fitLine(statusLine(frame, glyphs), width, glyphs.ellipsis)]} />;
+}

@@ -1,0 +1,27 @@
+import type { Clock } from "../job-source/clock.ts";
+
+/** Why the UI ended. */
+export type UiResult =
+  | { readonly reason: "quit"; readonly liveJobs: number }
+  | { readonly reason: "interrupt" | "force-interrupt" }
+  | { readonly reason: "signal"; readonly signal: NodeJS.Signals };
+
+/** What the controller needs from the world around it. */
+export interface ControllerOptions {
+  readonly clock: Clock;
+  readonly readOnly: boolean;
+  readonly tickMs: number;
+  /** Ends the UI. */
+  readonly exit: (result: UiResult) => void;
+  /** Orderly end of the jobs on the first interrupt; the UI ends when it settles. */
+  readonly onInterrupt?: (() => Promise<void> | void) | undefined;
+  /** Second interrupt: stop at once. */
+  readonly onForceInterrupt?: (() => void) | undefined;
+  /** Ask before quitting while jobs are live. */
+  readonly confirmQuit: boolean;
+  readonly suspend: () => void;
+  /** Puts a text on the user's clipboard, as far as the terminal lets us. */
+  readonly copyText: (text: string) => void;
+  /** Writes the screen to a file and returns its path. */
+  readonly dumpScreen: () => Promise<string>;
+}

@@ -1,0 +1,101 @@
+import { describeBytes, describeRate } from "../../format/bytes.ts";
+import { describeDuration, formatElapsed } from "../../format/duration.ts";
+import type { JobNode } from "../../job-source/job-source.ts";
+import type { Tone } from "../theme.ts";
+import type { JobView } from "./job-view.ts";
+
+/** A labelled value of the details. */
+export interface Field {
+  readonly label: string;
+  readonly value: string;
+  readonly tone: Tone;
+}
+
+function field(label: string, value: string | undefined, tone: Tone = "plain"): Field[] {
+  return value === undefined ? [] : [{ label, value, tone }];
+}
+
+function bytes(label: string, value: number | undefined): Field[] {
+  return field(label, value === undefined ? undefined : describeBytes(value));
+}
+
+function etaField(view: JobView): Field[] {
+  if (view.progress.finished || view.concluded) return [];
+  if (view.etaSec === "never") return field("ETA", "∞ diverging", "warning");
+  return field("ETA", describeDuration(view.etaSec));
+}
+
+function inFlight(view: JobView): string | undefined {
+  const { inFlightBytes, inFlightOperations: operations, maxInFlightOperations: limit } = view.snapshot;
+  if (inFlightBytes === undefined) return undefined;
+  const share = operations === undefined ? "" : ` ${operations}${limit === undefined ? "" : `/${limit}`}`;
+  return describeBytes(inFlightBytes) + share;
+}
+
+/** The short facts of a job, most asked-for first. What a source does not know is left out. */
+export function fieldsOf(view: JobView): Field[] {
+  const { snapshot: job } = view;
+  const limited = job.speed > 0;
+  return [
+    ...field("rate", view.concluded ? undefined : describeRate(view.rateBytesPerSec)),
+    ...field("dirtied", describeRateOrNone(view.dirtyRateBytesPerSec)),
+    ...etaField(view),
+    ...field("limit", limited ? describeRate(job.speed) : "none", view.throttled ? "warning" : "plain"),
+    ...bytes(job.ready ? "lag" : "dirty", view.progress.remainingBytes),
+    ...field("in flight", inFlight(view)),
+    ...bytes("copied", job.bytesCopied),
+    ...bytes("re-copied", job.bytesRecopied),
+    ...bytes("skipped", job.bytesSkipped),
+    ...field("elapsed", formatElapsed(job.elapsedMs).trim()),
+    ...field("paused", formatElapsed(job.pausedMs).trim()),
+    ...field("errors", job.errorCount === 0 ? "0" : `${job.errorCount} ${job.ioStatus}`, ioTone(view)),
+    ...field("on error", policies(view)),
+    ...field("mode", job.copyMode),
+    ...bytes("granularity", job.granularity),
+    ...field("synced", job.activelySynced === undefined ? undefined : job.activelySynced ? "yes" : "no"),
+    ...field("finalize", job.autoFinalize ? "automatic" : "by hand"),
+    ...field("dismiss", job.autoDismiss ? "automatic" : "by hand"),
+  ];
+}
+
+function describeRateOrNone(rate: number | undefined): string | undefined {
+  return rate === undefined ? undefined : describeRate(rate);
+}
+
+function ioTone(view: JobView): Tone {
+  return view.snapshot.ioStatus === "ok" ? "plain" : "failure";
+}
+
+function policies(view: JobView): string | undefined {
+  const { onSourceError: source, onTargetError: target } = view.snapshot;
+  if (source === undefined || target === undefined) return undefined;
+  return `${source}/${target}`;
+}
+
+/** One side of a job in a line. */
+export function nodeText(node: JobNode | undefined): string | undefined {
+  if (node === undefined) return undefined;
+  const extras = [node.driver, node.size === undefined ? undefined : describeBytes(node.size)];
+  const known = extras.filter((extra) => extra !== undefined).join(", ");
+  return `${node.filename ?? node.name}${known === "" ? "" : `  (${known})`}`;
+}
+
+/** What a person should know or do about a job now, if anything. */
+export function adviceOf(view: JobView): { readonly text: string; readonly tone: Tone } | undefined {
+  const { snapshot: job } = view;
+  if (view.stale) return { text: "No news of this job; what is shown may be old.", tone: "warning" };
+  if (job.error !== undefined) return { text: `${job.error.code}: ${job.error.message}`, tone: "failure" };
+  if (job.ioStatus === "nospace") {
+    return { text: "Stopped: no space on the target. Make room, then r resumes.", tone: "failure" };
+  }
+  if (job.ioStatus === "failed") {
+    return { text: "Stopped on an I/O error. Repair it, then r resumes.", tone: "failure" };
+  }
+  if (view.etaSec === "never") {
+    return { text: "Does not converge: the disk gets dirty as fast as it is copied.", tone: "warning" };
+  }
+  if (job.status === "pending") return { text: "Waits for f, finalize.", tone: "ready" };
+  if (job.status === "ready")
+    return { text: "The target follows: c completes, x keeps a copy.", tone: "ready" };
+  return undefined;
+}

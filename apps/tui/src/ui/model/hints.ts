@@ -1,0 +1,77 @@
+import { type Command, COMMANDS, keyLabel, type Mode } from "../keymap.ts";
+import type { JobView } from "./job-view.ts";
+
+/** A key worth showing now. */
+export interface Hint {
+  readonly command: Command;
+  readonly key: string;
+  readonly label: string;
+  /** Why it would be refused; `undefined` when it works. */
+  readonly refusal: string | undefined;
+}
+
+const LABELS: Readonly<Partial<Record<Command, string>>> = {
+  pause: "pause",
+  resume: "resume",
+  limit: "limit",
+  complete: "complete",
+  cancel: "cancel",
+  finalize: "finalize",
+  dismiss: "dismiss",
+  "new-job": "new",
+  filter: "filter",
+  help: "help",
+  quit: "quit",
+  "open-detail": "details",
+  "toggle-view": "list",
+  "next-job": "next",
+  confirm: "yes",
+  refuse: "no",
+  activate: "accept",
+  "next-field": "move",
+  back: "close",
+  up: "up",
+  down: "down",
+};
+
+function jobCommands(view: JobView | undefined): Command[] {
+  const status = view?.snapshot.status;
+  if (view?.concluded === true) return ["dismiss"];
+  const steer: Command[] = [view?.snapshot.userPaused === true ? "resume" : "pause", "limit"];
+  return [...steer, status === "pending" ? "finalize" : "complete", "cancel"];
+}
+
+function commandsFor(mode: Mode, view: JobView | undefined): Command[] {
+  switch (mode) {
+    case "list":
+      return [...jobCommands(view), "new-job", "open-detail", "filter", "help", "quit"];
+    case "detail":
+      return [...jobCommands(view), "toggle-view", "next-job", "help", "quit"];
+    case "dialog":
+      return ["confirm", "refuse", "next-field", "activate"];
+    case "input":
+      return ["activate", "refuse"];
+    case "form":
+      return ["next-field", "activate", "refuse"];
+    case "menu":
+      return ["up", "down", "activate", "back"];
+    case "help":
+      return ["up", "down", "back"];
+    case "notice":
+      return ["back"];
+  }
+}
+
+/** The five to nine keys that matter in a mode, for the job at hand. */
+export function hintsFor(
+  mode: Mode,
+  view: JobView | undefined,
+  refusal: (command: Command) => string | undefined,
+): Hint[] {
+  return commandsFor(mode, view).flatMap((command) => {
+    const key = COMMANDS[command].keys[mode]?.[0];
+    if (key === undefined) return [];
+    const label = mode !== "dialog" && command === "refuse" ? "leave" : (LABELS[command] ?? command);
+    return [{ command, key: keyLabel(key), label, refusal: refusal(command) }];
+  });
+}

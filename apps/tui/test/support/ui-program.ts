@@ -1,0 +1,32 @@
+// A program with the UI on scripted jobs and the real clock, for tests in a pseudo-terminal and for looking at.
+// Usage: node ui-program.ts [--ascii] [--mono] [--colorblind] [--read-only] [--crash] [--idle]
+import { systemClock } from "../../src/job-source/clock.ts";
+import { FakeJobSource } from "../../src/job-source/fake-job-source.ts";
+import { applyColorPolicy, wantsColor } from "../../src/terminal/color-policy.ts";
+import { addSampleJobs } from "./sample-jobs.ts";
+
+const flags = new Set(process.argv.slice(2));
+applyColorPolicy(wantsColor("auto", { env: process.env, isTTY: process.stdout.isTTY }), process.env);
+const { startUi } = await import("../../dist/ui/start-ui.js");
+
+const files = new Map([
+  ["/images/new.raw", 4 * 2 ** 30],
+  ["/images/old.raw", 4 * 2 ** 30],
+]);
+const source = new FakeJobSource({ clock: systemClock, files });
+if (!flags.has("--idle")) addSampleJobs(source);
+const keepRunning = setInterval(() => {}, 1000);
+if (flags.has("--crash")) {
+  setTimeout(() => {
+    throw new Error("deliberate crash");
+  }, 1000);
+}
+const result = await startUi(source, {
+  ascii: flags.has("--ascii"),
+  theme: flags.has("--mono") ? "mono" : flags.has("--colorblind") ? "colorblind" : "default",
+  readOnly: flags.has("--read-only"),
+  tickMs: 500,
+});
+clearInterval(keepRunning);
+source.close();
+process.stdout.write(`ended: ${JSON.stringify(result)}\n`);
