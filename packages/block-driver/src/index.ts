@@ -65,7 +65,8 @@ export {
 } from "./graph/dirty-bitmap.ts";
 export { BlockEdge, type DrainGate, type ParentInit } from "./graph/edge.ts";
 export { denyGate, directoryGate, type GateAnswer, type GateRequest, type OpenGate } from "./graph/gate.ts";
-export { BlockGraph, type DrainedSection, type FilterInit, type GraphOptions } from "./graph/graph.ts";
+export type { DrainedSection } from "./graph/drain.ts";
+export { BlockGraph, type FilterInit, type GraphOptions } from "./graph/graph.ts";
 export { BlockNode, type NodeInit } from "./graph/node.ts";
 export { ALL_PERMISSIONS, type Permission, type PermissionClaim } from "./graph/permissions.ts";
 export { skipFilters, StatusResolver, type ResolveOptions } from "./graph/resolve-status.ts";

@@ -1,11 +1,10 @@
 import path from "node:path";
 import type { ChildRole, CreateContext, ImplicitReference, OpenContext } from "../contract/driver.ts";
 import type { BlockChild, BlockDevice } from "../contract/device.ts";
-import { isPromise } from "../contract/io.ts";
 import type { ChildReference, DeviceSpec } from "../contract/options.ts";
 import { BlockError } from "../errors.ts";
-import { deferred, type Deferred } from "../io/deferred.ts";
 import type { DriverRegistry } from "../registry.ts";
+import { DrainSections, type DrainedSection } from "./drain.ts";
 import { BlockEdge, type ParentInit } from "./edge.ts";
 import { denyGate, type OpenGate } from "./gate.ts";
 import { BlockNode } from "./node.ts";
@@ -16,18 +15,13 @@ import {
   type Permission,
   type PermissionClaim,
 } from "./permissions.ts";
+import { nodesBelow } from "./topology.ts";
 
 /** Options of a {@link BlockGraph}. */
 export interface GraphOptions {
   readonly registry: DriverRegistry;
   /** Decides on names found inside images. Default: refuse them all. */
   readonly gate?: OpenGate;
-}
-
-/** A part of the graph is quiet: nothing in flight, and nothing starts until `end`. */
-export interface DrainedSection {
-  /** Lets requests flow again. Idempotent. */
-  end(): void;
 }
 
 /** A filter that a program puts above a node: see {@link BlockGraph.insertFilter}. */
@@ -51,10 +45,7 @@ export class BlockGraph {
   readonly registry: DriverRegistry;
   readonly #gate: OpenGate;
   readonly #nodes = new Map<string, BlockNode>();
-  /** How many drained sections hold each node. */
-  readonly #drains = new Map<BlockNode, number>();
-  readonly #idleWaiters = new Set<() => void>();
-  #resumed: Deferred | undefined;
+  readonly #sections = new DrainSections();
   #generated = 0;
 
   constructor(options: GraphOptions) {
@@ -123,7 +114,9 @@ export class BlockGraph {
    */
   attach(node: BlockNode, parent: ParentInit): BlockEdge {
     this.#mustKnow(node);
-    return this.#link(new BlockEdge(node, parent, this));
+    const edge = this.#link(new BlockEdge(node, parent, this.#sections));
+    this.#sections.greet(edge);
+    return edge;
   }
 
   /** Detaches a parent that {@link attach} made. Nodes opened inline that nobody uses any more are closed. */
@@ -190,39 +183,7 @@ export class BlockGraph {
    */
   async drain(node: BlockNode): Promise<DrainedSection> {
     this.#mustKnow(node);
-    this.#drains.set(node, (this.#drains.get(node) ?? 0) + 1);
-    const told = new Set<BlockEdge>();
-    let over = false;
-    const end = (): void => {
-      if (over) return;
-      over = true;
-      const left = (this.#drains.get(node) ?? 1) - 1;
-      if (left === 0) this.#drains.delete(node);
-      else this.#drains.set(node, left);
-      const resumed = this.#resumed;
-      this.#resumed = undefined;
-      resumed?.resolve();
-      for (const edge of told) edge.onDrainEnd?.();
-    };
-    try {
-      const pending: Promise<void>[] = [];
-      for (const member of this.#above(node)) {
-        for (const edge of member.parents) {
-          if (edge.onDrainBegin === undefined) continue;
-          told.add(edge);
-          const quiet = edge.onDrainBegin();
-          if (isPromise(quiet)) pending.push(quiet);
-        }
-      }
-      await Promise.all(pending);
-      while ([...this.#above(node)].some((member) => member.inFlight > 0)) {
-        await new Promise<void>((resolve) => this.#idleWaiters.add(resolve));
-      }
-    } catch (error) {
-      end();
-      throw error;
-    }
-    return { end };
+    return this.#sections.begin(node);
   }
 
   /**
@@ -257,9 +218,9 @@ export class BlockGraph {
         { node: from.name, operation: "replace" },
       );
     }
-    if (!this.#isQuiet(from))
+    if (!this.#sections.isQuiet(from))
       throw new TypeError(`node '${from.name}' must be drained before it is replaced`);
-    const subtree = this.#below(to);
+    const subtree = nodesBelow(to);
     const moving = [...from.parents].filter(
       (edge) => !keep(edge) && (edge.owner === undefined || !subtree.has(edge.owner)),
     );
@@ -277,7 +238,7 @@ export class BlockGraph {
       const edge = new BlockEdge(
         node,
         { name: `node '${filter.name}'`, uses: [], shares: ALL_PERMISSIONS },
-        this,
+        this.#sections,
         { owner: filter, role: "filtered" },
       );
       filter.own(init.device(edge));
@@ -314,13 +275,6 @@ export class BlockGraph {
     }
   }
 
-  /** The edges' part: whether requests from outside may enter a node now. */
-  admission(node: BlockNode): Promise<void> | undefined {
-    if (this.#drains.size === 0 || !this.#isDrained(node)) return undefined;
-    this.#resumed ??= deferred();
-    return this.#resumed.promise;
-  }
-
   async #open(spec: DeviceSpec, how: OpenHow): Promise<BlockNode> {
     const driver = this.registry.get(spec.driver);
     const readOnly = spec.readOnly ?? how.readOnly;
@@ -336,7 +290,7 @@ export class BlockGraph {
       const edge = new BlockEdge(
         child,
         { name: `node '${node.name}'`, ...childClaim(role, readOnly) },
-        this,
+        this.#sections,
         {
           owner: node,
           role,
@@ -451,7 +405,7 @@ export class BlockGraph {
       );
     }
     if (this.#nodes.has(name)) throw new BlockError("EEXIST", `a node named '${name}' exists already`);
-    const node = new BlockNode({ name, kind, owned, onIdle: this.#onIdle });
+    const node = new BlockNode({ name, kind, owned, onIdle: this.#sections.onIdle });
     this.#nodes.set(name, node);
     return node;
   }
@@ -482,6 +436,7 @@ export class BlockGraph {
   }
 
   #unlink(edge: BlockEdge): void {
+    this.#sections.forget(edge);
     edge.node.unlink(edge, "parent");
     edge.owner?.unlink(edge, "child");
     this.#checkFrom(edge.node);
@@ -552,41 +507,6 @@ export class BlockGraph {
     }
     if (failures.length > 0) throw failures[0];
   }
-
-  /** The node and every node above it. */
-  #above(node: BlockNode): ReadonlySet<BlockNode> {
-    const found = new Set([node]);
-    for (const member of found) {
-      for (const edge of member.parents) if (edge.owner !== undefined) found.add(edge.owner);
-    }
-    return found;
-  }
-
-  /** The node and every node below it. */
-  #below(node: BlockNode): ReadonlySet<BlockNode> {
-    const found = new Set([node]);
-    for (const member of found) for (const edge of member.children) found.add(edge.node);
-    return found;
-  }
-
-  /** Whether a drained section holds this node or one below it. */
-  #isDrained(node: BlockNode): boolean {
-    for (const drained of this.#drains.keys()) {
-      if (drained === node || this.#below(node).has(drained)) return true;
-    }
-    return false;
-  }
-
-  #isQuiet(node: BlockNode): boolean {
-    return this.#isDrained(node) && [...this.#above(node)].every((member) => member.inFlight === 0);
-  }
-
-  readonly #onIdle = (): void => {
-    if (this.#idleWaiters.size === 0) return;
-    const waiters = [...this.#idleWaiters];
-    this.#idleWaiters.clear();
-    for (const wake of waiters) wake();
-  };
 }
 
 interface OpenHow {

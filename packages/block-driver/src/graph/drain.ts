@@ -1,0 +1,109 @@
+import { isPromise } from "../contract/io.ts";
+import { deferred, type Deferred } from "../io/deferred.ts";
+import type { BlockEdge, DrainGate } from "./edge.ts";
+import type { BlockNode } from "./node.ts";
+import { nodesAbove, nodesBelow } from "./topology.ts";
+
+/** A part of the graph is quiet: nothing in flight, and nothing starts until `end`. */
+export interface DrainedSection {
+  /** Lets requests flow again. Idempotent. */
+  end(): void;
+}
+
+interface Section {
+  readonly node: BlockNode;
+  /** Parents that were told to be quiet, and have to be told when it is over. */
+  readonly told: Set<BlockEdge>;
+}
+
+/**
+ * The drained sections of one graph. A section on a node holds back whatever enters at that node or above it; requests
+ * that were admitted before run to their end, and so do the requests they cause below.
+ */
+export class DrainSections implements DrainGate {
+  readonly #sections = new Set<Section>();
+  readonly #idleWaiters = new Set<() => void>();
+  #resumed: Deferred | undefined;
+
+  /** See `BlockGraph.drain`. */
+  async begin(node: BlockNode): Promise<DrainedSection> {
+    const section: Section = { node, told: new Set() };
+    this.#sections.add(section);
+    try {
+      const pending: Promise<void>[] = [];
+      for (const member of nodesAbove(node)) {
+        for (const edge of member.parents) {
+          const quiet = tell(section, edge);
+          if (quiet !== undefined) pending.push(quiet);
+        }
+      }
+      await Promise.all(pending);
+      while (isBusy(node)) {
+        await new Promise<void>((resolve) => this.#idleWaiters.add(resolve));
+      }
+    } catch (error) {
+      this.#end(section);
+      throw error;
+    }
+    return { end: () => this.#end(section) };
+  }
+
+  /** A parent that attaches while its node is drained has to be quiet from the start. */
+  greet(edge: BlockEdge): void {
+    for (const section of this.#sections) {
+      if (nodesAbove(section.node).has(edge.node)) void tell(section, edge);
+    }
+  }
+
+  /** A parent that is gone is not told any more. */
+  forget(edge: BlockEdge): void {
+    for (const section of this.#sections) section.told.delete(edge);
+  }
+
+  admission(node: BlockNode): Promise<void> | undefined {
+    if (this.#sections.size === 0 || !this.#isHeld(node)) return undefined;
+    this.#resumed ??= deferred();
+    return this.#resumed.promise;
+  }
+
+  /** Whether a section holds the node and nothing is in flight there or above it. */
+  isQuiet(node: BlockNode): boolean {
+    return this.#isHeld(node) && !isBusy(node);
+  }
+
+  /** Nodes call it when their last request has ended. */
+  readonly onIdle = (): void => {
+    if (this.#idleWaiters.size === 0) return;
+    const waiters = [...this.#idleWaiters];
+    this.#idleWaiters.clear();
+    for (const wake of waiters) wake();
+  };
+
+  /** Whether a section is on this node or on one below it. */
+  #isHeld(node: BlockNode): boolean {
+    const below = nodesBelow(node);
+    for (const section of this.#sections) if (below.has(section.node)) return true;
+    return false;
+  }
+
+  #end(section: Section): void {
+    if (!this.#sections.delete(section)) return;
+    // Everybody who waits looks again; those held by another section wait on.
+    const resumed = this.#resumed;
+    this.#resumed = undefined;
+    resumed?.resolve();
+    for (const edge of section.told) edge.onDrainEnd?.();
+  }
+}
+
+function tell(section: Section, edge: BlockEdge): Promise<void> | undefined {
+  if (edge.onDrainBegin === undefined || section.told.has(edge)) return undefined;
+  section.told.add(edge);
+  const quiet = edge.onDrainBegin();
+  return isPromise(quiet) ? quiet : undefined;
+}
+
+function isBusy(node: BlockNode): boolean {
+  for (const member of nodesAbove(node)) if (member.inFlight > 0) return true;
+  return false;
+}
