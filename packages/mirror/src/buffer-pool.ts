@@ -1,0 +1,107 @@
+import { BlockError, type IoVec } from "@blockmirror/block-driver";
+
+/**
+ * The job's one buffer, cut into pieces of one chunk that sit on a first-in first-out free list (mirror rules S6.1 to
+ * S6.5). An operation takes a piece per chunk and gives all of them back; nothing else is allocated per chunk. Pieces that
+ * are neighbours in memory are handed out as one, so a long run is usually a vector of one or two.
+ */
+export class BufferPool {
+  readonly pieceSize: number;
+  readonly pieceCount: number;
+  readonly #slab: Buffer;
+  /** Ring of free piece numbers. */
+  readonly #ring: Uint32Array;
+  #head = 0;
+  #free: number;
+
+  /**
+   * `size` is rounded up to whole pieces (mirror rule S6.2).
+   * @throws BlockError `ENOSPC`-free: allocation failure is reported as `EINVAL` naming the size to lower (rule S6.3).
+   */
+  constructor(size: number, pieceSize: number) {
+    this.pieceSize = pieceSize;
+    this.pieceCount = Math.max(1, Math.ceil(size / pieceSize));
+    try {
+      this.#slab = Buffer.allocUnsafeSlow(this.pieceCount * pieceSize);
+    } catch (error) {
+      throw new BlockError(
+        "EINVAL",
+        `cannot allocate a mirror buffer of ${this.pieceCount * pieceSize} bytes; ask for a smaller buffer`,
+        { operation: "mirror", cause: error },
+      );
+    }
+    this.#ring = Uint32Array.from({ length: this.pieceCount }, (_, index) => index);
+    this.#free = this.pieceCount;
+  }
+
+  /** Pieces that nobody holds. */
+  get free(): number {
+    return this.#free;
+  }
+
+  /**
+   * Takes pieces for `length` bytes and returns them as a vector of exactly that length (mirror rule S13.3); the pieces'
+   * numbers go into `loan`. The caller has checked `free`.
+   */
+  take(length: number, loan: Loan): IoVec {
+    const count = Math.ceil(length / this.pieceSize);
+    if (count > this.#free) throw new RangeError(`${count} buffer pieces asked for, ${this.#free} are free`);
+    loan.reset(count);
+    const vector: Uint8Array[] = [];
+    let start = -1;
+    let end = -1;
+    for (let taken = 0; taken < count; taken += 1) {
+      const piece = this.#ring[this.#head] ?? 0;
+      this.#head = this.#head + 1 === this.pieceCount ? 0 : this.#head + 1;
+      loan.add(piece);
+      if (piece !== end) {
+        if (start >= 0) vector.push(this.#slab.subarray(start * this.pieceSize, end * this.pieceSize));
+        start = piece;
+      }
+      end = piece + 1;
+    }
+    this.#free -= count;
+    const surplus = count * this.pieceSize - length;
+    vector.push(this.#slab.subarray(start * this.pieceSize, end * this.pieceSize - surplus));
+    return vector;
+  }
+
+  /** Gives back everything a loan holds. */
+  giveBack(loan: Loan): void {
+    for (let index = 0; index < loan.count; index += 1) {
+      const tail = (this.#head + this.#free) % this.pieceCount;
+      this.#ring[tail] = loan.pieceAt(index);
+      this.#free += 1;
+    }
+    loan.reset(0);
+  }
+}
+
+/** The pieces one operation holds; reused by the operations that run one after the other in the same slot. */
+export class Loan {
+  #pieces: Uint32Array;
+  #count = 0;
+
+  constructor() {
+    this.#pieces = new Uint32Array(16);
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Empties the loan and makes room for `capacity` pieces. */
+  reset(capacity: number): void {
+    this.#count = 0;
+    if (capacity > this.#pieces.length) this.#pieces = new Uint32Array(capacity);
+  }
+
+  add(piece: number): void {
+    this.#pieces[this.#count] = piece;
+    this.#count += 1;
+  }
+
+  pieceAt(index: number): number {
+    return this.#pieces[index] ?? 0;
+  }
+}

@@ -1,0 +1,288 @@
+import { HBitmap, type DirtyArea } from "@blockmirror/hbitmap";
+import { isPromise, isZero, type BlockEdge, type DirtyBitmap, type IoVec } from "@blockmirror/block-driver";
+import { BufferPool, Loan } from "./buffer-pool.ts";
+import { InFlightSet } from "./in-flight-set.ts";
+import { SourceStatus, type SourceExtent } from "./source-status.ts";
+import { Sweep } from "./sweep.ts";
+import type { ZeroMap } from "./zero-map.ts";
+
+/** Copy operations that run at a time (mirror rule S7.1). */
+export const MAX_OPERATIONS = 16;
+/** The most that one copy moves, in bytes, whatever the buffer. */
+export const MAX_COPY_LENGTH: number = 2 * 1024 * 1024;
+const MIN_COPY_LENGTH = 1024 * 1024;
+/** Bytes of one zero operation: large, because it moves nothing; bounded, because it cannot be interrupted. */
+const MAX_ZERO_LENGTH = 1024 * 1024 * 1024;
+/** A source that is written to during every status query is copied without asking after this many tries. */
+const STATUS_TRIES = 3;
+
+/** Which side failed: the error policies are per side. */
+export type FailedSide = "read" | "write";
+
+/** What a {@link CopyEngine} works on. */
+export interface CopyEngineInit {
+  readonly source: BlockEdge;
+  readonly target: BlockEdge;
+  /** Bytes to keep equal. */
+  readonly size: number;
+  readonly granularity: number;
+  /** Bytes of buffer; rounded up to whole chunks. */
+  readonly bufferSize: number;
+  readonly dirty: DirtyBitmap;
+  readonly zeroMap: ZeroMap;
+  /** Compare what was read with zero before writing it. */
+  readonly detectZeroes: boolean;
+  /** Told about every failure, after the range has become dirty again (mirror rule S16.1). */
+  readonly onError: (side: FailedSide, error: unknown) => void;
+  /** Told how many bytes an operation moves when it is submitted, for the rate limit. */
+  readonly onSubmit: (bytes: number) => void;
+}
+
+/** Why {@link CopyEngine.fill} stopped: the caller's word, no slot or buffer, or nothing left that is not in flight. */
+export type FillResult = "held" | "full" | "exhausted";
+
+/**
+ * Moves dirty chunks from source to target, up to 16 operations at a time. It decides what to do with a run of chunks and
+ * does it; when and how fast is the job's business.
+ *
+ * The order that nothing may change (mirror rules S14.1 and S15.1): look at the source's status, clear the dirty bits and
+ * claim the chunks at one instant, then read, then write. Whatever is written to the source after that instant makes the
+ * chunks dirty again, and they are copied again.
+ */
+export class CopyEngine {
+  readonly inFlight: InFlightSet;
+  /** Ranges whose last operation failed. */
+  readonly failed: HBitmap;
+  /** Chunks that were copied at least once. */
+  readonly copied: HBitmap;
+  readonly #init: CopyEngineInit;
+  readonly #pool: BufferPool;
+  readonly #status: SourceStatus | undefined;
+  readonly #sweep: Sweep;
+  readonly #loans: Loan[] = [];
+  readonly #maxCopyLength: number;
+  readonly #area: DirtyArea = { start: 0, length: 0 };
+  readonly #extent: SourceExtent = { zero: false, length: 0 };
+  #wake: (() => void) | undefined;
+  #bytesCopied = 0;
+  #bytesRecopied = 0;
+  #bytesZeroed = 0;
+  #bytesSkipped = 0;
+  #bytesCleared = 0;
+  #bytesRedirtied = 0;
+
+  constructor(init: CopyEngineInit) {
+    const { source, size, granularity, bufferSize } = init;
+    this.#init = init;
+    this.#pool = new BufferPool(bufferSize, granularity);
+    this.inFlight = new InFlightSet(size, granularity);
+    this.failed = new HBitmap({ size, granularity });
+    this.copied = new HBitmap({ size, granularity });
+    this.#sweep = new Sweep(init.dirty, this.inFlight, size);
+    this.#status = source.info.can.status === "none" ? undefined : new SourceStatus(source.node, init.dirty);
+    const share = Math.max(bufferSize / MAX_OPERATIONS, MIN_COPY_LENGTH);
+    const most = Math.min(MAX_COPY_LENGTH, share, this.#pool.pieceCount * granularity);
+    this.#maxCopyLength = Math.max(granularity, Math.floor(most / granularity) * granularity);
+    for (let slot = 0; slot < MAX_OPERATIONS; slot += 1) this.#loans.push(new Loan());
+  }
+
+  get bytesCopied(): number {
+    return this.#bytesCopied;
+  }
+
+  get bytesRecopied(): number {
+    return this.#bytesRecopied;
+  }
+
+  get bytesZeroed(): number {
+    return this.#bytesZeroed;
+  }
+
+  get bytesSkipped(): number {
+    return this.#bytesSkipped;
+  }
+
+  /** Bytes that were ever marked dirty by writes: what is dirty, plus what was cleared, less what failures put back. */
+  get bytesDirtied(): number {
+    return this.#init.dirty.dirtyBytes + this.#bytesCleared - this.#bytesRedirtied;
+  }
+
+  /** How often the walk over the dirty chunks has come round. */
+  get sweeps(): number {
+    return this.#sweep.sweeps;
+  }
+
+  /** Submits operations while `mayGoOn` says so and there is something to do. */
+  async fill(mayGoOn: () => boolean): Promise<FillResult> {
+    let tries = 0;
+    while (mayGoOn()) {
+      if (this.inFlight.operations >= MAX_OPERATIONS || this.#pool.free === 0) return "full";
+      if (!this.#sweep.next(MAX_ZERO_LENGTH, this.#area)) return "exhausted";
+      const { start, length } = this.#area;
+      if (this.#knows(start, length) || this.#assumeData(length, tries)) {
+        this.#submit(start, length, this.#extent);
+        tries = 0;
+      } else {
+        tries += 1;
+        await this.#askStatus(start);
+      }
+    }
+    return "held";
+  }
+
+  /** Resolves when an operation ends; at once when none runs. */
+  waitForOne(): Promise<void> {
+    if (this.inFlight.operations === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const earlier = this.#wake;
+      this.#wake = () => {
+        earlier?.();
+        resolve();
+      };
+    });
+  }
+
+  /** Resolves when no operation runs (mirror rule S32.1). */
+  async waitForAll(): Promise<void> {
+    while (this.inFlight.operations > 0) await this.waitForOne();
+  }
+
+  #knows(offset: number, length: number): boolean {
+    return this.#status?.lookUp(offset, length, this.#extent) === true;
+  }
+
+  #assumeData(length: number, tries: number): boolean {
+    if (this.#status !== undefined && tries < STATUS_TRIES) return false;
+    this.#extent.zero = false;
+    this.#extent.length = length;
+    return true;
+  }
+
+  /** A status query that fails is no error of the data: the range is copied without its help. */
+  async #askStatus(offset: number): Promise<void> {
+    try {
+      await this.#status?.query(offset, this.#init.size);
+    } catch {
+      // The next look-up misses again, and after some tries the run is read as data; a real fault shows there.
+    }
+  }
+
+  #submit(offset: number, dirtyLength: number, extent: SourceExtent): void {
+    const { granularity } = this.#init;
+    if (extent.zero) {
+      const whole = this.#wholeChunks(offset, Math.min(dirtyLength, extent.length));
+      if (whole > 0) {
+        this.#submitZero(offset, whole);
+        return;
+      }
+    }
+    // A chunk that is partly data is copied as data, so the extent's end is rounded up.
+    const data = extent.zero ? granularity : Math.ceil(extent.length / granularity) * granularity;
+    const room = this.#pool.free * this.#pool.pieceSize;
+    this.#submitCopy(offset, Math.min(dirtyLength, data, this.#maxCopyLength, room));
+  }
+
+  /** The length cut to whole chunks; the end of the image completes the last one. */
+  #wholeChunks(offset: number, length: number): number {
+    if (offset + length >= this.#init.size) return length;
+    return Math.floor(length / this.#init.granularity) * this.#init.granularity;
+  }
+
+  #submitZero(offset: number, length: number): void {
+    this.#claim(offset, length);
+    if (this.#init.zeroMap.covers(offset, length)) {
+      this.#bytesSkipped += length;
+      this.#end(offset, length);
+      return;
+    }
+    this.#init.onSubmit(this.#init.target.info.can.writeZeroes === "fast" ? 0 : length);
+    void this.#zero(offset, length);
+  }
+
+  async #zero(offset: number, length: number): Promise<void> {
+    try {
+      const result = this.#init.target.writeZeroes(offset, length, { unmap: true });
+      if (isPromise(result)) await result;
+    } catch (error) {
+      this.#fail("write", error, offset, length);
+      return;
+    }
+    this.#init.zeroMap.learn(offset, length);
+    this.#bytesZeroed += length;
+    this.#succeed(offset, length);
+  }
+
+  #submitCopy(offset: number, length: number): void {
+    this.#claim(offset, length);
+    const loan = this.#loans.pop() ?? new Loan();
+    const buffers = this.#pool.take(length, loan);
+    this.#init.onSubmit(length);
+    void this.#copy(offset, length, buffers, loan);
+  }
+
+  async #copy(offset: number, length: number, buffers: IoVec, loan: Loan): Promise<void> {
+    let side: FailedSide = "read";
+    try {
+      const read = this.#init.source.read(offset, buffers);
+      if (isPromise(read)) await read;
+      side = "write";
+      const write = this.#writeTarget(offset, length, buffers);
+      if (isPromise(write)) await write;
+    } catch (error) {
+      this.#return(loan);
+      this.#fail(side, error, offset, length);
+      return;
+    }
+    this.#return(loan);
+    this.#bytesCopied += length;
+    this.#bytesRecopied += this.copied.countRange(offset, length);
+    this.#succeed(offset, length);
+  }
+
+  #writeTarget(offset: number, length: number, buffers: IoVec): void | Promise<void> {
+    const { target, zeroMap, detectZeroes } = this.#init;
+    if (detectZeroes && buffers.every(isZero)) {
+      if (zeroMap.covers(offset, length)) return undefined;
+      zeroMap.forget(offset, length);
+      return target.writeZeroes(offset, length, { unmap: true });
+    }
+    // Forgotten when the write starts: a failed one may have written a part.
+    zeroMap.forget(offset, length);
+    return target.write(offset, buffers);
+  }
+
+  #claim(offset: number, length: number): void {
+    const { bits } = this.#init.dirty;
+    this.#bytesCleared += bits.countRange(offset, length);
+    bits.reset(offset, length);
+    this.inFlight.claim(offset, length);
+    this.#sweep.advance(offset, length);
+  }
+
+  #succeed(offset: number, length: number): void {
+    this.copied.set(offset, length);
+    if (!this.failed.isEmpty) this.failed.reset(offset, length);
+    this.#end(offset, length);
+  }
+
+  #fail(side: FailedSide, error: unknown, offset: number, length: number): void {
+    const { dirty, onError } = this.#init;
+    this.#bytesRedirtied += length - dirty.bits.countRange(offset, length);
+    dirty.bits.set(offset, length);
+    this.failed.set(offset, length);
+    onError(side, error);
+    this.#end(offset, length);
+  }
+
+  #return(loan: Loan): void {
+    this.#pool.giveBack(loan);
+    this.#loans.push(loan);
+  }
+
+  #end(offset: number, length: number): void {
+    this.inFlight.release(offset, length);
+    const wake = this.#wake;
+    this.#wake = undefined;
+    wake?.();
+  }
+}

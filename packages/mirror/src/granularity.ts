@@ -1,0 +1,34 @@
+import { BlockError, type DeviceInfo } from "@blockmirror/block-driver";
+
+/** Smallest granularity in bytes (mirror rule S3.3). */
+export const MIN_GRANULARITY = 512;
+/** Largest granularity in bytes (mirror rule S3.3). */
+export const MAX_GRANULARITY: number = 64 * 1024 * 1024;
+/** Automatic granularity of a target without clusters, and the most that clusters can make it. */
+export const DEFAULT_GRANULARITY: number = 64 * 1024;
+const MIN_AUTOMATIC_GRANULARITY = 4096;
+
+/**
+ * The size of a chunk in bytes: what was asked for, or the target's cluster size, at least 4 KiB and at most 64 KiB
+ * (mirror rules S3.2 and S3.3).
+ * @param requested bytes; 0 = automatic.
+ * @throws BlockError `EINVAL` for a granularity that is not a power of two from 512 B to 64 MiB.
+ */
+export function chooseGranularity(requested: number, target: DeviceInfo): number {
+  if (requested === 0) {
+    const cluster = target.align.allocation;
+    if (cluster === 0) return DEFAULT_GRANULARITY;
+    return Math.min(Math.max(cluster, MIN_AUTOMATIC_GRANULARITY), DEFAULT_GRANULARITY);
+  }
+  if (!(requested >= MIN_GRANULARITY && requested <= MAX_GRANULARITY)) {
+    throw new BlockError("EINVAL", `granularity must be from 512 B to 64 MiB, not ${requested} bytes`, {
+      operation: "mirror",
+    });
+  }
+  if (!Number.isInteger(Math.log2(requested))) {
+    throw new BlockError("EINVAL", `granularity must be a power of two, not ${requested} bytes`, {
+      operation: "mirror",
+    });
+  }
+  return requested;
+}

@@ -1,0 +1,396 @@
+import {
+  ALL_PERMISSIONS,
+  isPromise,
+  type BlockEdge,
+  type BlockGraph,
+  type BlockNode,
+  type DirtyBitmap,
+  type DrainedSection,
+} from "@blockmirror/block-driver";
+import type { JobControl, JobDriver } from "@blockmirror/blockjob";
+import { CopyEngine, MAX_OPERATIONS, type FailedSide } from "./copy-engine.ts";
+import { createDiskMap, drawDiskMap, type DiskMap } from "./disk-map.ts";
+import { scanFull } from "./initial-scan.ts";
+import type { ResolvedTuning } from "./options.ts";
+import { estimateEta, RateMeter, type MirrorPhase, type MirrorProgress } from "./progress.ts";
+import { ZeroMap } from "./zero-map.ts";
+
+/** The loop reaches a pause point at least this often (mirror rule S20.1). */
+const SLICE_MS = 100;
+/** A retry of an ignored error waits this long at first, twice as long each time, up to the maximum. */
+const FIRST_BACKOFF_MS = 100;
+const MAX_BACKOFF_MS = 5000;
+/** Until a rate is known, this much may be copied while guests are held. */
+const DEFAULT_SWITCH_BYTES = 1024 * 1024;
+
+/** What a mirror adds to its job's snapshot. */
+export interface MirrorDetails extends MirrorProgress {
+  /** Node names. */
+  readonly source: string;
+  readonly target: string;
+  readonly sync: ResolvedTuning["sync"];
+  readonly copyMode: "background";
+  /** Whether every write reaches the target before the guest sees it settled; never in background mode. */
+  readonly activelySynced: boolean;
+  /** Bytes per chunk. */
+  readonly granularity: number;
+  /** Bytes of the disk. */
+  readonly size: number;
+}
+
+/** What a {@link MirrorJob} is made from; everything is attached already. */
+export interface MirrorJobInit {
+  readonly graph: BlockGraph;
+  /** The node that is copied, below the filter. */
+  readonly source: BlockEdge;
+  readonly target: BlockEdge;
+  /** The filter above the source; its parents are the guests. */
+  readonly filter: BlockNode;
+  /** The private bitmap on the filter, following writes already. */
+  readonly dirty: DirtyBitmap;
+  /** Bytes per chunk. */
+  readonly granularity: number;
+  readonly tuning: ResolvedTuning;
+}
+
+/**
+ * The mirror as a job type: scan, copy, converge, READY, then switch the guests to the target or leave a consistent copy.
+ *
+ * It owns the sequence and the pace; {@link CopyEngine} moves the bytes.
+ */
+export class MirrorJob implements JobDriver<MirrorDetails> {
+  readonly type = "mirror";
+  readonly #init: MirrorJobInit;
+  readonly #size: number;
+  readonly #zeroMap: ZeroMap;
+  readonly #engine: CopyEngine;
+  readonly #copyRate = new RateMeter();
+  readonly #dirtyRate = new RateMeter();
+  #control: JobControl | undefined;
+  #phase: MirrorPhase = "scan";
+  #scanned = false;
+  #scanSkipped = 0;
+  #failure: unknown;
+  #hasFailed = false;
+  #backoffMs = 0;
+  #notBeforeMs = 0;
+  #unflushed = true;
+  #held: DrainedSection | undefined;
+  #switched = false;
+
+  /** @throws BlockError `EINVAL` when the buffer cannot be allocated. */
+  constructor(init: MirrorJobInit) {
+    const { source, target, dirty, granularity, tuning } = init;
+    this.#init = init;
+    this.#size = source.info.size;
+    this.#zeroMap = new ZeroMap(this.#size, granularity);
+    this.#engine = new CopyEngine({
+      source,
+      target,
+      size: this.#size,
+      granularity,
+      bufferSize: Math.max(tuning.bufferSize, granularity),
+      dirty,
+      zeroMap: this.#zeroMap,
+      detectZeroes: tuning.detectZeroes ?? source.info.can.status !== "exact",
+      onError: (side, error) => this.#onError(side, error),
+      onSubmit: (bytes) => {
+        this.#unflushed = true;
+        this.#control?.charge(bytes);
+      },
+    });
+  }
+
+  async run(job: JobControl): Promise<void> {
+    this.#control = job;
+    try {
+      await this.#scan(job);
+      await this.#copyUntilDone(job);
+    } finally {
+      // Operations use the buffer and the bitmaps, so none may outlive the run (mirror rule S32.1).
+      await this.#engine.waitForAll();
+    }
+  }
+
+  async pause(): Promise<void> {
+    await this.#engine.waitForAll();
+  }
+
+  resume(): void {
+    const now = this.#control?.clock.now();
+    if (now === undefined) return;
+    this.#copyRate.restart(this.#engine.bytesCopied + this.#engine.bytesZeroed, now);
+    this.#dirtyRate.restart(this.#engine.bytesDirtied, now);
+  }
+
+  /** Before READY there is nothing worth finishing, so every cancel is a forced one (mirror rules S25.1 and S26.1). */
+  cancel(force: boolean): boolean {
+    return force || this.#control?.isReady !== true;
+  }
+
+  /** Accepted in READY; the engine has checked that. Nothing has to be opened first. */
+  complete(): void {
+    this.#phase = "switch";
+  }
+
+  /** Catches up with what was written while the job waited to be finalized, and holds the guests. */
+  async finalize(job: JobControl): Promise<void> {
+    while (this.#held === undefined) {
+      if (this.#hasFailed) throw this.#failure;
+      if (job.isForceCancelled) return;
+      if (this.#notBeforeMs > job.clock.now()) await this.#awaitRetry(job);
+      await this.#copySome(job, () => !this.#hasFailed && !job.isForceCancelled);
+      await this.#engine.waitForAll();
+      if (!this.#hasFailed && this.#isNearlyClean()) this.#held = await this.#holdClean(job);
+    }
+  }
+
+  /** Leads the guests to the target at one instant (mirror rules S29.1 and S29.3). */
+  prepare(): void {
+    if (this.#control?.isCompleteRequested !== true) return;
+    const { graph, filter, target } = this.#init;
+    // From here on the guests use the target as they used the source; the job's own claim would exclude them.
+    graph.reclaim(target, { uses: [], shares: ALL_PERMISSIONS });
+    graph.replaceNow(filter, target.node);
+    this.#switched = true;
+  }
+
+  /** On every exit path: filter, bitmap, claims and the hold on the guests go (mirror rule S32.3). */
+  async clean(): Promise<void> {
+    const { graph, filter, dirty, source, target } = this.#init;
+    filter.removeDirtyBitmap(dirty);
+    try {
+      await graph.removeFilter(filter);
+    } finally {
+      this.#held?.end();
+      await graph.detach(source);
+      await graph.detach(target);
+    }
+  }
+
+  details(): MirrorDetails {
+    const { source, target, tuning, dirty, granularity } = this.#init;
+    const engine = this.#engine;
+    const dirtyBytes = dirty.dirtyBytes;
+    const copyRate = this.#copyRate.perSecond;
+    const dirtyRate = this.#dirtyRate.perSecond;
+    return {
+      source: source.node.name,
+      target: target.node.name,
+      sync: tuning.sync,
+      copyMode: "background",
+      activelySynced: false,
+      granularity,
+      size: this.#size,
+      phase: this.#phase,
+      bytesCopied: engine.bytesCopied,
+      bytesRecopied: engine.bytesRecopied,
+      bytesZeroed: engine.bytesZeroed,
+      bytesSkipped: this.#scanSkipped + engine.bytesSkipped,
+      dirtyBytes,
+      inFlightBytes: engine.inFlight.bytes,
+      inFlightOperations: engine.inFlight.operations,
+      maxInFlightOperations: MAX_OPERATIONS,
+      copyRateBytesPerSec: copyRate,
+      dirtyRateBytesPerSec: dirtyRate,
+      etaSec: this.#scanned
+        ? estimateEta(dirtyBytes + engine.inFlight.bytes, copyRate, dirtyRate)
+        : undefined,
+    };
+  }
+
+  /** The state of the disk in `cellCount` cells. `into` is reused when it fits. */
+  map(cellCount: number, into?: DiskMap): DiskMap {
+    const map = into?.cellCount === cellCount ? into : createDiskMap(cellCount, this.#size);
+    return drawDiskMap(map, this.#size, this.#init.dirty, this.#engine);
+  }
+
+  /** Whether the guests were switched to the target. */
+  get switched(): boolean {
+    return this.#switched;
+  }
+
+  async #scan(job: JobControl): Promise<void> {
+    const { source, target, dirty, tuning } = this.#init;
+    // Nothing is done, and all of it may have to be: 0 of 0 would look finished.
+    job.setProgress(0, this.#size);
+    if (tuning.targetIsZero) this.#zeroMap.learn(0, this.#size);
+    if (tuning.sync === "full") {
+      let sinceMs = job.clock.now();
+      await scanFull({
+        source: source.node,
+        target: target.node,
+        size: this.#size,
+        dirty,
+        zeroMap: this.#zeroMap,
+        proceed: async () => {
+          if (job.clock.now() - sinceMs >= SLICE_MS) {
+            await job.sleep(0);
+            sinceMs = job.clock.now();
+          }
+          return !job.isForceCancelled;
+        },
+      });
+      this.#scanSkipped = Math.max(0, this.#size - dirty.dirtyBytes);
+    }
+    this.#scanned = true;
+    this.#phase = "copy";
+  }
+
+  /** The one loop (mirror rules S7.2, S20 and S22). */
+  async #copyUntilDone(job: JobControl): Promise<void> {
+    for (;;) {
+      if (this.#hasFailed) throw this.#failure;
+      await job.pausePoint();
+      if (job.isForceCancelled) return;
+      this.#publish(job);
+      if (this.#notBeforeMs > job.clock.now()) {
+        await this.#awaitRetry(job);
+      } else if (this.#isClean() && !job.isReady) {
+        if (await this.#flush(job)) this.#becomeReady(job);
+      } else if (this.#shouldFinish(job) && this.#isNearlyClean()) {
+        if (await this.#finish(job)) return;
+      } else if (this.#isClean()) {
+        await job.sleep(SLICE_MS);
+      } else {
+        await this.#copySlice(job);
+      }
+    }
+  }
+
+  /** One slice of copying, then whatever it has to wait for. */
+  async #copySlice(job: JobControl): Promise<void> {
+    const endMs = job.clock.now() + SLICE_MS;
+    const result = await this.#copySome(
+      job,
+      () => this.#mayCopy(job) && job.limitDelayMs === 0 && job.clock.now() < endMs,
+    );
+    if (job.limitDelayMs > 0) await job.sleepForLimit();
+    else if (result === "held") await job.sleep(0);
+    else await this.#engine.waitForOne();
+  }
+
+  /** Waits for the time of the next retry, in slices so that a cancel is noticed. */
+  async #awaitRetry(job: JobControl): Promise<void> {
+    await job.sleep(Math.min(SLICE_MS, this.#notBeforeMs - job.clock.now()));
+  }
+
+  async #copySome(job: JobControl, mayGoOn: () => boolean): ReturnType<CopyEngine["fill"]> {
+    const result = await this.#engine.fill(mayGoOn);
+    this.#sampleRates(job);
+    return result;
+  }
+
+  /** While the I/O status is not ok nothing is submitted (mirror rule S18.1). */
+  #mayCopy(job: JobControl): boolean {
+    return !this.#hasFailed && !job.shouldPause && !job.isForceCancelled && job.ioStatus === "ok";
+  }
+
+  #becomeReady(job: JobControl): void {
+    this.#publish(job);
+    job.transitionToReady();
+    this.#phase = "ready";
+  }
+
+  /** A soft cancel after READY finishes the copy as well; it only does not switch (mirror rule S26). */
+  #shouldFinish(job: JobControl): boolean {
+    return job.isReady && (job.isCompleteRequested || job.isCancelRequested);
+  }
+
+  #isClean(): boolean {
+    return this.#init.dirty.bits.isEmpty && this.#engine.inFlight.operations === 0;
+  }
+
+  /** Little enough is left to copy it while guests are held. */
+  #isNearlyClean(): boolean {
+    const rate = this.#copyRate.perSecond;
+    const most = rate === undefined ? DEFAULT_SWITCH_BYTES : (rate * this.#init.tuning.switchPauseMs) / 1000;
+    return this.#init.dirty.dirtyBytes + this.#engine.inFlight.bytes <= Math.max(most, DEFAULT_SWITCH_BYTES);
+  }
+
+  /** The last step of `run`; false when something still has to be copied or retried. */
+  async #finish(job: JobControl): Promise<boolean> {
+    await this.#engine.waitForAll();
+    // What was copied so far becomes durable before the guests are held, so that little is left to flush then.
+    if (!(await this.#flush(job)) || this.#hasFailed || job.shouldPause) return false;
+    const section = await this.#holdClean(job);
+    if (section === undefined) return false;
+    if (job.finalizesAtOnce) this.#held = section;
+    else section.end();
+    return true;
+  }
+
+  /**
+   * Holds the guests, copies what they had written until then, and flushes. The section is returned only if target and
+   * source are then equal (mirror rules S28.1 to S28.3); otherwise the guests go on and undefined is returned.
+   */
+  async #holdClean(job: JobControl): Promise<DrainedSection | undefined> {
+    const { graph, source, dirty } = this.#init;
+    const section = await job.whileDraining(() => graph.drain(source.node));
+    let clean = false;
+    try {
+      while (!dirty.bits.isEmpty && !this.#hasFailed && job.ioStatus === "ok" && this.#isNearlyClean()) {
+        await this.#engine.fill(() => !this.#hasFailed && !job.isForceCancelled && job.ioStatus === "ok");
+        await this.#engine.waitForAll();
+        if (job.isForceCancelled) break;
+      }
+      clean = dirty.bits.isEmpty && !this.#hasFailed && (await this.#flush(job));
+      return clean ? section : undefined;
+    } finally {
+      if (!clean) section.end();
+    }
+  }
+
+  /** Flushes the target if something was written since the last time; false after an error that does not end the job. */
+  async #flush(job: JobControl): Promise<boolean> {
+    if (!this.#unflushed) return true;
+    this.#unflushed = false;
+    try {
+      const result = this.#init.target.flush();
+      if (isPromise(result)) await result;
+      return true;
+    } catch (error) {
+      this.#unflushed = true;
+      this.#onError("write", error);
+      return false;
+    }
+  }
+
+  #onError(side: FailedSide, error: unknown): void {
+    const { onSourceError, onTargetError } = this.#init.tuning;
+    const policy = side === "read" ? onSourceError : onTargetError;
+    const action = this.#control?.handleError(error, { operation: side, policy }) ?? "report";
+    if (action === "report") {
+      // The first error is the job's; later ones are its echo (mirror rule S17.2).
+      if (!this.#hasFailed) this.#failure = error;
+      this.#hasFailed = true;
+    } else if (action === "ignore") {
+      this.#backOff();
+    }
+  }
+
+  /** Ignored errors are retried, but not in a hot loop. */
+  #backOff(): void {
+    const now = this.#control?.clock.now() ?? 0;
+    if (this.#notBeforeMs > now) return;
+    // An error long after the last retry starts over.
+    const recent = now - this.#notBeforeMs <= MAX_BACKOFF_MS && this.#backoffMs > 0;
+    this.#backoffMs = recent ? Math.min(MAX_BACKOFF_MS, this.#backoffMs * 2) : FIRST_BACKOFF_MS;
+    this.#notBeforeMs = now + this.#backoffMs;
+  }
+
+  #publish(job: JobControl): void {
+    const engine = this.#engine;
+    const done = engine.bytesCopied + engine.bytesZeroed + engine.bytesSkipped;
+    const left = this.#init.dirty.dirtyBytes + engine.inFlight.bytes;
+    job.setProgress(done, done + left);
+    this.#sampleRates(job);
+    if (this.#phase === "copy" && engine.sweeps > 0) this.#phase = "converge";
+  }
+
+  #sampleRates(job: JobControl): void {
+    const now = job.clock.now();
+    this.#copyRate.sample(this.#engine.bytesCopied + this.#engine.bytesZeroed, now);
+    this.#dirtyRate.sample(this.#engine.bytesDirtied, now);
+  }
+}

@@ -1,0 +1,85 @@
+/** What a mirror is doing, for people. */
+export type MirrorPhase = "scan" | "copy" | "converge" | "ready" | "switch";
+
+/** Counters of a mirror job; all sizes in bytes. */
+export interface MirrorProgress {
+  readonly phase: MirrorPhase;
+  /** Read from the source and written to the target, repeats included. */
+  readonly bytesCopied: number;
+  /** Needed no copying because source and target read as zeroes. */
+  readonly bytesSkipped: number;
+  /** Made zero on the target without reading. */
+  readonly bytesZeroed: number;
+  /** The part of `bytesCopied` that had been copied before and was written to meanwhile. */
+  readonly bytesRecopied: number;
+  /** Not copied since it was last written. */
+  readonly dirtyBytes: number;
+  readonly inFlightBytes: number;
+  readonly inFlightOperations: number;
+  readonly maxInFlightOperations: number;
+  /** Average over the last seconds; undefined until there is something to average. */
+  readonly copyRateBytesPerSec: number | undefined;
+  /** Rate at which clean chunks become dirty again. */
+  readonly dirtyRateBytesPerSec: number | undefined;
+  /** Seconds until nothing is left at these rates; `never` when the source is dirtied as fast as it is copied. */
+  readonly etaSec: number | "never" | undefined;
+}
+
+const HALF_LIFE_MS = 3000;
+const MIN_SAMPLE_MS = 50;
+
+/**
+ * An average rate from a growing total, with exponentially fading memory. Deterministic: it knows only the times it is
+ * told.
+ */
+export class RateMeter {
+  #total = 0;
+  #atMs: number | undefined;
+  #weight = 0;
+  #sum = 0;
+
+  /** Notes that the total is `total` at `nowMs`. Samples closer than 50 ms are left to the next one. */
+  sample(total: number, nowMs: number): void {
+    if (this.#atMs === undefined) {
+      this.#total = total;
+      this.#atMs = nowMs;
+      return;
+    }
+    const elapsedMs = nowMs - this.#atMs;
+    if (elapsedMs < MIN_SAMPLE_MS) return;
+    const keep = 0.5 ** (elapsedMs / HALF_LIFE_MS);
+    const rate = ((total - this.#total) * 1000) / elapsedMs;
+    // The weight makes the first seconds a plain average, rather than pulling them towards zero.
+    this.#sum = this.#sum * keep + rate * (1 - keep);
+    this.#weight = this.#weight * keep + (1 - keep);
+    this.#total = total;
+    this.#atMs = nowMs;
+  }
+
+  /** Forgets the time between: after a pause it says nothing about the rate. */
+  restart(total: number, nowMs: number): void {
+    this.#total = total;
+    this.#atMs = nowMs;
+  }
+
+  /** Per second; undefined before the second sample. */
+  get perSecond(): number | undefined {
+    return this.#weight === 0 ? undefined : Math.max(0, this.#sum / this.#weight);
+  }
+}
+
+/**
+ * Seconds until `remaining` bytes are copied.
+ * @returns 0 when nothing remains, `never` when the source is dirtied at least as fast as it is copied, undefined when
+ * the rate is not known yet.
+ */
+export function estimateEta(
+  remaining: number,
+  copyRate: number | undefined,
+  dirtyRate: number | undefined,
+): number | "never" | undefined {
+  if (remaining === 0) return 0;
+  if (copyRate === undefined) return undefined;
+  const net = copyRate - (dirtyRate ?? 0);
+  return net <= 0 ? "never" : remaining / net;
+}

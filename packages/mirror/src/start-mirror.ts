@@ -1,0 +1,144 @@
+import {
+  BlockError,
+  skipFilters,
+  type BlockEdge,
+  type BlockGraph,
+  type BlockNode,
+  type DirtyBitmap,
+} from "@blockmirror/block-driver";
+import type { Job, JobManager, JobOptions } from "@blockmirror/blockjob";
+import type { DiskMap } from "./disk-map.ts";
+import { DrainRelay } from "./drain-relay.ts";
+import { chooseGranularity } from "./granularity.ts";
+import { MIRROR_FILTER_DRIVER, MirrorFilter } from "./mirror-filter.ts";
+import { MirrorJob, type MirrorDetails } from "./mirror-job.ts";
+import { resolveTuning, type MirrorTuning } from "./options.ts";
+
+/** What to mirror and how. */
+export interface MirrorOptions extends MirrorTuning, Omit<JobOptions, "id" | "internal"> {
+  /** Id of the job: a letter, then letters, digits, `-`, `.`, `_`; unique in the manager. */
+  readonly id: string;
+  readonly graph: BlockGraph;
+  readonly jobs: JobManager;
+  /** The node to copy. Whoever uses it goes on using it, through the job's filter. */
+  readonly source: BlockNode;
+  /** The node to copy to: writable, of the same size, used by nobody else for writing. */
+  readonly target: BlockNode;
+  /** Name of the filter's node. Default: made from the id. */
+  readonly filterNodeName?: string;
+}
+
+/** A mirror that runs. */
+export interface Mirror {
+  /** Verbs, events and the end: `complete()` switches the users of the source to the target. */
+  readonly job: Job<MirrorDetails>;
+  /** The state of the disk in `cellCount` cells; `into` is reused when it fits. */
+  map(cellCount: number, into?: DiskMap): DiskMap;
+  /** Whether the users of the source were switched to the target. */
+  readonly switched: boolean;
+}
+
+/**
+ * Starts a mirror. When it resolves the job runs, and every write to the source since is followed.
+ *
+ * The caller keeps owning both nodes, and closes them when the job has ended.
+ *
+ * @throws BlockError `EINVAL` for options or sizes that cannot work, `EBUSY` when source or target is in use in a way that
+ * excludes the job, `EROFS` for a target that is read-only.
+ * @throws JobError for the job's id and speed. After a refusal nothing is left behind (mirror rule S4.2).
+ */
+export async function startMirror(options: MirrorOptions): Promise<Mirror> {
+  const { graph, jobs, source, target, id } = options;
+  const tuning = resolveTuning(options);
+  const granularity = chooseGranularity(tuning.granularity, target.info);
+  checkNodes(source, target);
+  const relay = new DrainRelay();
+  const undo: (() => Promise<void> | void)[] = [];
+  // Guests are held until the bitmap is in place, so that no write falls between filter and bitmap.
+  const section = await graph.drain(source);
+  try {
+    const filter = await insertFilter(graph, source, options.filterNodeName ?? `#mirror-${id}`);
+    undo.push(() => graph.removeFilter(filter));
+    const dirty = createBitmap(filter, granularity);
+    undo.push(() => filter.removeDirtyBitmap(dirty));
+    const claims = attachJob(graph, id, source, target, relay);
+    undo.push(...claims.map((edge) => () => graph.detach(edge)));
+    const [sourceEdge, targetEdge] = claims;
+    const driver = new MirrorJob({ graph, source: sourceEdge, target: targetEdge, filter, dirty, granularity, tuning });
+    const job = jobs.create(driver, options);
+    relay.bind(job);
+    section.end();
+    job.start();
+    return {
+      job,
+      map: (cellCount, into) => driver.map(cellCount, into),
+      get switched() {
+        return driver.switched;
+      },
+    };
+  } catch (error) {
+    for (const step of undo.toReversed()) await step();
+    throw error;
+  } finally {
+    section.end();
+  }
+}
+
+function checkNodes(source: BlockNode, target: BlockNode): void {
+  if (skipFilters(source) === skipFilters(target)) {
+    throw new BlockError("EINVAL", `Can't mirror node '${source.name}' into itself`, { node: source.name, operation: "mirror" });
+  }
+  for (const edge of source.parents) {
+    if (edge.owner?.info.driver === MIRROR_FILTER_DRIVER) throw busy(source);
+  }
+  if (source.info.driver === MIRROR_FILTER_DRIVER) throw busy(source);
+  if (target.info.readOnly) {
+    throw new BlockError("EROFS", `target node '${target.name}' is open read-only; open it writable`, {
+      node: target.name,
+      operation: "mirror",
+    });
+  }
+  if (source.size !== target.size) {
+    throw new BlockError(
+      "EINVAL",
+      `Source and target image have different sizes: '${source.name}' has ${source.size} bytes, '${target.name}' ${target.size}`,
+      { node: target.name, operation: "mirror" },
+    );
+  }
+}
+
+function busy(source: BlockNode): BlockError {
+  return new BlockError("EBUSY", `Node '${source.name}' is busy: block device is in use by block job: mirror`, {
+    node: source.name,
+    operation: "mirror",
+  });
+}
+
+function insertFilter(graph: BlockGraph, source: BlockNode, nodeName: string): Promise<BlockNode> {
+  return graph.insertFilter(source, { nodeName, device: (child) => new MirrorFilter(child) });
+}
+
+function createBitmap(filter: BlockNode, granularity: number): DirtyBitmap {
+  const bitmap = filter.createDirtyBitmap({ granularity });
+  bitmap.busy = true;
+  return bitmap;
+}
+
+/** The job's claims: it reads the source whoever writes there, and is the only one to write the target. */
+function attachJob(
+  graph: BlockGraph,
+  id: string,
+  source: BlockNode,
+  target: BlockNode,
+  relay: DrainRelay,
+): readonly [BlockEdge, BlockEdge] {
+  const parent = { name: `mirror job '${id}'`, onDrainBegin: relay.begin, onDrainEnd: relay.end };
+  const sourceEdge = graph.attach(source, { ...parent, uses: ["read"], shares: ["read", "write", "write-unchanged"] });
+  try {
+    const targetEdge = graph.attach(target, { ...parent, uses: ["write"], shares: ["read", "write-unchanged"] });
+    return [sourceEdge, targetEdge];
+  } catch (error) {
+    void graph.detach(sourceEdge);
+    throw error;
+  }
+}
