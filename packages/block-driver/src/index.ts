@@ -73,3 +73,11 @@ export { skipFilters, StatusResolver, type ResolveOptions } from "./graph/resolv
 export { isZero, zeroVector } from "./io/zero-page.ts";
 export { PassThroughDevice } from "./io/pass-through.ts";
 export { RangeLock } from "./io/range-lock.ts";
+export {
+  createFileDriver,
+  fileDriver,
+  type FileCreateOptions,
+  type FileDriverInit,
+  type FileOptions,
+} from "./drivers/file/file-driver.ts";
+export type { DoneCallback, FileCalls, TransferCallback } from "./drivers/file/positional-io.ts";

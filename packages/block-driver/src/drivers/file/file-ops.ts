@@ -1,0 +1,54 @@
+/**
+ * What the host can do with a file beyond what Node offers. Everything takes a raw descriptor and byte offsets, and
+ * fails with a Node-style system error. A host without this (no `koffi`, another system, `BLOCKMIRROR_NO_NATIVE=1`) has
+ * no `FileOps` at all, and the driver does without: correct, only coarser.
+ */
+export interface FileOps {
+  /**
+   * First byte of data at or after `offset`; `undefined` when there is none before the end of the file, or when
+   * `offset` is beyond it. Synchronous: it costs microseconds.
+   */
+  nextData(fd: number, offset: number): number | undefined;
+  /** First byte of a hole at or after `offset`, the end of the file counting as one; `undefined` beyond the end. */
+  nextHole(fd: number, offset: number): number | undefined;
+  /** Size of the file or block device in bytes. */
+  end(fd: number): number;
+  /** Gives the space back and makes the range read as zeroes; the size stays. */
+  punchHole(fd: number, offset: number, length: number): Promise<void>;
+  /** Makes the range read as zeroes and keeps the space; the size stays. */
+  zeroRange(fd: number, offset: number, length: number): Promise<void>;
+  /** Makes sure that the range has space; its content stays, new space reads as zeroes. The size may grow. */
+  allocate(fd: number, offset: number, length: number): Promise<void>;
+  /** Shares a range of another file instead of copying it; absent where it cannot be called. */
+  cloneRange?(range: RangeCopy): Promise<void>;
+  /** Copies inside the kernel; returns the bytes copied, 0 at the end of the source. */
+  copyRange(range: RangeCopy): Promise<number>;
+  /** Takes (`shared`) or releases (`unlock`) an open-file-description lock on one byte. */
+  setLock(fd: number, byte: number, action: "shared" | "unlock"): void;
+  /** Whether another open file description holds any lock on one byte. */
+  isLockedByOther(fd: number, byte: number): boolean;
+}
+
+/** A range to copy between two descriptors. */
+export interface RangeCopy {
+  readonly sourceFd: number;
+  readonly sourceOffset: number;
+  readonly targetFd: number;
+  readonly targetOffset: number;
+  readonly length: number;
+}
+
+let loading: Promise<FileOps | undefined> | undefined;
+
+/** Whether the environment forbids native help; read at every open, so that one process can have both. */
+function isForbidden(): boolean {
+  const value = process.env["BLOCKMIRROR_NO_NATIVE"];
+  return value !== undefined && value !== "" && value !== "0";
+}
+
+/** The native operations of this host, or undefined where there are none. They are loaded once per process. */
+export async function loadFileOps(): Promise<FileOps | undefined> {
+  if (isForbidden()) return undefined;
+  loading ??= import("./native-ops.ts").then((native) => native.openNativeOps()).catch(() => undefined);
+  return loading;
+}

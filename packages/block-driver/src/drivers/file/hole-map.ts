@@ -1,0 +1,58 @@
+import { ExtentFlag, type ExtentList } from "../../contract/extents.ts";
+import type { FileOps } from "./file-ops.ts";
+
+/** Seeks in one `status` call: a badly fragmented file costs the event loop under a millisecond at a time. */
+const MAX_SEEKS = 512;
+
+/**
+ * Where a file has holes, asked from the file system. Only runs of data are remembered: calling a hole data is never
+ * wrong, so an outdated memory costs precision at worst; and own changes of space forget it.
+ */
+export class HoleMap {
+  readonly #ops: FileOps;
+  readonly #fd: number;
+  #dataStart = 0;
+  #dataEnd = 0;
+
+  constructor(ops: FileOps, fd: number) {
+    this.#ops = ops;
+    this.#fd = fd;
+  }
+
+  /** To be called when space may have been given back. */
+  forget(): void {
+    this.#dataStart = 0;
+    this.#dataEnd = 0;
+  }
+
+  /**
+   * Appends what `[offset, offset + length)` is, never beyond `size`. May stop early; adds nothing only when the file
+   * ends at or before `offset`.
+   */
+  describe(offset: number, length: number, size: number, extents: ExtentList): void {
+    const end = offset + length;
+    let at = offset;
+    for (let seeks = 0; at < end && seeks < MAX_SEEKS; seeks += 1) {
+      const data = this.#nextData(at);
+      const holeEnd = Math.min(data ?? this.#ops.end(this.#fd), size);
+      if (holeEnd > at && !extents.append(holeEnd - at, ExtentFlag.Zero)) return;
+      if (data === undefined || data >= size) return;
+      const dataEnd = Math.min(this.#dataRunEnd(data), size);
+      if (!extents.append(dataEnd - data, ExtentFlag.Data)) return;
+      at = dataEnd;
+    }
+  }
+
+  #nextData(at: number): number | undefined {
+    return at >= this.#dataStart && at < this.#dataEnd ? at : this.#ops.nextData(this.#fd, at);
+  }
+
+  /** End of the run of data at `data`; at least one byte on, should another program have punched it just now. */
+  #dataRunEnd(data: number): number {
+    if (data >= this.#dataStart && data < this.#dataEnd) return this.#dataEnd;
+    const end = Math.max(this.#ops.nextHole(this.#fd, data) ?? data, data + 1);
+    this.#dataStart = data;
+    this.#dataEnd = end;
+    return end;
+  }
+}
