@@ -103,9 +103,8 @@ export class RateLimit implements RateLimiter {
     }
     this.#dispatched += bytes;
     this.#measureSlice();
-    const delayMs = this.#dispatched < this.#quota ? 0 : Math.max(0, this.#endMs - nowMs);
-    this.#awaited = delayMs > 0;
-    return delayMs;
+    this.#awaited = this.#dispatched >= this.#quota && this.#endMs >= nowMs;
+    return this.#awaited ? this.#endMs - nowMs : 0;
   }
 
   delay(): number {
