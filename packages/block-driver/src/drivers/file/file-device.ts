@@ -1,21 +1,18 @@
-import {
-  BYTE_ALIGNMENT,
-  DEFAULT_LIMITS,
-  READ_ONLY_CAPABILITIES,
-  type BlockDevice,
-  type DeviceCapabilities,
-  type DeviceInfo,
-  type IoOptions,
-  type ResizeOptions,
-  type StatusOptions,
-  type WriteOptions,
-  type ZeroOptions,
+import type {
+  BlockDevice,
+  DeviceInfo,
+  IoOptions,
+  ResizeOptions,
+  StatusOptions,
+  WriteOptions,
+  ZeroOptions,
 } from "../../contract/device.ts";
 import { ExtentFlag, type ExtentList } from "../../contract/extents.ts";
 import { iovLength, type IoVec, type MaybePromise } from "../../contract/io.ts";
 import { BlockError, toBlockError } from "../../errors.ts";
 import { deferred, type Deferred } from "../../io/deferred.ts";
-import { allocateSpace } from "./allocate-space.ts";
+import { allocateSpace, setSize } from "./allocate-space.ts";
+import { describeCapabilities, describeDevice, type FileDeviceInit } from "./describe-device.ts";
 import type { FileOps } from "./file-ops.ts";
 import { HoleMap } from "./hole-map.ts";
 import { unlockImage } from "./image-lock.ts";
@@ -24,23 +21,6 @@ import { readFully, settled, writeFully, type FileCalls, type Settle } from "./p
 import { RangeCopier } from "./range-copier.ts";
 import { hasNoBlocks } from "./space-trust.ts";
 import { isUnsupported } from "./system-error.ts";
-
-/** What the driver found out before it makes a device. */
-export interface FileDeviceInit {
-  readonly file: OpenFile;
-  /** Absolute path. */
-  readonly filename: string;
-  readonly readOnly: boolean;
-  /** The size is not to be changed. */
-  readonly fixed: boolean;
-  readonly calls: FileCalls;
-  readonly ops: FileOps | undefined;
-  /** Holes can be punched: tried on this file. */
-  readonly canPunch: boolean;
-  /** Without native help: a block count of zero proves that the file is one hole. */
-  readonly trustsBlockCount: boolean;
-  readonly locked: boolean;
-}
 
 /** A regular file or block device. Made by the `file` driver; see there for what it promises. */
 export class FileDevice implements BlockDevice {
@@ -93,8 +73,8 @@ export class FileDevice implements BlockDevice {
     this.#canPunch = init.canPunch;
     this.#canZeroRange = ops !== undefined;
     this.#locked = init.locked;
-    const can = capabilities(init);
-    this.#info = makeInfo(init, can);
+    const can = describeCapabilities(init);
+    this.#info = describeDevice(init, can);
     if (!readOnly) {
       this.write = this.#write;
       this.flush = this.#flush;
@@ -193,7 +173,7 @@ export class FileDevice implements BlockDevice {
       const before = this.#info.size;
       try {
         await this.#assertUnchangedSize(before);
-        await settled((done) => this.#calls.ftruncate(this.#fd, size, done));
+        await setSize(this.#calls, this.#fd, size);
         if (size > before && options?.preallocation === "full") {
           await this.#fill(before, size, options.signal);
         }
@@ -276,7 +256,7 @@ export class FileDevice implements BlockDevice {
     try {
       await allocateSpace(this.#calls, this.#ops, this.#fd, from, to, signal);
     } catch (error) {
-      await settled((done) => this.#calls.ftruncate(this.#fd, from, done)).catch(() => {});
+      await setSize(this.#calls, this.#fd, from).catch(() => {});
       throw error;
     }
   }
@@ -397,43 +377,4 @@ export class FileDevice implements BlockDevice {
       ...(length !== undefined && { length }),
     });
   }
-}
-
-function capabilities(init: FileDeviceInit): DeviceCapabilities {
-  const { file, readOnly, ops, canPunch } = init;
-  const regular = file.kind === "regular";
-  const status = regular ? (ops !== undefined ? "exact" : init.trustsBlockCount ? "coarse" : "none") : "none";
-  if (readOnly) return { ...READ_ONLY_CAPABILITIES, status };
-  // A regular file whose file system cannot punch cannot zero a range either, as far as Linux has any.
-  const zeroes =
-    ops === undefined ? "no" : regular ? (canPunch ? "fast" : "no") : file.zeroesFast ? "fast" : "slow";
-  return {
-    write: true,
-    fua: false,
-    writeZeroes: zeroes,
-    unmap: canPunch,
-    discard: canPunch ? "zeroes" : "no",
-    flush: true,
-    resize: regular && !init.fixed ? "both" : "no",
-    status,
-    copyRange: regular && ops !== undefined,
-    map: false,
-  };
-}
-
-function makeInfo(init: FileDeviceInit, can: DeviceCapabilities): DeviceInfo {
-  const { file, filename, readOnly, ops, locked } = init;
-  return {
-    driver: "file",
-    label: filename,
-    size: file.size,
-    readOnly,
-    align: { ...BYTE_ALIGNMENT, zero: file.blockSize, discard: file.blockSize },
-    max: DEFAULT_LIMITS,
-    can,
-    identity: file.identity,
-    filename,
-    ...(file.allocatedSize !== undefined && { allocatedSize: file.allocatedSize }),
-    details: { kind: file.kind, native: ops !== undefined, locked },
-  };
 }

@@ -21,7 +21,7 @@ export interface LockClaim {
   readonly excludes: readonly LockPermission[];
 }
 
-/** A writer is alone with its image, apart from nobody: readers would see it half changed. */
+/** A writer excludes other writers; readers exclude it themselves, because they would see it half changed. */
 export function writerClaim(resizes: boolean): LockClaim {
   return {
     uses: resizes ? ["consistent-read", "write", "resize"] : ["consistent-read", "write"],

@@ -1,0 +1,68 @@
+import {
+  BYTE_ALIGNMENT,
+  DEFAULT_LIMITS,
+  READ_ONLY_CAPABILITIES,
+  type DeviceCapabilities,
+  type DeviceInfo,
+} from "../../contract/device.ts";
+import type { FileOps } from "./file-ops.ts";
+import type { OpenFile } from "./open-file.ts";
+import type { FileCalls } from "./positional-io.ts";
+
+/** What the driver found out before it makes a device. */
+export interface FileDeviceInit {
+  readonly file: OpenFile;
+  /** Absolute path. */
+  readonly filename: string;
+  readonly readOnly: boolean;
+  /** The size is not to be changed. */
+  readonly fixed: boolean;
+  readonly calls: FileCalls;
+  readonly ops: FileOps | undefined;
+  /** Holes can be punched: tried on this file. */
+  readonly canPunch: boolean;
+  /** Without native help: a block count of zero proves that the file is one hole. */
+  readonly trustsBlockCount: boolean;
+  readonly locked: boolean;
+}
+
+/** What a device made from `init` can do. */
+export function describeCapabilities(init: FileDeviceInit): DeviceCapabilities {
+  const { file, readOnly, ops, canPunch } = init;
+  const regular = file.kind === "regular";
+  const status = regular ? (ops !== undefined ? "exact" : init.trustsBlockCount ? "coarse" : "none") : "none";
+  if (readOnly) return { ...READ_ONLY_CAPABILITIES, status };
+  // A regular file whose file system cannot punch cannot zero a range either, as far as Linux has any.
+  const zeroes =
+    ops === undefined ? "no" : regular ? (canPunch ? "fast" : "no") : file.zeroesFast ? "fast" : "slow";
+  return {
+    write: true,
+    fua: false,
+    writeZeroes: zeroes,
+    unmap: canPunch,
+    discard: canPunch ? "zeroes" : "no",
+    flush: true,
+    resize: regular && !init.fixed ? "both" : "no",
+    status,
+    copyRange: regular && ops !== undefined,
+    map: false,
+  };
+}
+
+/** The facts of a device made from `init`. */
+export function describeDevice(init: FileDeviceInit, can: DeviceCapabilities): DeviceInfo {
+  const { file, filename, readOnly, ops, locked } = init;
+  return {
+    driver: "file",
+    label: filename,
+    size: file.size,
+    readOnly,
+    align: { ...BYTE_ALIGNMENT, zero: file.blockSize, discard: file.blockSize },
+    max: DEFAULT_LIMITS,
+    can,
+    identity: file.identity,
+    filename,
+    ...(file.allocatedSize !== undefined && { allocatedSize: file.allocatedSize }),
+    details: { kind: file.kind, native: ops !== undefined, locked },
+  };
+}
