@@ -55,6 +55,9 @@ export {
   type OptionSchema,
   type OptionValues,
 } from "./contract/options.ts";
+export { createDefaultRegistry } from "./default-registry.ts";
+export { MemoryDevice, memoryDriver, type MemoryOptions } from "./drivers/memory.ts";
+export { rawDriver, type RawOptions } from "./drivers/raw.ts";
 export { DriverRegistry } from "./registry.ts";
 export {
   DEFAULT_BITMAP_GRANULARITY,

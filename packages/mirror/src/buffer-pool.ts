@@ -16,11 +16,11 @@ export class BufferPool {
 
   /**
    * `size` is rounded up to whole pieces (mirror rule S6.2).
-   * @throws BlockError `ENOSPC`-free: allocation failure is reported as `EINVAL` naming the size to lower (rule S6.3).
+   * @throws BlockError `EINVAL` when there is not that much memory, naming the size to lower (mirror rule S6.3).
    */
   constructor(size: number, pieceSize: number) {
     this.pieceSize = pieceSize;
-    this.pieceCount = Math.max(1, Math.ceil(size / pieceSize));
+    this.pieceCount = Math.ceil(size / pieceSize);
     try {
       this.#slab = Buffer.allocUnsafeSlow(this.pieceCount * pieceSize);
     } catch (error) {

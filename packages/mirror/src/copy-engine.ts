@@ -56,7 +56,7 @@ export class CopyEngine {
   /** Chunks that were copied at least once. */
   readonly copied: HBitmap;
   readonly #init: CopyEngineInit;
-  readonly #pool: BufferPool;
+  #pool: BufferPool;
   readonly #status: SourceStatus | undefined;
   readonly #sweep: Sweep;
   readonly #loans: Loan[] = [];
@@ -156,6 +156,11 @@ export class CopyEngine {
     this.#extent.zero = false;
     this.#extent.length = length;
     return true;
+  }
+
+  /** Gives the buffer back. Nothing can be copied any more; counters and bitmaps stay. */
+  release(): void {
+    this.#pool = new BufferPool(0, this.#init.granularity);
   }
 
   /** A status query that fails is no error of the data: the range is copied without its help. */

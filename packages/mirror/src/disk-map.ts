@@ -6,8 +6,6 @@ import type { CopyEngine } from "./copy-engine.ts";
  * and in flight at once, so the shares need not add up to 1.
  */
 export interface DiskMap {
-  /** Bytes per cell; the last cell may be shorter. */
-  readonly cellSize: number;
   readonly cellCount: number;
   /** Equal to the source since it was last written. */
   readonly copied: Float32Array;
@@ -18,10 +16,9 @@ export interface DiskMap {
 }
 
 /** An empty map of `cellCount` cells, for reuse with {@link drawDiskMap}. */
-export function createDiskMap(cellCount: number, size: number): DiskMap {
+export function createDiskMap(cellCount: number): DiskMap {
   return {
     cellCount,
-    cellSize: Math.max(1, Math.ceil(size / cellCount)),
     copied: new Float32Array(cellCount),
     dirty: new Float32Array(cellCount),
     inFlight: new Float32Array(cellCount),
@@ -29,11 +26,12 @@ export function createDiskMap(cellCount: number, size: number): DiskMap {
   };
 }
 
-/** Fills `map` from the bitmaps of a job. Cells beyond the end of the disk stay 0. */
+/** Fills `map` from the bitmaps of a job. Cells have whole bytes, so the last may be shorter. Cells beyond the end of the disk stay 0. */
 export function drawDiskMap(map: DiskMap, size: number, dirty: DirtyBitmap, engine: CopyEngine): DiskMap {
+  const cellSize = Math.max(1, Math.ceil(size / map.cellCount));
   for (let cell = 0; cell < map.cellCount; cell += 1) {
-    const offset = cell * map.cellSize;
-    const length = Math.min(map.cellSize, size - offset);
+    const offset = cell * cellSize;
+    const length = Math.min(cellSize, size - offset);
     if (length <= 0) {
       map.copied[cell] = 0;
       map.dirty[cell] = 0;

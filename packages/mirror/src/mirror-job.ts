@@ -159,6 +159,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   async clean(): Promise<void> {
     const { graph, filter, dirty, source, target } = this.#init;
     filter.removeDirtyBitmap(dirty);
+    // A concluded job may stay to be looked at; its buffer need not.
+    this.#engine.release();
     try {
       await graph.removeFilter(filter);
     } finally {
@@ -201,7 +203,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
 
   /** The state of the disk in `cellCount` cells. `into` is reused when it fits. */
   map(cellCount: number, into?: DiskMap): DiskMap {
-    const map = into?.cellCount === cellCount ? into : createDiskMap(cellCount, this.#size);
+    const map = into?.cellCount === cellCount ? into : createDiskMap(cellCount);
     return drawDiskMap(map, this.#size, this.#init.dirty, this.#engine);
   }
 

@@ -115,7 +115,12 @@ function busy(source: BlockNode): BlockError {
 }
 
 function insertFilter(graph: BlockGraph, source: BlockNode, nodeName: string): Promise<BlockNode> {
-  return graph.insertFilter(source, { nodeName, device: (child) => new MirrorFilter(child) });
+  return graph.insertFilter(source, {
+    nodeName,
+    device: (child) => new MirrorFilter(child),
+    // A write past the filter would never be copied.
+    shares: ["read", "write-unchanged"],
+  });
 }
 
 function createBitmap(filter: BlockNode, granularity: number): DirtyBitmap {

@@ -5,8 +5,9 @@ import type { IoVec, MaybePromise } from "./io.ts";
 export const MAX_DEVICE_SIZE: number = Number.MAX_SAFE_INTEGER;
 
 /**
- * What a device can do by itself. Presence of the optional method equals the capability; the block layer emulates
- * what is missing, so users of a node never look here except to choose a faster way.
+ * What a device can do by itself. What is announced here must be there as a method; a method whose capability says no is
+ * never called. The block layer emulates what is missing, so users of a node never look here except to choose a faster
+ * way.
  */
 export interface DeviceCapabilities {
   /** `write` exists. */

@@ -51,6 +51,8 @@ export class BlockEdge implements BlockChild {
   readonly onDrainEnd: (() => void) | undefined;
   readonly #gate: DrainGate;
   #node: BlockNode;
+  /** The most this edge ever shares: a filter shares what its parents share, within this. */
+  readonly sharesAtMost: number;
   #uses: number;
   #shares: number;
 
@@ -70,6 +72,7 @@ export class BlockEdge implements BlockChild {
     this.onDrainEnd = init.onDrainEnd;
     this.#uses = permissionMask(init.uses);
     this.#shares = permissionMask(init.shares);
+    this.sharesAtMost = this.#shares;
   }
 
   /** The node this edge leads to now. */

@@ -30,6 +30,11 @@ export interface FilterInit {
   readonly nodeName: string;
   /** Makes the filter's device around its filtered child. */
   readonly device: (filtered: BlockChild) => BlockDevice;
+  /**
+   * What the filter tolerates from others on the node below it. A filter that has to see every write leaves `write` out:
+   * then nobody can write past it. Default: everything its own parents tolerate.
+   */
+  readonly shares?: readonly Permission[];
   /** Parents that stay on the node itself. */
   readonly keepBelow?: (edge: BlockEdge) => boolean;
 }
@@ -237,7 +242,7 @@ export class BlockGraph {
       const filter = this.#makeNode(init.nodeName, "filter", true);
       const edge = new BlockEdge(
         node,
-        { name: `node '${filter.name}'`, uses: [], shares: ALL_PERMISSIONS },
+        { name: `node '${filter.name}'`, uses: [], shares: init.shares ?? ALL_PERMISSIONS },
         this.#sections,
         { owner: filter, role: "filtered" },
       );
@@ -481,7 +486,7 @@ export class BlockGraph {
       uses |= parent.uses;
       shares &= parent.shares;
     }
-    child.reclaim(uses, shares);
+    child.reclaim(uses, shares & child.sharesAtMost);
     this.#checkFrom(child.node);
   }
 

@@ -174,7 +174,7 @@ export class BlockNode {
   /** See {@link BlockEdge.flush}. */
   flush(options?: IoOptions): MaybePromise<void> {
     this.#admit("flush", 0, 0, options);
-    if (this.device.flush === undefined) return undefined;
+    if (this.device.flush === undefined || !this.info.can.flush) return undefined;
     this.#inFlight += 1;
     try {
       const result = this.device.flush(options);
@@ -191,7 +191,7 @@ export class BlockNode {
     if (!Number.isSafeInteger(size) || size < 0)
       throw new RangeError(`resize: ${size} is not a size in bytes`);
     const { device } = this;
-    if (device.resize === undefined) {
+    if (device.resize === undefined || device.info.can.resize === "no") {
       throw new BlockError("ENOTSUP", `driver '${device.info.driver}' of node '${this.name}' cannot resize`, {
         node: this.name,
         operation: "resize",

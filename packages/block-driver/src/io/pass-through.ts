@@ -14,7 +14,7 @@ import type { IoVec, MaybePromise } from "../contract/io.ts";
 /**
  * A device that forwards everything to one child: the base of a filter. Override what the filter is about.
  *
- * Its `info` follows the child, with what the block layer provides for any child: no alignment, every operation.
+ * Its `info` follows the child, without alignment and limits: the edge to the child takes care of those.
  */
 export class PassThroughDevice implements BlockDevice {
   readonly child: BlockChild;
@@ -61,12 +61,7 @@ export class PassThroughDevice implements BlockDevice {
     return this.child.resize(size, options);
   }
 
-  status(
-    offset: number,
-    length: number,
-    extents: ExtentList,
-    options?: StatusOptions,
-  ): MaybePromise<void> {
+  status(offset: number, length: number, extents: ExtentList, options?: StatusOptions): MaybePromise<void> {
     return this.child.status(offset, length, extents, options);
   }
 
@@ -83,16 +78,6 @@ function passThroughInfo(driver: string, below: DeviceInfo): DeviceInfo {
     driver,
     align: { ...below.align, read: 1, write: 1, zero: 1, discard: 1 },
     max: { transfer: Number.MAX_SAFE_INTEGER, iovecs: Number.MAX_SAFE_INTEGER },
-    can: {
-      ...below.can,
-      write: true,
-      fua: true,
-      writeZeroes: below.can.writeZeroes === "no" ? "slow" : below.can.writeZeroes,
-      discard: below.can.discard === "no" ? "hint" : below.can.discard,
-      flush: true,
-      resize: below.can.resize === "no" ? "grow" : below.can.resize,
-      copyRange: false,
-      map: false,
-    },
+    can: { ...below.can, copyRange: false, map: false },
   };
 }

@@ -31,7 +31,8 @@ export function writeThrough(
   options: WriteOptions | undefined,
   lock: RangeLock,
 ): MaybePromise<void> {
-  if (device.write === undefined) throw notSupported(device, "write", offset, length);
+  if (device.write === undefined || !device.info.can.write)
+    throw notSupported(device, "write", offset, length);
   if (options?.fua === true && !device.info.can.fua) {
     return writeThenFlush(device, offset, from, length, options, lock);
   }
@@ -51,7 +52,7 @@ async function writeThenFlush(
 ): Promise<void> {
   const { fua: _emulated, ...rest } = options;
   await writeThrough(device, offset, from, length, rest, lock);
-  await device.flush?.(rest);
+  if (device.info.can.flush) await device.flush?.(rest);
 }
 
 /**
@@ -126,8 +127,8 @@ export function writeZeroesThrough(
   lock: RangeLock,
 ): MaybePromise<void> {
   const { can, align } = device.info;
-  if (device.write === undefined) throw notSupported(device, "writeZeroes", offset, length);
-  const native = device.writeZeroes !== undefined && isAligned(offset, length, align.zero);
+  if (!can.write) throw notSupported(device, "writeZeroes", offset, length);
+  const native = can.writeZeroes !== "no" && isAligned(offset, length, align.zero);
   if (native && (options?.fua !== true || can.fua) && length <= MAX_NATIVE_ZERO) {
     return fallBackOnNotSupported(device, offset, length, options, lock);
   }
@@ -168,7 +169,7 @@ async function writeZeroesInParts(
   const end = offset + length;
   const innerStart = Math.min(roundUp(offset, unit), end);
   const innerEnd = Math.max(innerStart, roundDown(end, unit));
-  const native = device.writeZeroes !== undefined && innerEnd > innerStart;
+  const native = device.info.can.writeZeroes !== "no" && innerEnd > innerStart;
   if (options?.noFallback === true && (!native || innerStart > offset || innerEnd < end)) {
     throw notSupported(device, "writeZeroes without fallback", offset, length);
   }
@@ -182,7 +183,7 @@ async function writeZeroesInParts(
     }
     if (end > innerEnd) await writeZeroBuffers(device, innerEnd, end - innerEnd, plain, lock);
   }
-  if (fua) await device.flush?.();
+  if (fua && device.info.can.flush) await device.flush?.();
 }
 
 /** Bytes of zero buffers in one write: large enough for speed, small enough to be interrupted. */
@@ -209,7 +210,7 @@ export function discardThrough(
   length: number,
   options: IoOptions | undefined,
 ): MaybePromise<void> {
-  if (device.discard === undefined) return undefined;
+  if (device.discard === undefined || device.info.can.discard === "no") return undefined;
   const unit = device.info.align.discard;
   const start = roundUp(offset, unit);
   // The last unit may be cut short by the end of the device; it is whole all the same.

@@ -1,0 +1,9 @@
+import { fileDriver } from "./drivers/file/file-driver.ts";
+import { memoryDriver } from "./drivers/memory.ts";
+import { rawDriver } from "./drivers/raw.ts";
+import { DriverRegistry } from "./registry.ts";
+
+/** A registry with every driver of this package; register your own beside them. */
+export function createDefaultRegistry(): DriverRegistry {
+  return new DriverRegistry().register(fileDriver).register(memoryDriver).register(rawDriver);
+}
