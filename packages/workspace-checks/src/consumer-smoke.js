@@ -18,7 +18,7 @@ const holdsPinnedTools = (directory) => /[/\\]node_modules[/\\]/u.test(directory
  *
  * @returns {NodeJS.ProcessEnv}
  */
-export function consumerEnvironment() {
+function consumerEnvironment() {
   const kept = Object.entries(process.env).filter(
     ([name]) =>
       name !== "INIT_CWD" &&

@@ -178,7 +178,8 @@ export function checkReferences(packages) {
     const referred = new Set(references.map((reference) => resolve(directory, reference.path)));
     return runtimeNames(manifest).flatMap((name) => {
       const dependency = byName.get(name);
-      if (dependency === undefined || referred.has(dependency.directory)) return [];
+      // A program has no types to be built first.
+      if (dependency?.manifest.exports?.["."] === undefined || referred.has(dependency.directory)) return [];
       return [`${folder}/tsconfig.json: depends on ${name} and does not refer to ${dependency.folder}`];
     });
   });

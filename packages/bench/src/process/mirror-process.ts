@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 
 import { PeakMemory } from "./peak-memory.ts";
 
-const PROGRAM = fileURLToPath(new URL("../../../../apps/tui/bin/blockmirror.js", import.meta.url));
+const PROGRAM = fileURLToPath(new URL("bin/blockmirror.js", import.meta.resolve("blockmirror/package.json")));
 
 /** How long one run of `blockmirror mirror` took, and what it took. */
 export interface MirrorRun {
