@@ -16,8 +16,8 @@ const SYSFS_SECTOR = 512;
 
 /** Major and minor number, split as the C library splits a 64-bit device number. */
 export function deviceNumbers(rdev: bigint): string {
-  const major = ((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & ~0xfffn);
-  const minor = (rdev & 0xffn) | ((rdev >> 12n) & ~0xffn);
+  const major = ((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xffff_f000n);
+  const minor = (rdev & 0xffn) | ((rdev >> 12n) & 0xffff_ff00n);
   return `${major}:${minor}`;
 }
 

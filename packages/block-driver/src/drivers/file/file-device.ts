@@ -17,7 +17,14 @@ import type { FileOps } from "./file-ops.ts";
 import { HoleMap } from "./hole-map.ts";
 import { unlockImage } from "./image-lock.ts";
 import { closeDescriptor, statDescriptor, type OpenFile } from "./open-file.ts";
-import { readFully, settled, writeFully, type FileCalls, type Settle } from "./positional-io.ts";
+import {
+  EndOfFileError,
+  readFully,
+  settled,
+  writeFully,
+  type FileCalls,
+  type Settle,
+} from "./positional-io.ts";
 import { RangeCopier } from "./range-copier.ts";
 import { hasNoBlocks } from "./space-trust.ts";
 import { isUnsupported } from "./system-error.ts";
@@ -97,7 +104,7 @@ export class FileDevice implements BlockDevice {
     this.#admit("read", offset, length, options);
     if (length === 0) return undefined;
     return this.#request("read", offset, length, false, (settle) =>
-      readFully(this.#calls, this.#fd, offset, into, this.#endOfFile, settle),
+      readFully(this.#calls, this.#fd, offset, into, settle),
     );
   }
 
@@ -112,7 +119,7 @@ export class FileDevice implements BlockDevice {
       } catch (error) {
         throw this.#error(error, "status", offset, length);
       }
-      if (extents.count === 0) throw this.#error(this.#endOfFile(offset), "status", offset, length);
+      if (extents.count === 0) throw this.#error(new EndOfFileError(offset), "status", offset, length);
     } else {
       const isHole = this.#trustsBlockCount && hasNoBlocks(this.#fd);
       extents.append(size - offset, isHole ? ExtentFlag.Zero : ExtentFlag.Data);
@@ -352,13 +359,6 @@ export class FileDevice implements BlockDevice {
     idle.resolve();
   }
 
-  readonly #endOfFile = (position: number): BlockError =>
-    new BlockError(
-      "EIO",
-      `${this.#label} ends at byte ${position} or before, though it had ${this.#info.size} bytes: another program shortened it; reopen it`,
-      { node: this.#label, offset: position },
-    );
-
   #cannotZero(offset: number, length: number, cause?: unknown): BlockError {
     return new BlockError("ENOTSUP", `${this.#label}: its file system cannot zero a range in place`, {
       node: this.#label,
@@ -370,11 +370,18 @@ export class FileDevice implements BlockDevice {
   }
 
   #error(error: unknown, operation: string, offset?: number, length?: number): BlockError {
-    return toBlockError(error, {
+    const context = {
       node: this.#label,
       operation,
       ...(offset !== undefined && { offset }),
       ...(length !== undefined && { length }),
-    });
+      cause: error,
+    };
+    if (!(error instanceof EndOfFileError)) return toBlockError(error, context);
+    return new BlockError(
+      "EIO",
+      `${operation} on ${this.#label} failed: ${error.message}, though it had ${this.#info.size} bytes; another program shortened it: reopen it`,
+      context,
+    );
   }
 }

@@ -44,21 +44,25 @@ export const NODE_CALLS: FileCalls = {
   ftruncate: (fd, size, done) => fs.ftruncate(fd, size, done),
 };
 
+/** A read found the end of the file before the end of the request. */
+export class EndOfFileError extends Error {
+  /** Where the file has no more bytes. */
+  readonly position: number;
+
+  constructor(position: number) {
+    super(`the file ends at byte ${position} or before`);
+    this.position = position;
+  }
+}
+
 /** Ends a whole transfer: with what went wrong, or with undefined. */
 export type Settle = (error: unknown) => void;
 
 /**
  * Fills the whole vector from `position` on. The host may move fewer bytes than asked or be interrupted: then the rest
- * is asked for again. No bytes at all means the file ends there: `endOfFile` makes the error.
+ * is asked for again. No bytes at all means that the file ends there: an {@link EndOfFileError}.
  */
-export function readFully(
-  calls: FileCalls,
-  fd: number,
-  position: number,
-  into: IoVec,
-  endOfFile: (position: number) => Error,
-  settle: Settle,
-): void {
+export function readFully(calls: FileCalls, fd: number, position: number, into: IoVec, settle: Settle): void {
   const length = iovLength(into);
   const step = (done: number, left: IoVec): void => {
     const finish: TransferCallback = (error, bytes) => {
@@ -69,7 +73,7 @@ export function readFully(
       }
       const sum = done + bytes;
       if (sum === length) settle(undefined);
-      else if (bytes === 0) settle(endOfFile(position + done));
+      else if (bytes === 0) settle(new EndOfFileError(position + done));
       else step(sum, iovSlice(into, sum, length - sum));
     };
     const [first] = left;

@@ -1,0 +1,280 @@
+import { execFileSync } from "node:child_process";
+import fs from "node:fs";
+import path from "node:path";
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { READ_ONLY_CAPABILITIES, type BlockDevice } from "../../src/index.ts";
+import type { FileOps, RangeCopy } from "../../src/drivers/file/file-ops.ts";
+import { RangeCopier } from "../../src/drivers/file/range-copier.ts";
+import { systemError } from "../../src/drivers/file/system-error.ts";
+import {
+  lacksNative,
+  mountTmpfs,
+  onCleanup,
+  openDevice,
+  openNative,
+  openWritable,
+  pattern,
+  readBack,
+  SEED,
+  temporaryDirectory,
+  temporaryFile,
+  wholeStatus,
+} from "./support.ts";
+
+const MiB = 1024 * 1024;
+
+describe.skipIf(lacksNative)("copying inside the kernel", () => {
+  test("any ranges of two files arrive where they belong, and nothing else changes", async () => {
+    const size = 300_000;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(
+          fc.tuple(fc.integer({ min: 0, max: size }), fc.integer({ min: 0, max: size }), fc.nat(100_000)),
+          {
+            maxLength: 8,
+          },
+        ),
+        async (copies) => {
+          const content = pattern(size, 3);
+          const model = pattern(size, 4);
+          const source = await openDevice(temporaryFile(content), { readOnly: true });
+          const target = await openNative(temporaryFile(model));
+          for (const [from, to, wanted] of copies) {
+            const length = Math.min(wanted, size - from, size - to);
+            expect(await target.copyRange(to, source, from, length)).toBe(length);
+            content.copy(model, to, from, from + length);
+          }
+          expect((await readBack(target, 0, size)).equals(model)).toBe(true);
+          await source.close();
+          await target.close();
+        },
+      ),
+      { seed: SEED, numRuns: 25 },
+    );
+  });
+
+  test("a copy counts as a write: the next flush makes it durable", async () => {
+    let syncs = 0;
+    const source = await openDevice(temporaryFile(pattern(MiB)), { readOnly: true });
+    const target = await openNative(temporaryFile(MiB), {
+      calls: {
+        fdatasync(fd, done) {
+          syncs += 1;
+          fs.fdatasync(fd, done);
+        },
+      },
+    });
+    await target.flush();
+    await target.copyRange(0, source, 0, MiB);
+    await target.flush();
+    expect(syncs).toBe(2);
+  });
+
+  test("what is not a file of this driver, or has no such help, is left to the caller", async () => {
+    const target = await openNative(temporaryFile(MiB));
+    const foreign: BlockDevice = {
+      info: { ...target.info, can: READ_ONLY_CAPABILITIES },
+      read: () => {},
+      status: () => {},
+      close: () => Promise.resolve(),
+    };
+    expect(await target.copyRange(0, foreign, 0, MiB)).toBe(0);
+    const plain = await openWritable(temporaryFile(pattern(MiB)), { native: false });
+    expect(await target.copyRange(0, plain, 0, MiB)).toBe(MiB);
+    expect("copyRange" in plain).toBe(false);
+  });
+
+  test("files on different file systems are left to the caller, and the target stays as it was", async (context) => {
+    const directory = mountTmpfs(4 * MiB);
+    if (directory === undefined) return context.skip();
+    const source = await openDevice(temporaryFile(pattern(MiB), directory), { readOnly: true });
+    const target = await openNative(temporaryFile(MiB));
+    const other = fs.statfsSync(target.info.label).type === fs.statfsSync(directory).type;
+    if (other) return context.skip();
+    expect(await target.copyRange(0, source, 0, MiB)).toBe(0);
+    expect(await target.copyRange(0, source, 0, MiB)).toBe(0);
+    expect((await readBack(target, 0, MiB)).every((byte) => byte === 0)).toBe(true);
+  });
+
+  test("a source that another program shortened yields what is there", async () => {
+    const filename = temporaryFile(pattern(MiB));
+    const source = await openDevice(filename, { readOnly: true });
+    const target = await openNative(temporaryFile(MiB));
+    fs.truncateSync(filename, 10_000);
+    expect(await target.copyRange(0, source, 0, MiB)).toBe(10_000);
+    expect(await target.copyRange(20_000, source, 20_000, 1000)).toBe(0);
+  });
+
+  test("no space is an error", async (context) => {
+    const directory = mountTmpfs(MiB);
+    if (directory === undefined) return context.skip();
+    const source = path.join(directory, "source");
+    fs.writeFileSync(source, pattern(MiB / 2));
+    const target = await openNative(temporaryFile(4 * MiB, directory));
+    const device = await openDevice(source, { readOnly: true });
+    const copy = async (): Promise<number> => {
+      let sum = 0;
+      // The kernel may report a part first; the rest then fails.
+      for (let at = 0; at < 4 * MiB; at += MiB / 2) sum += await target.copyRange(at, device, 0, MiB / 2);
+      return sum;
+    };
+    await expect(copy()).rejects.toMatchObject({ code: "ENOSPC", operation: "copyRange" });
+  });
+
+  test("a closed source or target is refused", async () => {
+    const source = await openDevice(temporaryFile(MiB), { readOnly: true });
+    const target = await openNative(temporaryFile(MiB));
+    await source.close();
+    const shut = expect.objectContaining({ code: "ESHUTDOWN" });
+    expect(() => target.copyRange(0, source, 0, 10)).toThrow(shut);
+    await target.close();
+    expect(() => target.copyRange(0, source, 0, 10)).toThrow(shut);
+  });
+
+  test.for(["xfs", "btrfs"])(
+    "where the file system can (%s), space is shared instead of copied",
+    async (type, context) => {
+      const directory = mountImage(type);
+      if (directory === undefined) return context.skip();
+      const size = 16 * MiB;
+      const source = await openWritable(path.join(directory, await file(directory, "source", size)));
+      await source.write(0, [pattern(size)]);
+      await source.flush();
+      const target = await openNative(path.join(directory, await file(directory, "target", size)));
+      const free = (): number => fs.statfsSync(directory).bavail * fs.statfsSync(directory).bsize;
+      const before = free();
+      expect(await target.copyRange(0, source, 0, size)).toBe(size);
+      await target.flush();
+      expect(before - free()).toBeLessThan(size / 4);
+      expect((await readBack(target, 0, size)).equals(pattern(size))).toBe(true);
+      // Unaligned ranges cannot be shared, and are copied.
+      expect(await target.copyRange(5, source, 7, 1000)).toBe(1000);
+      expect((await readBack(target, 5, 1000)).equals(pattern(size).subarray(7, 1007))).toBe(true);
+      expect(await wholeStatus(target)).toEqual([{ offset: 0, length: size, zero: false }]);
+      expect((await readBack(source, 0, size)).equals(pattern(size))).toBe(true);
+      await source.close();
+      await target.close();
+    },
+  );
+});
+
+async function file(directory: string, name: string, size: number): Promise<string> {
+  await fs.promises.writeFile(path.join(directory, name), "");
+  await fs.promises.truncate(path.join(directory, name), size);
+  return name;
+}
+
+/** A file system of that type in a file of its own, mounted; undefined after saying why not. */
+function mountImage(type: string): string | undefined {
+  const directory = temporaryDirectory();
+  const image = `${directory}.img`;
+  try {
+    fs.writeFileSync(image, "");
+    fs.truncateSync(image, 400 * MiB);
+    onCleanup(() => fs.rmSync(image, { force: true }));
+    execFileSync(`mkfs.${type}`, ["-q", image], { stdio: "pipe" });
+    execFileSync("mount", ["-o", "loop", image, directory], { stdio: "pipe" });
+  } catch (error) {
+    // Not a peer: nothing but this one shortcut goes untested without it.
+    console.warn(`SKIPPED, sharing space on ${type}: ${String(error).split("\n")[0]}`);
+    return undefined;
+  }
+  onCleanup(() => void execFileSync("umount", ["-l", directory]));
+  return directory;
+}
+
+function unused(): never {
+  throw new Error("not used by copies");
+}
+
+/** Operations of which only the two copies exist; they fail or answer as told, and are recorded. */
+function scripted(script: {
+  readonly clone?: readonly (number | "ok")[];
+  readonly copy?: readonly number[];
+}): { readonly ops: FileOps; readonly log: readonly string[] } {
+  const clone = [...(script.clone ?? [])];
+  const copy = [...(script.copy ?? [])];
+  const log: string[] = [];
+  const ops: FileOps = {
+    nextData: unused,
+    nextHole: unused,
+    end: unused,
+    punchHole: unused,
+    zeroRange: unused,
+    allocate: unused,
+    setLock: unused,
+    isLockedByOther: unused,
+    async cloneRange(): Promise<void> {
+      log.push("clone");
+      const answer = clone.shift() ?? "ok";
+      if (answer !== "ok") throw systemError("ioctl", answer);
+    },
+    async copyRange({ sourceOffset, targetOffset, length }): Promise<number> {
+      log.push(`copy ${sourceOffset} ${targetOffset} ${length}`);
+      const answer = copy.shift() ?? 0;
+      if (answer < 0) throw systemError("copy_file_range", -answer);
+      return answer;
+    },
+  };
+  return { ops, log };
+}
+
+describe("choosing the way to copy", () => {
+  const range: RangeCopy = { sourceFd: 1, sourceOffset: 0, targetFd: 2, targetOffset: 0, length: 1000 };
+
+  const EIO = 5;
+  const EXDEV = 18;
+  const EINVAL = 22;
+  const ENOSPC = 28;
+  const EOPNOTSUPP = 95;
+
+  test("a pair that cannot share is not asked again; other pairs are", async () => {
+    const { ops, log } = scripted({ clone: [EOPNOTSUPP, "ok"], copy: [1000, 1000] });
+    const copier = new RangeCopier(ops);
+    const [one, two] = [{}, {}];
+    expect(await copier.copy(one, range)).toBe(1000);
+    expect(await copier.copy(one, range)).toBe(1000);
+    expect(await copier.copy(two, range)).toBe(1000);
+    expect(log).toEqual(["clone", "copy 0 0 1000", "copy 0 0 1000", "clone"]);
+  });
+
+  test("a pair that can do neither is asked once", async () => {
+    const { ops, log } = scripted({ clone: [EXDEV], copy: [-EXDEV] });
+    const copier = new RangeCopier(ops);
+    const source = {};
+    expect(await copier.copy(source, range)).toBe(0);
+    expect(await copier.copy(source, range)).toBe(0);
+    expect(log).toEqual(["clone", "copy 0 0 1000"]);
+  });
+
+  test("a range that does not suit says nothing about the next", async () => {
+    const { ops, log } = scripted({ clone: [EINVAL, "ok"], copy: [-EINVAL] });
+    const copier = new RangeCopier(ops);
+    const source = {};
+    expect(await copier.copy(source, range)).toBe(0);
+    expect(await copier.copy(source, range)).toBe(1000);
+    expect(log).toEqual(["clone", "copy 0 0 1000", "clone"]);
+  });
+
+  test("short copies are continued", async () => {
+    const { ops, log } = scripted({ clone: [EOPNOTSUPP], copy: [300, 300, 400] });
+    expect(await new RangeCopier(ops).copy({}, { ...range, targetOffset: 50 })).toBe(1000);
+    expect(log).toEqual(["clone", "copy 0 50 1000", "copy 300 350 700", "copy 600 650 400"]);
+  });
+
+  test("what was copied before the way ended is reported", async () => {
+    const { ops } = scripted({ clone: [EOPNOTSUPP], copy: [300, -EOPNOTSUPP] });
+    expect(await new RangeCopier(ops).copy({}, range)).toBe(300);
+  });
+
+  test.each([
+    ["EIO", EIO],
+    ["ENOSPC", ENOSPC],
+  ])("%s is a failure, not a reason to try otherwise", async (code, errno) => {
+    const sharing = new RangeCopier(scripted({ clone: [errno] }).ops);
+    await expect(sharing.copy({}, range)).rejects.toMatchObject({ code });
+    const copying = new RangeCopier(scripted({ clone: [EOPNOTSUPP], copy: [-errno] }).ops);
+    await expect(copying.copy({}, range)).rejects.toMatchObject({ code });
+  });
+});
