@@ -123,8 +123,7 @@ export class Job<Details = unknown> {
     const core = this.#core;
     this.#require("complete");
     if (!core.completeRequested) {
-      this.#completing ??= this.#askDriverToComplete(options);
-      await this.#completing;
+      await this.#askDriverToComplete(options);
       // The job may have been cancelled, or failed, while the driver was busy.
       this.#require("complete");
       core.completeRequested = true;
@@ -208,11 +207,14 @@ export class Job<Details = unknown> {
     }
   }
 
+  /** One question at a time: whoever asks meanwhile shares the answer. */
   async #askDriverToComplete(options: CompleteOptions): Promise<void> {
+    const asking = this.#completing ?? Promise.resolve(this.#core.driver.complete?.(options));
+    this.#completing = asking;
     try {
-      await this.#core.driver.complete?.(options);
+      await asking;
     } finally {
-      this.#completing = undefined;
+      if (this.#completing === asking) this.#completing = undefined;
     }
   }
 }

@@ -19,9 +19,11 @@ export interface Gate {
   fail(error: unknown): void;
 }
 
+function noop(): void {}
+
 export function createGate(): Gate {
-  let open: () => void = () => {};
-  let fail: (error: unknown) => void = () => {};
+  let open: () => void = noop;
+  let fail: (error: unknown) => void = noop;
   const promise = new Promise<void>((resolve, reject) => {
     open = resolve;
     fail = reject;

@@ -2,6 +2,20 @@ import { describe, expect, it } from "vitest";
 import { JobError } from "../src/index.ts";
 import { Bench, createGate } from "./harness.ts";
 
+const progress = (bytes: number) => ({
+  type: "test",
+  device: "job0",
+  len: bytes,
+  offset: bytes,
+  speed: 7,
+});
+
+/** What no run should do, and some will. */
+async function throwWords(): Promise<void> {
+  // oxlint-disable-next-line no-throw-literal
+  throw "just words";
+}
+
 describe("a life", () => {
   it("from creation to the end, with every event and hook in its order", async () => {
     const bench = new Bench({ epochNow: () => 1_400_000_000_123.456 });
@@ -20,13 +34,6 @@ describe("a life", () => {
       event: "JOB_STATUS_CHANGE",
       data: { id: "job0", status: name },
       timestamp,
-    });
-    const progress = (bytes: number) => ({
-      type: "test",
-      device: "job0",
-      len: bytes,
-      offset: bytes,
-      speed: 7,
     });
     expect(bench.events).toEqual([
       status("created"),
@@ -88,11 +95,7 @@ describe("a life", () => {
 
   it("a thrown non-error becomes one", async () => {
     const bench = new Bench();
-    const thrower = async (): Promise<void> => {
-      // oxlint-disable-next-line no-throw-literal
-      throw "just words";
-    };
-    const job = bench.manager.create({ type: "odd", run: thrower }, { id: "odd" });
+    const job = bench.manager.create({ type: "odd", run: throwWords }, { id: "odd" });
     job.start();
     const { error } = await bench.clock.run(job.done);
     expect(error).toBeInstanceOf(JobError);
