@@ -64,7 +64,15 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
     const claims = attachJob(graph, id, source, target, relay);
     undo.push(...claims.map((edge) => () => graph.detach(edge)));
     const [sourceEdge, targetEdge] = claims;
-    const driver = new MirrorJob({ graph, source: sourceEdge, target: targetEdge, filter, dirty, granularity, tuning });
+    const driver = new MirrorJob({
+      graph,
+      source: sourceEdge,
+      target: targetEdge,
+      filter,
+      dirty,
+      granularity,
+      tuning,
+    });
     const job = jobs.create(driver, options);
     relay.bind(job);
     section.end();
@@ -86,7 +94,10 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
 
 function checkNodes(source: BlockNode, target: BlockNode): void {
   if (skipFilters(source) === skipFilters(target)) {
-    throw new BlockError("EINVAL", `Can't mirror node '${source.name}' into itself`, { node: source.name, operation: "mirror" });
+    throw new BlockError("EINVAL", `Can't mirror node '${source.name}' into itself`, {
+      node: source.name,
+      operation: "mirror",
+    });
   }
   for (const edge of source.parents) {
     if (edge.owner?.info.driver === MIRROR_FILTER_DRIVER) throw busy(source);
@@ -108,10 +119,14 @@ function checkNodes(source: BlockNode, target: BlockNode): void {
 }
 
 function busy(source: BlockNode): BlockError {
-  return new BlockError("EBUSY", `Node '${source.name}' is busy: block device is in use by block job: mirror`, {
-    node: source.name,
-    operation: "mirror",
-  });
+  return new BlockError(
+    "EBUSY",
+    `Node '${source.name}' is busy: block device is in use by block job: mirror`,
+    {
+      node: source.name,
+      operation: "mirror",
+    },
+  );
 }
 
 function insertFilter(graph: BlockGraph, source: BlockNode, nodeName: string): Promise<BlockNode> {
@@ -138,9 +153,17 @@ function attachJob(
   relay: DrainRelay,
 ): readonly [BlockEdge, BlockEdge] {
   const parent = { name: `mirror job '${id}'`, onDrainBegin: relay.begin, onDrainEnd: relay.end };
-  const sourceEdge = graph.attach(source, { ...parent, uses: ["read"], shares: ["read", "write", "write-unchanged"] });
+  const sourceEdge = graph.attach(source, {
+    ...parent,
+    uses: ["read"],
+    shares: ["read", "write", "write-unchanged"],
+  });
   try {
-    const targetEdge = graph.attach(target, { ...parent, uses: ["write"], shares: ["read", "write-unchanged"] });
+    const targetEdge = graph.attach(target, {
+      ...parent,
+      uses: ["write"],
+      shares: ["read", "write-unchanged"],
+    });
     return [sourceEdge, targetEdge];
   } catch (error) {
     void graph.detach(sourceEdge);

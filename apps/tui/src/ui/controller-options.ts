@@ -3,6 +3,8 @@ import type { Clock } from "../job-source/clock.ts";
 /** Why the UI ended. */
 export type UiResult =
   | { readonly reason: "quit"; readonly liveJobs: number }
+  /** What the option `until` waited for has happened. */
+  | { readonly reason: "done" }
   | { readonly reason: "interrupt" | "force-interrupt" }
   | { readonly reason: "signal"; readonly signal: NodeJS.Signals };
 

@@ -40,10 +40,14 @@ export interface UiOptions {
   readonly onInterrupt?: (() => Promise<void> | void) | undefined;
   /** Called on the second ctrl-c; the UI ends right after. */
   readonly onForceInterrupt?: (() => void) | undefined;
+  /** Ends the UI when it settles, for programs that show something and go on. */
+  readonly until?: Promise<void> | undefined;
   /** Ask before quitting while jobs are live. Default: true for an embedded endpoint, whose jobs end with us. */
   readonly confirmQuit?: boolean | undefined;
   /** Directory of screen dumps. Default: the XDG state directory of blockmirror. */
   readonly dumpDirectory?: string | undefined;
+  /** Keep what is written to the console off the screen while the UI is up. Default true. */
+  readonly patchConsole?: boolean | undefined;
   readonly clock?: Clock | undefined;
   readonly stdout?: NodeJS.WriteStream | undefined;
   readonly stdin?: NodeJS.ReadStream | undefined;
@@ -142,6 +146,7 @@ export async function startUi(source: JobSource, options: UiOptions = {}): Promi
       stdout,
       stdin,
       exitOnCtrlC: false,
+      patchConsole: options.patchConsole ?? true,
       // A terminal is a terminal, in a continuous-integration job as well.
       interactive: true,
       alternateScreen: !spoken,
@@ -162,6 +167,11 @@ export async function startUi(source: JobSource, options: UiOptions = {}): Promi
   });
   // A UI waits for keys; the process must not end before them just because no job keeps it busy.
   const keepAlive = setInterval(() => {}, 2 ** 30);
+  const end = (): void => {
+    result ??= { reason: "done" };
+    instance.unmount();
+  };
+  options.until?.then(end, end);
   try {
     await instance.waitUntilExit();
   } finally {

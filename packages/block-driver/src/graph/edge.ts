@@ -51,8 +51,8 @@ export class BlockEdge implements BlockChild {
   readonly onDrainEnd: (() => void) | undefined;
   readonly #gate: DrainGate;
   #node: BlockNode;
-  /** The most this edge ever shares: a filter shares what its parents share, within this. */
-  readonly sharesAtMost: number;
+  /** The most this edge shares, in bits: a filter shares what its parents share, within this. The graph's to change. */
+  sharesAtMost: number;
   #uses: number;
   #shares: number;
 

@@ -242,7 +242,7 @@ export class BlockGraph {
       const filter = this.#makeNode(init.nodeName, "filter", true);
       const edge = new BlockEdge(
         node,
-        { name: `node '${filter.name}'`, uses: [], shares: init.shares ?? ALL_PERMISSIONS },
+        { name: `node '${filter.name}'`, uses: [], shares: ALL_PERMISSIONS },
         this.#sections,
         { owner: filter, role: "filtered" },
       );
@@ -251,6 +251,8 @@ export class BlockGraph {
       try {
         this.#link(edge);
         this.#move(moving, node, filter);
+        // Only now: until they had moved, the filter's own parents would have been excluded.
+        this.#limitShares(edge, init.shares ?? ALL_PERMISSIONS, () => this.#move(moving, filter, node));
       } catch (error) {
         this.#unlink(edge);
         this.#nodes.delete(filter.name);
@@ -273,7 +275,17 @@ export class BlockGraph {
     }
     const section = await this.drain(child.node);
     try {
-      this.replaceNow(filter, to ?? child.node);
+      // The filter's parents come to the node it filtered, where it may have excluded them.
+      const { sharesAtMost } = child;
+      child.sharesAtMost = permissionMask(ALL_PERMISSIONS);
+      try {
+        this.#checkFrom(filter);
+        this.replaceNow(filter, to ?? child.node);
+      } catch (error) {
+        child.sharesAtMost = sharesAtMost;
+        this.#checkFrom(filter);
+        throw error;
+      }
       await this.#closeTree(filter);
     } finally {
       section.end();
@@ -468,6 +480,18 @@ export class BlockGraph {
       shift(to, from);
       this.#checkFrom(to);
       this.#checkFrom(from);
+      throw error;
+    }
+  }
+
+  #limitShares(edge: BlockEdge, shares: readonly Permission[], undo: () => void): void {
+    const before = edge.sharesAtMost;
+    edge.sharesAtMost = permissionMask(shares);
+    try {
+      if (edge.owner !== undefined) this.#checkFrom(edge.owner);
+    } catch (error) {
+      edge.sharesAtMost = before;
+      undo();
       throw error;
     }
   }

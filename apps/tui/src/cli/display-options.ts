@@ -1,0 +1,47 @@
+import { Option, type Command } from "commander";
+import { choiceArgument } from "./arguments.ts";
+import { UsageError } from "./exit-status.ts";
+import type { DisplayOptions, OutputMode } from "./show-jobs.ts";
+
+const OUTPUTS = ["tui", "plain", "json"] as const;
+const COLORS = ["auto", "always", "never"] as const;
+const THEMES = ["default", "mono", "colorblind"] as const;
+
+/** The options as commander hands them over. */
+export interface DisplayFlags {
+  readonly output?: OutputMode;
+  readonly ascii?: boolean;
+  readonly color?: (typeof COLORS)[number];
+  readonly theme?: (typeof THEMES)[number];
+  readonly readOnly?: boolean;
+  readonly interval: number;
+}
+
+/** Adds the options of everything that shows jobs. */
+export function addDisplayOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--output <mode>", "tui, plain or json; without a terminal: plain").argParser(
+        choiceArgument("--output", OUTPUTS),
+      ),
+    )
+    .addOption(new Option("--interval <seconds>", "time between two updates").argParser(seconds).default(1))
+    .option("--ascii", "draw with ASCII characters only")
+    .addOption(new Option("--color <when>", COLORS.join(", ")).argParser(choiceArgument("--color", COLORS)))
+    .addOption(new Option("--theme <name>", THEMES.join(", ")).argParser(choiceArgument("--theme", THEMES)))
+    .option("--read-only", "watch only: no keys that change anything");
+}
+
+/** The options as the display takes them. */
+export function toDisplay(flags: DisplayFlags): DisplayOptions {
+  const { interval, ...rest } = flags;
+  return { ...rest, intervalMs: Math.round(interval * 1000) };
+}
+
+function seconds(text: string): number {
+  const value = Number(text);
+  if (!(value >= 0.05 && value <= 3600)) {
+    throw new UsageError(`--interval ${text}: must be from 0.05 to 3600 seconds`);
+  }
+  return value;
+}

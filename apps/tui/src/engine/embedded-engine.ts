@@ -1,0 +1,240 @@
+import { rm } from "node:fs/promises";
+import path from "node:path";
+import { BlockGraph, createDefaultRegistry, type BlockNode } from "@blockmirror/block-driver";
+import { JobManager, type Job, type JobEvent as EngineEvent } from "@blockmirror/blockjob";
+import { startMirror, type Mirror, type MirrorDetails } from "@blockmirror/mirror";
+import {
+  createJobMap,
+  type EndpointInfo,
+  type JobMap,
+  type JobSnapshot,
+  type JobSource,
+  type JobSourceEvent,
+  type JobVerb,
+  type NewJobRequest,
+  type NewJobReview,
+  type VerbPermission,
+} from "../job-source/job-source.ts";
+import { CommandError } from "../cli/exit-status.ts";
+import type { MirrorRequest } from "./mirror-request.ts";
+import { reviewRequest } from "./review-request.ts";
+import { toSnapshot } from "./to-snapshot.ts";
+import { verbReason } from "./verb-reason.ts";
+
+/** A job of the engine with the images it works on. */
+export interface EngineJob {
+  readonly mirror: Mirror;
+  readonly job: Job<MirrorDetails>;
+  readonly request: MirrorRequest;
+  readonly source: BlockNode;
+  readonly target: BlockNode;
+}
+
+/** The embedded engine: block graph and jobs in this process, as a {@link JobSource}. */
+export class EmbeddedEngine implements JobSource {
+  readonly endpoint: EndpointInfo = { name: "embedded", kind: "embedded", state: "connected" };
+  readonly syncModes = ["full", "none"] as const;
+  readonly graph: BlockGraph = new BlockGraph({ registry: createDefaultRegistry() });
+  readonly jobs: JobManager = new JobManager();
+  readonly #mirrors = new Map<string, EngineJob>();
+  readonly #listeners = new Set<(event: JobSourceEvent) => void>();
+  readonly #closing = new Set<Promise<void>>();
+
+  constructor() {
+    this.jobs.subscribe((event) => this.#pass(event));
+  }
+
+  list(): readonly JobSnapshot[] {
+    const now = Date.now();
+    return [...this.#mirrors.values()].map((entry) => toSnapshot(entry, this.endpoint.name, now));
+  }
+
+  subscribe(listener: (event: JobSourceEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  can(id: string, verb: JobVerb): VerbPermission {
+    const entry = this.#mirrors.get(id);
+    if (entry === undefined) return { allowed: false, reason: "no such job" };
+    const permission = entry.job.can(verb);
+    return permission.allowed ? permission : { allowed: false, reason: verbReason(permission.reason) };
+  }
+
+  async pause(id: string): Promise<void> {
+    this.#job(id).pause();
+  }
+
+  async resume(id: string): Promise<void> {
+    this.#job(id).resume();
+  }
+
+  async setSpeed(id: string, bytesPerSec: number): Promise<void> {
+    this.#job(id).setSpeed(bytesPerSec);
+    this.#tell({ event: "changed" });
+  }
+
+  complete(id: string): Promise<void> {
+    return this.#job(id).complete();
+  }
+
+  async cancel(id: string, options: { readonly force: boolean }): Promise<void> {
+    this.#job(id).cancel(options);
+  }
+
+  async finalize(id: string): Promise<void> {
+    this.#job(id).finalize();
+  }
+
+  async dismiss(id: string): Promise<void> {
+    this.#job(id).dismiss();
+    this.#mirrors.delete(id);
+    this.#tell({ event: "changed" });
+  }
+
+  map(id: string, cellCount: number, into?: JobMap): JobMap | undefined {
+    const entry = this.#mirrors.get(id);
+    if (entry === undefined) return undefined;
+    const map = into?.cellCount === cellCount ? into : createJobMap(cellCount);
+    entry.mirror.map(cellCount, map);
+    return map;
+  }
+
+  validate(request: NewJobRequest): Promise<NewJobReview> {
+    return this.review(fromForm(request));
+  }
+
+  async start(request: NewJobRequest): Promise<string> {
+    const { job } = await this.startMirror(fromForm(request));
+    return job.id;
+  }
+
+  /** Looks at a request without side effects. */
+  review(request: MirrorRequest): Promise<NewJobReview> {
+    return reviewRequest(request, this.graph);
+  }
+
+  /**
+   * Starts a mirror of two files. A target that was created is removed again if the job cannot start.
+   * @param useSource attaches a user of the source before the job starts, so that the job follows its writes.
+   * @throws CommandError with the first problem the review finds; BlockError and JobError from below.
+   */
+  async startMirror(request: MirrorRequest, useSource?: (source: BlockNode) => void): Promise<EngineJob> {
+    const review = await this.review(request);
+    const [problem] = review.problems;
+    if (problem !== undefined) throw new CommandError(problem.message);
+    const source = await this.graph.open(imageSpec(request.source, request.writableSource !== true));
+    let created: string | undefined;
+    let target: BlockNode | undefined;
+    try {
+      if (!request.existing) {
+        await this.graph.create("file", { filename: path.resolve(request.target), size: source.size });
+        created = request.target;
+      }
+      target = await this.graph.open(imageSpec(request.target, false));
+      useSource?.(source);
+      const mirror = await startMirror({
+        ...request,
+        graph: this.graph,
+        jobs: this.jobs,
+        source,
+        target,
+        autoDismiss: false,
+        targetIsZero: created !== undefined,
+      });
+      const entry: EngineJob = { mirror, job: mirror.job, request, source, target };
+      this.#mirrors.set(request.id, entry);
+      this.#track(entry);
+      this.#tell({ event: "changed" });
+      return entry;
+    } catch (error) {
+      // A user of the source may hold it open; what is left is closed with the engine.
+      for (const node of [target, source]) if (node?.parents.size === 0) await this.graph.close(node);
+      if (created !== undefined) await rm(created, { force: true });
+      throw error;
+    }
+  }
+
+  /** The job and its images, or undefined. */
+  find(id: string): EngineJob | undefined {
+    return this.#mirrors.get(id);
+  }
+
+  /** An id that no job has: `mirror0`, `mirror1` and so on. */
+  freeId(): string {
+    for (let number = 0; ; number += 1) {
+      const id = `mirror${number}`;
+      if (this.jobs.find(id) === undefined) return id;
+    }
+  }
+
+  /**
+   * Asks every live job to end: a job that is READY finishes its copy, others stop. With `force` all stop at once.
+   * Resolves when they have ended.
+   */
+  async cancelAll(options: { readonly force: boolean }): Promise<void> {
+    for (const { job } of this.#mirrors.values()) {
+      if (job.can("cancel").allowed) job.cancel(options);
+    }
+    await Promise.all([...this.#mirrors.values()].map(({ job }) => job.done));
+  }
+
+  /** Force-cancels what still runs and closes every image. */
+  async close(): Promise<void> {
+    await this.jobs.close();
+    await Promise.all(this.#closing);
+    await this.graph.closeAll();
+  }
+
+  /**
+   * When a job has ended its images are closed, unless somebody else uses them (guests that were switched to the target).
+   */
+  #track(entry: EngineJob): void {
+    const closing = entry.job.done.then(async () => {
+      for (const node of [entry.source, entry.target]) {
+        if (node.parents.size === 0) await this.graph.close(node);
+      }
+      this.#tell({ event: "changed" });
+    });
+    this.#closing.add(closing);
+  }
+
+  #job(id: string): Job<MirrorDetails> {
+    const entry = this.#mirrors.get(id);
+    if (entry === undefined) throw new CommandError(`there is no job '${id}'`);
+    return entry.job;
+  }
+
+  #pass(event: EngineEvent): void {
+    if (event.event !== "JOB_STATUS_CHANGE") {
+      this.#tell(event);
+      return;
+    }
+    const { id, status } = event.data;
+    // The state before a job exists is never told.
+    if (status !== "undefined") this.#tell({ ...event, data: { id, status } });
+  }
+
+  #tell(event: JobSourceEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+}
+
+function fromForm(request: NewJobRequest): MirrorRequest {
+  return {
+    id: request.id,
+    source: request.sourcePath,
+    target: request.targetPath,
+    existing: request.existing,
+    sync: request.sync === "none" ? "none" : "full",
+    speed: request.speed,
+    granularity: request.granularity ?? 0,
+    bufferSize: 0,
+    onSourceError: "report",
+    onTargetError: "report",
+  };
+}
+
+function imageSpec(filename: string, readOnly: boolean) {
+  return { driver: "raw", readOnly, file: { driver: "file", filename: path.resolve(filename) } };
+}

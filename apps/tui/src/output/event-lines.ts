@@ -1,0 +1,59 @@
+import type { JobSnapshot, JobSource, JobSourceEvent } from "../job-source/job-source.ts";
+
+/** Where lines go; the whole of what an output needs of a stream. */
+export interface LineSink {
+  write(text: string): unknown;
+}
+
+/** A way to tell about jobs without a terminal UI. */
+export interface JobReporter {
+  /** Ends the reporting. */
+  stop(): void;
+}
+
+/** How a reporter words what it tells; undefined means nothing. */
+export interface Wording {
+  event(
+    event: Exclude<JobSourceEvent, { readonly event: "changed" }>,
+    job: JobSnapshot | undefined,
+  ): string | undefined;
+  progress(job: JobSnapshot, nowMs: number): string | undefined;
+}
+
+const ENDED: ReadonlySet<string> = new Set(["concluded"]);
+
+/**
+ * Tells a line per event, and one per live job and interval. Lines are whole and flushed as they come, so a pipe can
+ * follow.
+ */
+export function reportJobs(
+  source: JobSource,
+  sink: LineSink,
+  wording: Wording,
+  intervalMs: number,
+): JobReporter {
+  const say = (line: string | undefined): void => {
+    if (line !== undefined) sink.write(`${line}\n`);
+  };
+  const unsubscribe = source.subscribe((event) => {
+    if (event.event === "changed") return;
+    const id = "id" in event.data ? event.data.id : event.data.device;
+    say(
+      wording.event(
+        event,
+        source.list().find((job) => job.id === id),
+      ),
+    );
+  });
+  const timer = setInterval(() => {
+    for (const job of source.list()) {
+      if (!ENDED.has(job.status)) say(wording.progress(job, Date.now()));
+    }
+  }, intervalMs);
+  return {
+    stop: () => {
+      clearInterval(timer);
+      unsubscribe();
+    },
+  };
+}

@@ -1,0 +1,50 @@
+import type { JobSnapshot } from "../job-source/job-source.ts";
+import type { Wording } from "./event-lines.ts";
+
+/**
+ * One JSON object per line in the shape of QMP events, and `PROGRESS` events with everything known about a job. Scripts
+ * depend on it: fields are added, never renamed.
+ */
+export const jsonWording: Wording = {
+  event: (event) => JSON.stringify({ event: event.event, data: event.data, timestamp: event.timestamp }),
+  progress: (job, nowMs) =>
+    JSON.stringify({ event: "PROGRESS", data: progressData(job), timestamp: timestampOf(nowMs) }),
+};
+
+/** The payload of `PROGRESS`: bytes and bytes per second, names as QMP spells them. */
+export function progressData(job: JobSnapshot): Readonly<Record<string, unknown>> {
+  return {
+    id: job.id,
+    type: job.type,
+    status: job.status,
+    offset: job.offset,
+    len: job.length,
+    speed: job.speed,
+    "io-status": job.ioStatus,
+    paused: job.paused,
+    busy: job.busy,
+    ready: job.ready,
+    "actively-synced": job.activelySynced,
+    phase: job.phase,
+    "bytes-copied": job.bytesCopied,
+    "bytes-skipped": job.bytesSkipped,
+    "bytes-recopied": job.bytesRecopied,
+    "dirty-bytes": job.dirtyBytes,
+    "in-flight-bytes": job.inFlightBytes,
+    "copy-rate": rounded(job.copyRateBytesPerSec),
+    "dirty-rate": rounded(job.dirtyRateBytesPerSec),
+    eta: typeof job.etaSec === "number" ? Math.round(job.etaSec * 10) / 10 : job.etaSec,
+    errors: job.errorCount,
+    "elapsed-ms": Math.round(job.elapsedMs),
+  };
+}
+
+/** Wall-clock milliseconds in QMP's shape. */
+export function timestampOf(ms: number): { readonly seconds: number; readonly microseconds: number } {
+  const seconds = Math.floor(ms / 1000);
+  return { seconds, microseconds: Math.round((ms - seconds * 1000) * 1000) };
+}
+
+function rounded(value: number | undefined): number | undefined {
+  return value === undefined ? undefined : Math.round(value);
+}

@@ -1,0 +1,56 @@
+import { describeBytes, describeRate } from "../format/bytes.ts";
+import { describeDuration, formatTimeOfDay } from "../format/duration.ts";
+import type { JobSnapshot } from "../job-source/job-source.ts";
+import type { Wording } from "./event-lines.ts";
+
+/** One line per state change and per interval, for people, pipes and log files. No cursor codes, no colour. */
+export const plainWording: Wording = {
+  event: (event, job) => {
+    const at = formatTimeOfDay(event.timestamp.seconds * 1000);
+    switch (event.event) {
+      case "JOB_STATUS_CHANGE": {
+        const { id, status } = event.data;
+        return status === "null" ? undefined : `${at} ${id}: ${status}${statusNote(status, job)}`;
+      }
+      case "BLOCK_JOB_ERROR":
+        return `${at} ${event.data.device}: ${event.data.operation} error, policy ${event.data.action}`;
+      case "BLOCK_JOB_COMPLETED":
+        return event.data.error === undefined
+          ? `${at} ${event.data.device}: completed, ${describeBytes(event.data.offset)} moved`
+          : `${at} ${event.data.device}: failed: ${event.data.error}`;
+      case "BLOCK_JOB_CANCELLED":
+        return `${at} ${event.data.device}: cancelled; the target is not a copy`;
+      case "BLOCK_JOB_READY":
+        return `${at} ${event.data.device}: READY, the target follows the source`;
+      case "BLOCK_JOB_PENDING":
+        return `${at} ${event.data.id}: waits to be finalized`;
+    }
+  },
+  progress: (job, nowMs) => {
+    const share = job.length > 0 ? Math.floor((job.offset / job.length) * 1000) / 10 : 0;
+    const percent = job.ready ? "100%" : `${Math.min(99.9, share).toFixed(1)}%`;
+    const parts = [
+      `${formatTimeOfDay(nowMs)} ${job.id}: ${job.paused ? "paused" : (job.phase ?? job.status)} ${percent}`,
+      `${describeBytes(job.offset)} of ${describeBytes(job.length)}`,
+      describeRate(job.copyRateBytesPerSec),
+    ];
+    if (!job.ready) parts.push(`ETA ${etaText(job)}`);
+    if (job.dirtyBytes !== undefined) parts.push(`${describeBytes(job.dirtyBytes)} dirty`);
+    if (job.errorCount > 0) parts.push(`${job.errorCount} errors`);
+    return parts.join(", ");
+  },
+};
+
+function etaText(job: JobSnapshot): string {
+  return job.etaSec === "never"
+    ? "none: it is dirtied faster than it is copied"
+    : describeDuration(job.etaSec);
+}
+
+function statusNote(status: string, job: JobSnapshot | undefined): string {
+  if (status !== "paused" && status !== "standby") return "";
+  if (job === undefined || job.ioStatus === "ok") return "";
+  return job.ioStatus === "nospace"
+    ? " (the target is full; make room, then resume)"
+    : " (I/O error; repair, then resume)";
+}
