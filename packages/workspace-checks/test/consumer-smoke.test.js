@@ -126,7 +126,7 @@ describe("the packed program", () => {
     const program = join(directory, "node_modules", name, String(bin?.["blockmirror"]));
 
     const pinned = await runNode(process.execPath, [program, "--version"], directory);
-    assert.deepEqual(pinned, { status: 0, stdout: `${version}\n`, stderr: "" });
+    assert.deepEqual(pinned, { status: 0, stdout: `${name} ${version}\n`, stderr: "" });
 
     const older = await runNode(own.path, [program, "--version"], directory);
     if (isAtLeast(own.version, APP_FLOOR)) {
