@@ -55,7 +55,8 @@ export interface JobDriver<Details = unknown> {
   userResume?(): void;
 
   /**
-   * `cancel` was asked for. Called at any time, while `run` executes.
+   * `cancel` was asked for, of this job or of one it shares a transaction with. Called at any time, while `run` executes.
+   * Must not throw.
    *
    * @param force whether the user asked for force.
    * @returns whether this cancel is a forced one. A driver whose `run` can finish early with a good result answers false

@@ -68,7 +68,7 @@ export class JobManager implements AsyncDisposable {
     const speed = options.speed ?? 0;
     requireSpeedParameter(speed);
     const sharedLimit = options.sharedLimit === undefined ? this.#sharedLimit : options.sharedLimit;
-    const transaction = options.transaction ?? new JobTransaction();
+    const transaction = JobTransaction.coreOf(options.transaction ?? new JobTransaction());
     transaction.requireOpen(id);
     const forget = (): void => {
       if (internal) this.#internalJobs.delete(job);

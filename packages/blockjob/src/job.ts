@@ -4,7 +4,7 @@ import type { ChangeOptions, CompleteOptions, MaybePromise } from "./job-driver.
 import { requireVerb, verbPermission } from "./permission.ts";
 import type { JobResult, JobSnapshot } from "./snapshot.ts";
 import type { JobStatus } from "./states.ts";
-import type { JobTransaction } from "./transaction.ts";
+import type { TransactionCore } from "./transaction-core.ts";
 import type { JobVerb } from "./verbs.ts";
 
 /** Options of the `cancel` verb. */
@@ -28,11 +28,11 @@ export class Job<Details = unknown> {
    */
   readonly done: Promise<JobResult>;
   readonly #core: JobCore<Details>;
-  readonly #transaction: JobTransaction;
+  readonly #transaction: TransactionCore;
   #completing: Promise<void> | undefined;
 
   /** @internal Use `JobManager.create`. */
-  constructor(core: JobCore<Details>, transaction: JobTransaction) {
+  constructor(core: JobCore<Details>, transaction: TransactionCore) {
     this.id = core.id;
     this.type = core.driver.type;
     this.done = core.done;

@@ -1,10 +1,10 @@
 import { type JobErrorCode, JobError, type RefusalCause, type VerbPermission } from "./errors.ts";
 import type { JobCore } from "./job-core.ts";
-import type { JobTransaction } from "./transaction.ts";
+import type { TransactionCore } from "./transaction-core.ts";
 import { JOB_VERBS, type JobVerb, isVerbAllowed } from "./verbs.ts";
 
 /** Whether the job accepts the verb now: the verb table and the conditions besides it. */
-export function verbPermission(core: JobCore, transaction: JobTransaction, verb: JobVerb): VerbPermission {
+export function verbPermission(core: JobCore, transaction: TransactionCore, verb: JobVerb): VerbPermission {
   const { id, status } = core;
   const refuse = (cause: RefusalCause, code: JobErrorCode, message: string): VerbPermission => ({
     allowed: false,
@@ -34,7 +34,7 @@ export function verbPermission(core: JobCore, transaction: JobTransaction, verb:
 }
 
 /** @throws JobError with the refusal as its reason when the job does not accept the verb. */
-export function requireVerb(core: JobCore, transaction: JobTransaction, verb: JobVerb): void {
+export function requireVerb(core: JobCore, transaction: TransactionCore, verb: JobVerb): void {
   const permission = verbPermission(core, transaction, verb);
   if (permission.allowed) return;
   throw new JobError(permission.reason.code, permission.reason.message, { reason: permission.reason });
