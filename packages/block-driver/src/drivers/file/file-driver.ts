@@ -151,8 +151,8 @@ function lock(
 }
 
 /**
- * Whether holes can be punched, tried on the file itself just behind its end, where there is nothing to lose. A block
- * device says so itself.
+ * Whether holes can be punched, tried on the file itself just behind its end, where there is nothing to lose: it changes
+ * no byte and no space, at most the modification time. A block device says so itself.
  */
 async function canPunchHoles(file: OpenFile, ops: FileOps | undefined): Promise<boolean> {
   if (ops === undefined) return false;

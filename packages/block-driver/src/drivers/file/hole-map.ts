@@ -1,8 +1,8 @@
 import { ExtentFlag, type ExtentList } from "../../contract/extents.ts";
 import type { FileOps } from "./file-ops.ts";
 
-/** Seeks in one `status` call: a badly fragmented file costs the event loop under a millisecond at a time. */
-const MAX_SEEKS = 512;
+/** Runs of data in one `status` call, two seeks each: a badly fragmented file holds the event loop for about a millisecond. */
+const MAX_RUNS = 256;
 
 /**
  * Where a file has holes, asked from the file system. Only runs of data are remembered: calling a hole data is never
@@ -32,7 +32,7 @@ export class HoleMap {
   describe(offset: number, length: number, size: number, extents: ExtentList): void {
     const end = offset + length;
     let at = offset;
-    for (let seeks = 0; at < end && seeks < MAX_SEEKS; seeks += 1) {
+    for (let runs = 0; at < end && runs < MAX_RUNS; runs += 1) {
       const data = this.#nextData(at);
       const holeEnd = Math.min(data ?? this.#ops.end(this.#fd), size);
       if (holeEnd > at && !extents.append(holeEnd - at, ExtentFlag.Zero)) return;
