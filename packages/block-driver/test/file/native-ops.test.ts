@@ -1,6 +1,7 @@
 import fs from "node:fs";
 import { describe, expect, test } from "vitest";
-import { loadFileOps, type FileOps } from "../../src/drivers/file/file-ops.ts";
+import type { FileOps } from "../../src/drivers/file/file-ops.ts";
+import { loadFileOps } from "../../src/drivers/file/load-file-ops.ts";
 import { systemError } from "../../src/drivers/file/system-error.ts";
 import { lacksNative, onCleanup, pattern, temporaryFile } from "./support.ts";
 

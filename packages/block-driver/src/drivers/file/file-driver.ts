@@ -5,7 +5,8 @@ import { option, optionSchema, type OptionSchema } from "../../contract/options.
 import { BlockError } from "../../errors.ts";
 import { createFile } from "./create-file.ts";
 import { FileDevice } from "./file-device.ts";
-import { loadFileOps, type FileOps } from "./file-ops.ts";
+import type { FileOps } from "./file-ops.ts";
+import { loadFileOps } from "./load-file-ops.ts";
 import { lockImage, READER_CLAIM, writerClaim } from "./image-lock.ts";
 import { closeDescriptor, openFile, type OpenFile } from "./open-file.ts";
 import { NODE_CALLS, type FileCalls } from "./positional-io.ts";
