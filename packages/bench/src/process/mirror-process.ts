@@ -84,7 +84,7 @@ export async function runMirror(
   const createdMs = timeOf(
     events,
     "creation",
-    (event) => event.status === "created" || event.status === "running",
+    (event) => event.name === "JOB_STATUS_CHANGE" && event.status === "created",
   );
   return {
     readyMs: timeOf(events, "READY", (event) => event.name === "BLOCK_JOB_READY") - createdMs,
