@@ -142,9 +142,12 @@ export class JobCore<Details = unknown> {
     this.wakeup.kick();
   }
 
-  /** A pause reason ended. A job in a timed sleep sleeps on: a rate-limit sleep is not cut short. */
+  /**
+   * A pause reason ended. Cuts no rate-limit sleep short: whoever asked for the pause woke the job from any, and what was
+   * left of it follows the pause.
+   */
   pauseReasonEnded(): void {
-    if (!this.shouldPause && !this.wakeup.hasTimer) this.kick();
+    if (!this.shouldPause) this.kick();
   }
 
   /** Ends the user's pause or the error stop, and the I/O status with it. */

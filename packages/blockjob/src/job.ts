@@ -111,7 +111,7 @@ export class Job<Details = unknown> {
     core.driver.setSpeed?.(bytesPerSec);
     // A slower job goes on sleeping: it was not to wake earlier than before in any case.
     const isFaster = bytesPerSec === 0 || bytesPerSec > before;
-    if (isFaster && core.wakeup.hasTimer) core.kick();
+    if (isFaster) core.kick();
   }
 
   /**

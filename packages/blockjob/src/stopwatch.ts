@@ -17,7 +17,6 @@ export class Stopwatch {
   }
 
   stop(): void {
-    this.resume();
     this.#stopMs ??= this.#clock.now();
   }
 

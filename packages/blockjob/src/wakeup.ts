@@ -4,7 +4,6 @@ import type { Clock } from "@blockmirror/ratelimit";
 export class Wakeup {
   readonly #clock: Clock;
   #wake: (() => void) | undefined;
-  #hasTimer = false;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -15,11 +14,6 @@ export class Wakeup {
     return this.#wake !== undefined;
   }
 
-  /** Somebody sleeps here and will wake up alone. */
-  get hasTimer(): boolean {
-    return this.#hasTimer;
-  }
-
   /** Sleeps until kicked or, with `delayMs`, until then at the latest. One sleeper at a time. */
   sleep(delayMs: number | undefined): Promise<void> {
     if (this.#wake !== undefined) {
@@ -28,10 +22,8 @@ export class Wakeup {
     return new Promise<void>((resolve) => {
       const cancelTimer =
         delayMs === undefined ? undefined : this.#clock.schedule(delayMs, () => this.kick());
-      this.#hasTimer = delayMs !== undefined;
       this.#wake = () => {
         this.#wake = undefined;
-        this.#hasTimer = false;
         cancelTimer?.();
         resolve();
       };

@@ -118,7 +118,22 @@ describe("pause", () => {
     expect(job.status).toBe("standby");
   });
 
-  it("that comes too late is forgotten with the end of run", async () => {
+  it("that run does not pass a pause point for is forgotten with its end", async () => {
+    const bench = new Bench();
+    const gate = createGate();
+    const job = bench.manager.create(
+      { type: "deaf", run: () => gate.promise },
+      { id: "deaf", autoFinalize: false },
+    );
+    job.start();
+    job.pause();
+    expect(job.snapshot().userPaused).toBe(true);
+    gate.open();
+    await bench.clock.settle();
+    expect(job.snapshot()).toMatchObject({ status: "pending", userPaused: false, paused: false });
+  });
+
+  it("wins against an end of run that was ordered and not begun", async () => {
     const bench = new Bench();
     const { job, driver } = bench.start({ autoFinalize: false });
     driver.orders.finish = true;
