@@ -1,3 +1,4 @@
+import { faultDriver } from "./drivers/fault/fault-driver.ts";
 import { fileDriver } from "./drivers/file/file-driver.ts";
 import { memoryDriver } from "./drivers/memory.ts";
 import { rawDriver } from "./drivers/raw.ts";
@@ -5,5 +6,9 @@ import { DriverRegistry } from "./registry.ts";
 
 /** A registry with every driver of this package; register your own beside them. */
 export function createDefaultRegistry(): DriverRegistry {
-  return new DriverRegistry().register(fileDriver).register(memoryDriver).register(rawDriver);
+  return new DriverRegistry()
+    .register(fileDriver)
+    .register(memoryDriver)
+    .register(rawDriver)
+    .register(faultDriver);
 }

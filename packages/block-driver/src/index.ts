@@ -56,6 +56,21 @@ export {
   type OptionValues,
 } from "./contract/options.ts";
 export { createDefaultRegistry } from "./default-registry.ts";
+export {
+  FaultController,
+  type FaultControllerOptions,
+  type FaultLogEntry,
+  type FaultTimer,
+  type HeldRequest,
+} from "./drivers/fault/fault-controller.ts";
+export { FaultDevice } from "./drivers/fault/fault-device.ts";
+export { faultDriver, type FaultOptions } from "./drivers/fault/fault-driver.ts";
+export {
+  FAULT_OPERATIONS,
+  type FaultOperation,
+  type FaultRequest,
+  type FaultRule,
+} from "./drivers/fault/rules.ts";
 export { MemoryDevice, memoryDriver, type MemoryOptions } from "./drivers/memory.ts";
 export { rawDriver, type RawOptions } from "./drivers/raw.ts";
 export { DriverRegistry } from "./registry.ts";
