@@ -16,6 +16,9 @@ export interface FakeClockOptions {
   readonly turnsPerStep?: number;
 }
 
+/** Turns of the event loop granted to real asynchronous work before `run` gives up on it. */
+const IDLE_TURNS = 1000;
+
 interface FakeTimer {
   readonly fireAtMs: number;
   readonly callback: () => void;
@@ -115,7 +118,7 @@ export class FakeClock implements Clock {
       let next = this.#next();
       if (next === undefined) {
         // Real asynchronous work (a file read, say) may still bring a timer or the result.
-        await this.settle(50);
+        await this.settle(IDLE_TURNS);
         next = this.#next();
       }
       if (watch.settled) break;
