@@ -70,7 +70,7 @@ async function waitForStatus(
       const jobs = listOfObjects(await qmp.execute("query-jobs"));
       const reason = jobs.find((job) => job["id"] === jobId)?.["error"];
       await qmp.execute("job-dismiss", { id: jobId });
-      const message = `mirror ${jobId}: concluded before ${wanted}: ${String(reason ?? "no error given")}`;
+      const message = `mirror ${jobId}: concluded before ${wanted}: ${typeof reason === "string" ? reason : "no error given"}`;
       throw new PeerError("PEER_FAILED", message);
     }
   } while (status !== wanted);
