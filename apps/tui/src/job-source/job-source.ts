@@ -153,7 +153,7 @@ export interface BlockJobEventData {
 export type JobEvent =
   | {
       readonly event: "JOB_STATUS_CHANGE";
-      readonly data: { readonly id: string; readonly status: JobStatus | "null" };
+      readonly data: { readonly id: string; readonly status: JobStatus | "undefined" | "null" };
       readonly timestamp: EventTimestamp;
     }
   | {

@@ -62,7 +62,7 @@ function fieldLines(view: JobView, width: number, columns: number, glyphs: Glyph
       const value = spell(entry.value, glyphs);
       line.push(
         segment(fit(entry.label, 12), "dim"),
-        segment(fit(value, cell - 12, "left", glyphs.ellipsis), entry.tone),
+        segment(`${fit(value, cell - 13, "left", glyphs.ellipsis)} `, entry.tone),
       );
     }
     return fitLine(line, width, glyphs.ellipsis);
@@ -87,7 +87,7 @@ function mapLines(
   const heading = fits
     ? spread(title, legend, width, glyphs.ellipsis)
     : fitLine(drawMapLegend(glyphs), width, glyphs.ellipsis);
-  return [heading, ...drawDiskMap(map, columns, glyphs).map((line) => [segment(" "), ...line])];
+  return [heading, ...drawDiskMap(map, columns, glyphs).map((line) => [segment(" ")].concat(line))];
 }
 
 function plotLines(view: JobView, width: number, height: number, glyphs: Glyphs): Line[] {

@@ -11,6 +11,9 @@ import { Lines } from "./lines.tsx";
 /** Rows that {@link Header} takes. */
 export const HEADER_ROWS = 2;
 
+// Below this the totals need the room more than the comfort does.
+const ROOMY_COLUMNS = 100;
+
 function totals({ sample }: Frame, glyphs: Glyphs): Segment[] {
   const counts = new Map<string, number>();
   for (const view of sample.jobs) counts.set(view.word, (counts.get(view.word) ?? 0) + 1);
@@ -28,18 +31,19 @@ function firstLine(frame: Frame, width: number, glyphs: Glyphs): Line {
   const { endpoint, sample, state } = frame;
   const rate = sample.jobs.reduce((sum, view) => sum + (view.rateBytesPerSec ?? 0), 0);
   const reachable = endpoint.state === "connected";
+  const roomy = width >= ROOMY_COLUMNS;
+  // Jobs of this very program need no address.
+  const named = roomy || endpoint.kind !== "embedded";
   const left: Segment[] = [
-    segment(" blockmirror", "strong"),
-    segment("  "),
-    segment(showName(endpoint.name, glyphs), "dim"),
-    ...(reachable ? [] : [segment(` ${endpoint.state.toUpperCase()}`, "failure")]),
-    segment("   "),
+    segment(" blockmirror  ", "strong"),
+    ...(named ? [segment(`${showName(endpoint.name, glyphs)}  `, "dim")] : []),
+    ...(reachable ? [] : [segment(`${endpoint.state.toUpperCase()}  `, "failure")]),
     ...totals(frame, glyphs),
   ];
   const right: Segment[] = [
     segment("  "),
     segment(spell(describeRate(rate), glyphs), "strong"),
-    segment(`  every ${state.tickMs / 1000} s `, "dim"),
+    segment(`  ${roomy ? "every " : ""}${state.tickMs / 1000} s `, "dim"),
   ];
   return spread(left, right, width, glyphs.ellipsis);
 }
@@ -52,7 +56,7 @@ function notes({ state, visible, sample, readOnly }: Frame): Segment[] {
     const matches = `${visible.length} of ${sample.jobs.length}`;
     found.push([segment(`filter ${state.filter}`, "strong"), segment(`  ${matches}`, "dim")]);
   }
-  return found.flatMap((note, index) => (index === 0 ? note : [segment("   "), ...note]));
+  return found.flatMap((note, index) => [segment(index === 0 ? "" : "   ")].concat(note));
 }
 
 function ruleLine(frame: Frame, width: number, glyphs: Glyphs): Line {

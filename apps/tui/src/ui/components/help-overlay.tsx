@@ -36,7 +36,7 @@ export function HelpOverlay(props: {
   readonly refusal: (command: Command) => string | undefined;
 }): ReactNode {
   const { area, scroll } = props;
-  const blocks = [...helpLines(props.refusal).values()].flatMap((block) => [...block, []]).slice(0, -1);
+  const blocks = [...helpLines(props.refusal).values()].flatMap((block) => block.concat([[]])).slice(0, -1);
   const twoColumns = area.width >= 2 * COLUMN_WIDTH + 8;
   const half = Math.ceil(blocks.length / 2);
   const lines = twoColumns

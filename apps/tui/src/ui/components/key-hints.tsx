@@ -12,7 +12,7 @@ export const HINT_ROWS = 1;
 function hintLine(hint: Hint): Line {
   // Parentheses say "not now" where grey cannot.
   if (hint.refusal !== undefined) return [segment(`(${hint.key} ${hint.label})`, "dim")];
-  return [segment(hint.key, "key"), segment(` ${hint.label}`)];
+  return [segment(hint.key, "key"), segment(hint.label === "" ? "" : ` ${hint.label}`)];
 }
 
 function joined(hints: readonly Hint[]): Line {

@@ -1,20 +1,17 @@
 import { Text } from "ink";
-import { memo, type ReactNode, use } from "react";
+import { createElement, Fragment, memo, type ReactNode, use } from "react";
 import type { Line } from "../draw/line.ts";
 import { StyleContext } from "../style-context.ts";
+import type { Theme } from "../theme.ts";
+
+// Rows and segments have a place and no identity, so they are passed as positional children, without keys.
+function drawLine(line: Line, theme: Theme): ReactNode {
+  const parts = line.map((part) => createElement(Text, { ...theme[part.tone] }, part.text));
+  return createElement(Text, { wrap: "truncate-end" }, ...(parts.length === 0 ? [" "] : parts));
+}
 
 /** Lines of toned text, one terminal row each. They are drawn to their width already and never wrap. */
 export const Lines: (props: { readonly lines: readonly Line[] }) => ReactNode = memo(({ lines }) => {
   const { theme } = use(StyleContext);
-  return lines.map((line, row) => (
-    <Text key={row} wrap="truncate-end">
-      {line.length === 0
-        ? " "
-        : line.map((part, index) => (
-            <Text key={index} {...theme[part.tone]}>
-              {part.text}
-            </Text>
-          ))}
-    </Text>
-  ));
+  return createElement(Fragment, null, ...lines.map((line) => drawLine(line, theme)));
 });

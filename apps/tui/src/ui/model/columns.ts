@@ -124,7 +124,9 @@ export function fitColumns(width: number, longestName: number): FittedTable {
     const rule = RULES.find((candidate) => candidate.id === id);
     if (rule === undefined || rule.priority > highest) continue;
     const joined = RULES.filter((candidate) => candidate === rule || chosen.includes(candidate));
-    if (minimumWidth(joined, gap, rule.priority >= 3) <= width) chosen = joined;
+    // No smaller column slips in before a more important one that did not fit: growing must never lose a column.
+    if (minimumWidth(joined, gap, rule.priority >= 3) > width) break;
+    chosen = joined;
   }
   return { columns: distribute(chosen, width, gap, longestName), gap };
 }

@@ -38,8 +38,8 @@ export class EwmaRate {
     const moved = total - this.#total;
     this.#total = total;
     this.#atMs = atMs;
-    if (moved < 0) return;
     const now = (moved * 1000) / spanMs;
+    if (!(now >= 0 && now < Infinity)) return;
     const weight = this.#rate === undefined ? 1 : 1 - 0.5 ** (spanMs / this.#halfLifeMs);
     this.#rate = (this.#rate ?? 0) + (now - (this.#rate ?? 0)) * weight;
   }

@@ -27,9 +27,9 @@ function etaField(view: JobView): Field[] {
 
 function inFlight(view: JobView): string | undefined {
   const { inFlightBytes, inFlightOperations: operations, maxInFlightOperations: limit } = view.snapshot;
-  if (inFlightBytes === undefined) return undefined;
-  const share = operations === undefined ? "" : ` ${operations}${limit === undefined ? "" : `/${limit}`}`;
-  return describeBytes(inFlightBytes) + share;
+  if (inFlightBytes === undefined && operations === undefined) return undefined;
+  if (operations === undefined) return describeBytes(inFlightBytes);
+  return `${operations}${limit === undefined ? "" : `/${limit}`} ops`;
 }
 
 /** The short facts of a job, most asked-for first. What a source does not know is left out. */

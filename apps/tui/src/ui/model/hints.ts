@@ -30,8 +30,9 @@ const LABELS: Readonly<Partial<Record<Command, string>>> = {
   activate: "accept",
   "next-field": "move",
   back: "close",
-  up: "up",
-  down: "down",
+  // One word for both.
+  up: "",
+  down: "move",
 };
 
 function jobCommands(view: JobView | undefined): Command[] {
