@@ -81,7 +81,7 @@ export {
   MIN_BITMAP_GRANULARITY,
   type DirtyBitmapInit,
 } from "./graph/dirty-bitmap.ts";
-export { BlockEdge, type DrainGate, type ParentInit } from "./graph/edge.ts";
+export { BlockEdge, type DrainGate, type ParentInit } from "./graph/node.ts";
 export { denyGate, directoryGate, type GateAnswer, type GateRequest, type OpenGate } from "./graph/gate.ts";
 export type { DrainedSection } from "./graph/drain.ts";
 export { BlockGraph, type FilterInit, type GraphOptions } from "./graph/graph.ts";

@@ -1,7 +1,6 @@
 import { isPromise } from "../contract/io.ts";
 import { deferred, type Deferred } from "../io/deferred.ts";
-import type { BlockEdge, DrainGate } from "./edge.ts";
-import type { BlockNode } from "./node.ts";
+import type { BlockEdge, BlockNode, DrainGate } from "./node.ts";
 import { nodesAbove, nodesBelow } from "./topology.ts";
 
 /** A part of the graph is quiet: nothing in flight, and nothing starts until `end`. */

@@ -2,6 +2,8 @@ import path from "node:path";
 import { realpath } from "node:fs/promises";
 import type { ChildRole, ImplicitReference } from "../contract/driver.ts";
 import type { ChildReference } from "../contract/options.ts";
+import { BlockError } from "../errors.ts";
+import type { BlockNode } from "./node.ts";
 
 /** A name found inside an image, and everything a gate may want to know to judge it. */
 export interface GateRequest {
@@ -77,4 +79,50 @@ async function resolved(file: string): Promise<string> {
   } catch {
     return path.resolve(file);
   }
+}
+
+const MAX_IMPLICIT_DEPTH = 64;
+
+/**
+ * Asks the gate about a name found inside an image.
+ * @throws BlockError `BLK_DENIED` with the gate's reason, `EINVAL` for a chain of names without end.
+ */
+export async function askGate(
+  gate: OpenGate,
+  image: BlockNode,
+  asked: Pick<GateRequest, "reference" | "role" | "depth" | "writable">,
+): Promise<ChildReference> {
+  if (asked.depth > MAX_IMPLICIT_DEPTH) {
+    throw new BlockError(
+      "EINVAL",
+      `the chain of images named inside images is longer than ${MAX_IMPLICIT_DEPTH}`,
+      {
+        node: image.name,
+        operation: "open",
+      },
+    );
+  }
+  const parentFilename = image.child("file")?.info.filename;
+  const filename = implicitFilename(asked.reference.name, parentFilename);
+  const answer = await gate({
+    ...asked,
+    parent: image.name,
+    ...(parentFilename !== undefined && { parentFilename }),
+    ...(filename !== undefined && { filename }),
+  });
+  if ("allow" in answer) return answer.allow;
+  throw new BlockError("BLK_DENIED", `node '${image.name}': ${asked.role} image not opened: ${answer.deny}`, {
+    node: image.name,
+    operation: "open",
+  });
+}
+
+/** The path a recorded name means: absolute, or relative to the directory of the image that records it. */
+function implicitFilename(name: string, parentFilename: string | undefined): string | undefined {
+  const plain = name.startsWith("file:") ? name.slice("file:".length) : name;
+  const colon = plain.indexOf(":");
+  const slash = plain.indexOf("/");
+  if (colon >= 0 && (slash < 0 || colon < slash)) return undefined;
+  if (path.isAbsolute(plain)) return plain;
+  return parentFilename === undefined ? undefined : path.resolve(path.dirname(parentFilename), plain);
 }

@@ -1,20 +1,14 @@
-import path from "node:path";
-import type { ChildRole, CreateContext, ImplicitReference, OpenContext } from "../contract/driver.ts";
+import type { ChildRole, CreateContext, OpenContext } from "../contract/driver.ts";
 import type { BlockChild, BlockDevice } from "../contract/device.ts";
 import type { ChildReference, DeviceSpec } from "../contract/options.ts";
 import { BlockError } from "../errors.ts";
 import type { DriverRegistry } from "../registry.ts";
 import { DrainSections, type DrainedSection } from "./drain.ts";
-import { BlockEdge, type ParentInit } from "./edge.ts";
-import { denyGate, type OpenGate } from "./gate.ts";
-import { BlockNode } from "./node.ts";
-import {
-  ALL_PERMISSIONS,
-  assertCompatible,
-  permissionMask,
-  type Permission,
-  type PermissionClaim,
-} from "./permissions.ts";
+import { checkClaims, childClaim } from "./claims.ts";
+import { checkDevice } from "./check-device.ts";
+import { askGate, denyGate, type OpenGate } from "./gate.ts";
+import { BlockEdge, BlockNode, type ParentInit } from "./node.ts";
+import { ALL_PERMISSIONS, permissionMask, type Permission, type PermissionClaim } from "./permissions.ts";
 import { nodesBelow } from "./topology.ts";
 
 /** Options of a {@link BlockGraph}. */
@@ -40,7 +34,6 @@ export interface FilterInit {
 }
 
 const NODE_NAME = /^[A-Za-z#_][A-Za-z0-9#._-]{0,126}$/;
-const MAX_IMPLICIT_DEPTH = 64;
 
 /**
  * The block graph: nodes, the edges between them, and the operations that change it. Every change is atomic: it is
@@ -141,10 +134,10 @@ export class BlockGraph {
     const before = { uses: edge.uses, shares: edge.shares };
     edge.reclaim(permissionMask(claim.uses), permissionMask(claim.shares));
     try {
-      this.#checkFrom(edge.node);
+      checkClaims(edge.node);
     } catch (error) {
       edge.reclaim(before.uses, before.shares);
-      this.#checkFrom(edge.node);
+      checkClaims(edge.node);
       throw error;
     }
   }
@@ -279,11 +272,11 @@ export class BlockGraph {
       const { sharesAtMost } = child;
       child.sharesAtMost = permissionMask(ALL_PERMISSIONS);
       try {
-        this.#checkFrom(filter);
+        checkClaims(filter);
         this.replaceNow(filter, to ?? child.node);
       } catch (error) {
         child.sharesAtMost = sharesAtMost;
-        this.#checkFrom(filter);
+        checkClaims(filter);
         throw error;
       }
       await this.#closeTree(filter);
@@ -326,15 +319,21 @@ export class BlockGraph {
       readOnly,
       ...signalOf(how),
       openChild: (reference, role) => addChild(reference, role, how.depth),
-      openImplicit: (reference, role) =>
-        this.#passGate(node, reference, role, how.depth + 1, !readOnly && role !== "backing").then(
-          (allowed) => addChild(allowed, role, how.depth + 1),
-        ),
+      openImplicit: async (reference, role) => {
+        const depth = how.depth + 1;
+        const allowed = await askGate(this.#gate, node, {
+          reference,
+          role,
+          depth,
+          writable: !readOnly && role !== "backing",
+        });
+        return addChild(allowed, role, depth);
+      },
       report: (event) => node.report(event),
     };
     try {
       node.own(await driver.open(spec, context));
-      this.#checkDevice(node);
+      checkDevice(node, this.#nodes.values());
       return node;
     } catch (error) {
       this.#nodes.delete(node.name);
@@ -349,69 +348,6 @@ export class BlockGraph {
     const node = this.#nodes.get(reference);
     if (node === undefined) throw new BlockError("EINVAL", `there is no node named '${reference}'`);
     return node;
-  }
-
-  async #passGate(
-    node: BlockNode,
-    reference: ImplicitReference,
-    role: ChildRole,
-    depth: number,
-    writable: boolean,
-  ): Promise<ChildReference> {
-    if (depth > MAX_IMPLICIT_DEPTH) {
-      throw new BlockError(
-        "EINVAL",
-        `the chain of images named inside images is longer than ${MAX_IMPLICIT_DEPTH}`,
-        {
-          node: node.name,
-        },
-      );
-    }
-    const parentFilename = node.child("file")?.info.filename;
-    const filename = implicitFilename(reference.name, parentFilename);
-    const answer = await this.#gate({
-      reference,
-      role,
-      parent: node.name,
-      depth,
-      writable,
-      ...(parentFilename !== undefined && { parentFilename }),
-      ...(filename !== undefined && { filename }),
-    });
-    if ("deny" in answer) {
-      throw new BlockError("BLK_DENIED", `node '${node.name}': ${role} image not opened: ${answer.deny}`, {
-        node: node.name,
-        operation: "open",
-      });
-    }
-    return answer.allow;
-  }
-
-  #checkDevice(node: BlockNode): void {
-    const { info } = node;
-    const { read, write } = info.align;
-    if (!Number.isSafeInteger(info.size) || info.size < 0) {
-      throw new BlockError(
-        "EFBIG",
-        `node '${node.name}' has ${info.size} bytes; at most 2^53-1 are supported`,
-      );
-    }
-    if (info.size % read !== 0 || info.size % write !== 0) {
-      throw new BlockError(
-        "EINVAL",
-        `node '${node.name}': its size of ${info.size} bytes is not a multiple of its block size ${Math.max(read, write)}`,
-        { node: node.name, operation: "open" },
-      );
-    }
-    if (info.identity === undefined) return;
-    for (const other of this.#nodes.values()) {
-      if (other === node || !other.isOpen || other.info.identity !== info.identity) continue;
-      if (other.info.readOnly && info.readOnly) continue;
-      throw new BlockError("EBUSY", `${info.label} is open already, as node '${other.name}'; use that node`, {
-        node: node.name,
-        operation: "open",
-      });
-    }
   }
 
   #makeNode(name: string, kind: BlockNode["kind"], owned: boolean): BlockNode {
@@ -444,7 +380,7 @@ export class BlockGraph {
     edge.node.link(edge, "parent");
     edge.owner?.link(edge, "child");
     try {
-      this.#checkFrom(edge.node);
+      checkClaims(edge.node);
       return edge;
     } catch (error) {
       this.#unlink(edge);
@@ -456,7 +392,7 @@ export class BlockGraph {
     this.#sections.forget(edge);
     edge.node.unlink(edge, "parent");
     edge.owner?.unlink(edge, "child");
-    this.#checkFrom(edge.node);
+    checkClaims(edge.node);
   }
 
   async #unlinkChild(edge: BlockEdge): Promise<void> {
@@ -474,12 +410,12 @@ export class BlockGraph {
     };
     shift(from, to);
     try {
-      this.#checkFrom(to);
-      this.#checkFrom(from);
+      checkClaims(to);
+      checkClaims(from);
     } catch (error) {
       shift(to, from);
-      this.#checkFrom(to);
-      this.#checkFrom(from);
+      checkClaims(to);
+      checkClaims(from);
       throw error;
     }
   }
@@ -488,30 +424,12 @@ export class BlockGraph {
     const before = edge.sharesAtMost;
     edge.sharesAtMost = permissionMask(shares);
     try {
-      if (edge.owner !== undefined) this.#checkFrom(edge.owner);
+      if (edge.owner !== undefined) checkClaims(edge.owner);
     } catch (error) {
       edge.sharesAtMost = before;
       undo();
       throw error;
     }
-  }
-
-  /**
-   * Checks the claims on a node and, through filters, on those below: a filter claims from its child what its own parents
-   * claim from it.
-   */
-  #checkFrom(node: BlockNode): void {
-    assertCompatible(node.name, node.parents);
-    const child = node.kind === "filter" ? node.child("filtered") : undefined;
-    if (child === undefined) return;
-    let uses = 0;
-    let shares = permissionMask(ALL_PERMISSIONS);
-    for (const parent of node.parents) {
-      uses |= parent.uses;
-      shares &= parent.shares;
-    }
-    child.reclaim(uses, shares & child.sharesAtMost);
-    this.#checkFrom(child.node);
   }
 
   async #closeIfUnused(node: BlockNode): Promise<void> {
@@ -547,24 +465,4 @@ interface OpenHow {
 
 function signalOf(how: { readonly signal?: AbortSignal }): { readonly signal?: AbortSignal } {
   return how.signal === undefined ? {} : { signal: how.signal };
-}
-
-/** What a format or filter node claims from a child it opened. */
-function childClaim(role: ChildRole, readOnly: boolean): PermissionClaim {
-  // A filter's claim is what its parents claim; it is computed when they attach.
-  if (role === "filtered") return { uses: [], shares: ALL_PERMISSIONS };
-  // The overlay's answers depend on the backing content, so nobody else may change it; a commit may fold equal bytes in.
-  if (role === "backing") return { uses: ["read"], shares: ["read", "write-unchanged"] };
-  const uses: Permission[] = readOnly ? ["read"] : ["read", "write", "resize"];
-  return { uses, shares: readOnly ? ["read", "write-unchanged"] : ["read"] };
-}
-
-/** The path a recorded name means: absolute, or relative to the directory of the image that records it. */
-function implicitFilename(name: string, parentFilename: string | undefined): string | undefined {
-  const plain = name.startsWith("file:") ? name.slice("file:".length) : name;
-  const colon = plain.indexOf(":");
-  const slash = plain.indexOf("/");
-  if (colon >= 0 && (slash < 0 || colon < slash)) return undefined;
-  if (path.isAbsolute(plain)) return plain;
-  return parentFilename === undefined ? undefined : path.resolve(path.dirname(parentFilename), plain);
 }

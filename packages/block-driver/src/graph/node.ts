@@ -1,20 +1,17 @@
-import type { ChildRole, DeviceEvent, DriverKind } from "../contract/driver.ts";
-import {
-  type BlockDevice,
-  type DeviceInfo,
-  type IoOptions,
-  type ResizeOptions,
-  type StatusOptions,
-  type WriteOptions,
-  type ZeroOptions,
+import type { ChildRole, DriverKind } from "../contract/driver.ts";
+import type {
+  BlockChild,
+  DeviceInfo,
+  IoOptions,
+  ResizeOptions,
+  StatusOptions,
+  WriteOptions,
+  ZeroOptions,
 } from "../contract/device.ts";
 import type { ExtentList } from "../contract/extents.ts";
-import { iovLength, isPromise, type IoVec, type MaybePromise } from "../contract/io.ts";
-import { BlockError, toBlockError } from "../errors.ts";
-import { RangeLock } from "../io/range-lock.ts";
-import { discardThrough, readThrough, writeThrough, writeZeroesThrough } from "../io/requests.ts";
-import { DirtyBitmap, type DirtyBitmapInit } from "./dirty-bitmap.ts";
-import type { BlockEdge } from "./edge.ts";
+import type { IoVec, MaybePromise } from "../contract/io.ts";
+import { NodeRequests } from "./node-requests.ts";
+import { hasPermission, permissionMask, type Permission, type PermissionClaim } from "./permissions.ts";
 
 /** What the graph makes a node from. */
 export interface NodeInit {
@@ -30,8 +27,7 @@ export interface NodeInit {
  * A vertex of the block graph: it owns one device, knows its parents and children, tracks the requests in flight and
  * holds the dirty bitmaps. I/O goes through a {@link BlockEdge}.
  */
-export class BlockNode {
-  readonly name: string;
+export class BlockNode extends NodeRequests {
   readonly kind: DriverKind;
   readonly owned: boolean;
   /** Edges of everybody who uses this node. */
@@ -40,221 +36,19 @@ export class BlockNode {
   readonly children: ReadonlySet<BlockEdge>;
   readonly #parents = new Set<BlockEdge>();
   readonly #children = new Set<BlockEdge>();
-  readonly #bitmaps = new Set<DirtyBitmap>();
-  readonly #onIdle: () => void;
-  readonly #widening = new RangeLock();
-  readonly #events: DeviceEvent[] = [];
-  #device: BlockDevice | undefined;
-  #fence: BlockError | undefined;
-  #inFlight = 0;
 
   constructor(init: NodeInit) {
-    this.name = init.name;
+    super(init.name, init.onIdle);
     this.kind = init.kind;
     this.owned = init.owned;
     this.parents = this.#parents;
     this.children = this.#children;
-    this.#onIdle = init.onIdle;
-  }
-
-  /** Facts of the device; replaced as a whole when it is resized. */
-  get info(): DeviceInfo {
-    return this.device.info;
-  }
-
-  /** Size in bytes. */
-  get size(): number {
-    return this.device.info.size;
-  }
-
-  /** Requests admitted and not yet settled. */
-  get inFlight(): number {
-    return this.#inFlight;
-  }
-
-  /** The device this node owns. Tools may look at it; I/O goes through edges. */
-  get device(): BlockDevice {
-    if (this.#device === undefined) {
-      throw new BlockError("ESHUTDOWN", `node '${this.name}' is not open`, { node: this.name });
-    }
-    return this.#device;
-  }
-
-  /** False while the driver is still opening it, and after it was closed. */
-  get isOpen(): boolean {
-    return this.#device !== undefined;
-  }
-
-  /** What the device reported outside requests, oldest first. */
-  get events(): readonly DeviceEvent[] {
-    return this.#events;
-  }
-
-  /** The failure that closed this node to every request, if there was one. */
-  get fence(): BlockError | undefined {
-    return this.#fence;
   }
 
   /** The child of that role, if there is one. */
   child(role: ChildRole): BlockEdge | undefined {
     for (const edge of this.#children) if (edge.role === role) return edge;
     return undefined;
-  }
-
-  /** The dirty bitmaps attached to this node. */
-  get dirtyBitmaps(): ReadonlySet<DirtyBitmap> {
-    return this.#bitmaps;
-  }
-
-  /**
-   * Attaches a dirty bitmap that sees every write from now on. The caller removes it.
-   * @throws BlockError `EEXIST` when a bitmap of that name exists; RangeError for a bad granularity.
-   */
-  createDirtyBitmap(init: DirtyBitmapInit): DirtyBitmap {
-    if (init.name !== undefined) {
-      for (const other of this.#bitmaps) {
-        if (other.name === init.name) {
-          throw new BlockError("EEXIST", `Bitmap already exists: ${init.name} on node '${this.name}'`, {
-            node: this.name,
-          });
-        }
-      }
-    }
-    const bitmap = new DirtyBitmap(this.size, init);
-    this.#bitmaps.add(bitmap);
-    return bitmap;
-  }
-
-  /** Detaches a bitmap; it stops following writes. No effect if it is not attached. */
-  removeDirtyBitmap(bitmap: DirtyBitmap): void {
-    this.#bitmaps.delete(bitmap);
-  }
-
-  /** See {@link BlockEdge.read}. */
-  read(offset: number, into: IoVec, options?: IoOptions): MaybePromise<void> {
-    const length = iovLength(into);
-    this.#admit("read", offset, length, options);
-    if (length === 0) return undefined;
-    this.#inFlight += 1;
-    try {
-      const result = readThrough(this.device, offset, into, length, options);
-      if (isPromise(result)) return result.then(this.#succeed, this.#fail);
-    } catch (error) {
-      return this.#fail(error);
-    }
-    return this.#succeed();
-  }
-
-  /** See {@link BlockEdge.write}. */
-  write(offset: number, from: IoVec, options?: WriteOptions): MaybePromise<void> {
-    const length = iovLength(from);
-    this.#admitChange("write", offset, length, options);
-    if (length === 0) return options?.fua === true ? this.flush(options) : undefined;
-    return this.#change(offset, length, () =>
-      writeThrough(this.device, offset, from, length, options, this.#widening),
-    );
-  }
-
-  /** See {@link BlockEdge.writeZeroes}. */
-  writeZeroes(offset: number, length: number, options?: ZeroOptions): MaybePromise<void> {
-    this.#admitChange("writeZeroes", offset, length, options);
-    if (length === 0) return undefined;
-    return this.#change(offset, length, () =>
-      writeZeroesThrough(this.device, offset, length, options, this.#widening),
-    );
-  }
-
-  /** See {@link BlockEdge.discard}. */
-  discard(offset: number, length: number, options?: IoOptions): MaybePromise<void> {
-    this.#admitChange("discard", offset, length, options);
-    if (length === 0) return undefined;
-    return this.#change(offset, length, () => discardThrough(this.device, offset, length, options));
-  }
-
-  /** See {@link BlockEdge.flush}. */
-  flush(options?: IoOptions): MaybePromise<void> {
-    this.#admit("flush", 0, 0, options);
-    if (this.device.flush === undefined || !this.info.can.flush) return undefined;
-    this.#inFlight += 1;
-    try {
-      const result = this.device.flush(options);
-      if (isPromise(result)) return result.then(this.#succeed, this.#fail);
-    } catch (error) {
-      return this.#fail(error);
-    }
-    return this.#succeed();
-  }
-
-  /** See {@link BlockEdge.resize}. Dirty bitmaps follow; new space counts as clean, since it reads as zeroes. */
-  async resize(size: number, options?: ResizeOptions): Promise<void> {
-    this.#admitChange("resize", 0, 0, options);
-    if (!Number.isSafeInteger(size) || size < 0)
-      throw new RangeError(`resize: ${size} is not a size in bytes`);
-    const { device } = this;
-    if (device.resize === undefined || device.info.can.resize === "no") {
-      throw new BlockError("ENOTSUP", `driver '${device.info.driver}' of node '${this.name}' cannot resize`, {
-        node: this.name,
-        operation: "resize",
-      });
-    }
-    for (const bitmap of this.#bitmaps) {
-      if (bitmap.busy) {
-        throw new BlockError(
-          "EBUSY",
-          `node '${this.name}' cannot be resized while its dirty bitmap ${bitmap.label} is in use`,
-          { node: this.name, operation: "resize" },
-        );
-      }
-    }
-    this.#inFlight += 1;
-    try {
-      await device.resize(size, options);
-      for (const bitmap of this.#bitmaps) bitmap.truncate(device.info.size);
-    } finally {
-      this.#end();
-    }
-  }
-
-  /** See {@link BlockEdge.status}. Filters answer for the layer they filter. */
-  status(offset: number, length: number, extents: ExtentList, options?: StatusOptions): MaybePromise<void> {
-    this.#admit("status", offset, length, options);
-    if (length === 0) {
-      extents.reset(offset);
-      return undefined;
-    }
-    this.#inFlight += 1;
-    try {
-      const result = this.device.status(offset, length, extents, options);
-      if (isPromise(result)) return result.then(this.#succeed, this.#fail);
-    } catch (error) {
-      return this.#fail(error);
-    }
-    return this.#succeed();
-  }
-
-  /** Refuses every request from now on, because the state of the node is unknown. The first reason stays. */
-  refuseFurther(cause: BlockError): void {
-    this.#fence ??= new BlockError(
-      "BLK_FENCED",
-      `node '${this.name}' refuses requests since an earlier failure (${cause.message}); reopen it`,
-      { node: this.name, cause },
-    );
-  }
-
-  /** Keeps an event of the device and fences the node if it is fatal. */
-  report(event: DeviceEvent): void {
-    if (event.type === "corruption" && this.#events.some((earlier) => earlier.type === "corruption")) {
-      if (event.fatal !== true) return;
-    }
-    this.#events.push(event);
-    if (event.fatal === true) {
-      this.refuseFurther(new BlockError("BLK_CORRUPT", event.message, { node: this.name }));
-    }
-  }
-
-  /** The graph's part: gives the node its device once the driver has opened it. */
-  own(device: BlockDevice): void {
-    this.#device = device;
   }
 
   /** The graph's part: records an edge on its node or its owner. */
@@ -266,94 +60,161 @@ export class BlockNode {
   unlink(edge: BlockEdge, side: "parent" | "child"): void {
     (side === "parent" ? this.#parents : this.#children).delete(edge);
   }
+}
 
-  /** The graph's part: closes the device. */
-  async shut(): Promise<void> {
-    const device = this.#device;
-    this.#device = undefined;
-    await device?.close();
+/**
+ * Who attaches to a node: an export, a job, a program. Names appear in refusals, so make them tell:
+ * `export 'disk'`, `mirror job 'm0'`.
+ */
+export interface ParentInit extends PermissionClaim {
+  readonly name: string;
+  /**
+   * A parent with drain callbacks promises to be quiet between them by itself: `onDrainBegin` settles when it submits
+   * nothing more and has nothing half done. Requests of a parent without them are held back by the edge instead.
+   */
+  readonly onDrainBegin?: () => MaybePromise<void>;
+  readonly onDrainEnd?: () => void;
+}
+
+/** How the graph holds back requests while a node is drained. */
+export interface DrainGate {
+  /** Undefined when requests may pass; otherwise settles when they may try again. */
+  admission(node: BlockNode): Promise<void> | undefined;
+}
+
+/**
+ * A parent's handle on a node, and the only way to do I/O. It follows the graph: after a replacement it leads to the new
+ * node, and while the node is drained its requests wait in order.
+ *
+ * Operations answer synchronously when the device below does, and may throw as well as reject. Offsets and lengths are
+ * bytes inside the node's size; anything else is refused with `EINVAL` before any effect. Errors are {@link BlockError}.
+ */
+export class BlockEdge implements BlockChild {
+  /** Name of the parent, for messages. */
+  readonly parentName: string;
+  /** The node that owns this edge as a child; undefined for users from outside the graph. */
+  readonly owner: BlockNode | undefined;
+  /** What the child is to its owner; undefined for users from outside the graph. */
+  readonly role: ChildRole | undefined;
+  readonly onDrainBegin: (() => MaybePromise<void>) | undefined;
+  readonly onDrainEnd: (() => void) | undefined;
+  readonly #gate: DrainGate;
+  #node: BlockNode;
+  /** The most this edge shares, in bits: a filter shares what its parents share, within this. The graph's to change. */
+  sharesAtMost: number;
+  #uses: number;
+  #shares: number;
+
+  /** Edges are made by the graph: see `BlockGraph.attach`. */
+  constructor(
+    node: BlockNode,
+    init: ParentInit,
+    gate: DrainGate,
+    child?: { readonly owner: BlockNode; readonly role: ChildRole },
+  ) {
+    this.#node = node;
+    this.#gate = gate;
+    this.parentName = init.name;
+    this.owner = child?.owner;
+    this.role = child?.role;
+    this.onDrainBegin = init.onDrainBegin;
+    this.onDrainEnd = init.onDrainEnd;
+    this.#uses = permissionMask(init.uses);
+    this.#shares = permissionMask(init.shares);
+    this.sharesAtMost = this.#shares;
   }
 
-  #change(offset: number, length: number, run: () => MaybePromise<void>): MaybePromise<void> {
-    this.#inFlight += 1;
-    try {
-      const result = run();
-      if (isPromise(result)) {
-        return result.then(
-          () => this.#changed(offset, length),
-          (error: unknown) => {
-            this.#markDirty(offset, length);
-            return this.#fail(error);
-          },
-        );
-      }
-    } catch (error) {
-      this.#markDirty(offset, length);
-      return this.#fail(error);
-    }
-    this.#changed(offset, length);
-    return undefined;
+  /** The node this edge leads to now. */
+  get node(): BlockNode {
+    return this.#node;
   }
 
-  #changed(offset: number, length: number): void {
-    this.#markDirty(offset, length);
-    this.#end();
+  get info(): DeviceInfo {
+    return this.#node.info;
+  }
+
+  /** Permissions in use, in bits of `permissions.ts`. */
+  get uses(): number {
+    return this.#uses;
+  }
+
+  /** Permissions tolerated from others, in bits of `permissions.ts`. */
+  get shares(): number {
+    return this.#shares;
+  }
+
+  /** Reads exactly the vector's length. */
+  read(offset: number, into: IoVec, options?: IoOptions): MaybePromise<void> {
+    const wait = this.#admission();
+    if (wait !== undefined) return wait.then(() => this.read(offset, into, options));
+    return this.#node.read(offset, into, options);
+  }
+
+  /** Writes exactly the vector's length. The buffers stay unchanged until it settles. */
+  write(offset: number, from: IoVec, options?: WriteOptions): MaybePromise<void> {
+    this.#demand("write");
+    const wait = this.#admission();
+    if (wait !== undefined) return wait.then(() => this.write(offset, from, options));
+    return this.#node.write(offset, from, options);
+  }
+
+  /** Makes the range read as zeroes; emulated by writing where the device cannot, unless `noFallback`. */
+  writeZeroes(offset: number, length: number, options?: ZeroOptions): MaybePromise<void> {
+    this.#demand("write");
+    const wait = this.#admission();
+    if (wait !== undefined) return wait.then(() => this.writeZeroes(offset, length, options));
+    return this.#node.writeZeroes(offset, length, options);
+  }
+
+  /** Says that the content is not needed any more; does nothing where the device has no discard. */
+  discard(offset: number, length: number, options?: IoOptions): MaybePromise<void> {
+    this.#demand("write");
+    const wait = this.#admission();
+    if (wait !== undefined) return wait.then(() => this.discard(offset, length, options));
+    return this.#node.discard(offset, length, options);
+  }
+
+  /** Makes every write that settled before durable. */
+  flush(options?: IoOptions): MaybePromise<void> {
+    const wait = this.#admission();
+    if (wait !== undefined) return wait.then(() => this.flush(options));
+    return this.#node.flush(options);
+  }
+
+  /** Changes the node's size; needs the `resize` permission. */
+  async resize(size: number, options?: ResizeOptions): Promise<void> {
+    this.#demand("resize");
+    for (let wait = this.#admission(); wait !== undefined; wait = this.#admission()) await wait;
+    await this.#node.resize(size, options);
+  }
+
+  /** Describes the range as this one layer sees it. See `resolveStatus` for the whole chain. */
+  status(offset: number, length: number, extents: ExtentList, options?: StatusOptions): MaybePromise<void> {
+    return this.#node.status(offset, length, extents, options);
+  }
+
+  /** Called by the graph inside a drained section; nobody else moves edges. */
+  moveTo(node: BlockNode): void {
+    this.#node = node;
+  }
+
+  /** Called by the graph when the claim changes. */
+  reclaim(uses: number, shares: number): void {
+    this.#uses = uses;
+    this.#shares = shares;
   }
 
   /**
-   * Marked after the write has settled, and also when it failed: a copier that cleared the bit and read in between has
-   * either read the new bytes or finds the range dirty again (mirror rule S2.6). A failed write may have written a part.
+   * Requests of nodes are never held back: they serve requests that were admitted above, which the drain waits for.
    */
-  #markDirty(offset: number, length: number): void {
-    for (const bitmap of this.#bitmaps) if (bitmap.enabled) bitmap.mark(offset, length);
+  #admission(): Promise<void> | undefined {
+    if (this.owner !== undefined || this.onDrainBegin !== undefined) return undefined;
+    return this.#gate.admission(this.#node);
   }
 
-  readonly #succeed = (): void => {
-    this.#end();
-  };
-
-  readonly #fail = (error: unknown): never => {
-    this.#end();
-    throw toBlockError(error, { node: this.name });
-  };
-
-  #end(): void {
-    this.#inFlight -= 1;
-    if (this.#inFlight === 0) this.#onIdle();
-  }
-
-  #admitChange(operation: string, offset: number, length: number, options: IoOptions | undefined): void {
-    this.#admit(operation, offset, length, options);
-    if (this.info.readOnly) {
-      throw new BlockError("EROFS", `${operation} refused: node '${this.name}' is open read-only`, {
-        node: this.name,
-        operation,
-        offset,
-        length,
-      });
-    }
-  }
-
-  #admit(operation: string, offset: number, length: number, options: IoOptions | undefined): void {
-    if (this.#fence !== undefined) throw this.#fence;
-    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
-      throw new RangeError(`${operation} on node '${this.name}': ${offset}+${length} is not a byte range`);
-    }
-    const { size } = this.device.info;
-    if (offset > size || length > size - offset) {
-      throw new BlockError(
-        "EINVAL",
-        `${operation} on node '${this.name}' at offset ${offset} (${length} bytes) ends beyond its ${size} bytes`,
-        { node: this.name, operation, offset, length },
-      );
-    }
-    if (options?.signal?.aborted === true) {
-      throw new BlockError("ECANCELED", `${operation} on node '${this.name}' was cancelled`, {
-        node: this.name,
-        operation,
-        offset,
-        length,
-      });
+  #demand(permission: Permission): void {
+    if (!hasPermission(this.#uses, permission)) {
+      throw new TypeError(`${this.parentName} has not claimed '${permission}' on node '${this.#node.name}'`);
     }
   }
 }

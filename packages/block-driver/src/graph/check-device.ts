@@ -1,0 +1,38 @@
+import { BlockError } from "../errors.ts";
+import type { BlockNode } from "./node.ts";
+
+/**
+ * Checks what a driver has opened before anybody uses it: its size, that its blocks divide it, and that no other node
+ * holds the same storage unless both only read.
+ * @throws BlockError `EFBIG`, `EINVAL` or `EBUSY`.
+ */
+export function checkDevice(node: BlockNode, nodes: Iterable<BlockNode>): void {
+  const { info } = node;
+  const { read, write } = info.align;
+  if (!Number.isSafeInteger(info.size) || info.size < 0) {
+    throw new BlockError(
+      "EFBIG",
+      `node '${node.name}' has ${info.size} bytes; at most 2^53-1 are supported`,
+      {
+        node: node.name,
+        operation: "open",
+      },
+    );
+  }
+  if (info.size % read !== 0 || info.size % write !== 0) {
+    throw new BlockError(
+      "EINVAL",
+      `node '${node.name}': its size of ${info.size} bytes is not a multiple of its block size ${Math.max(read, write)}`,
+      { node: node.name, operation: "open" },
+    );
+  }
+  if (info.identity === undefined) return;
+  for (const other of nodes) {
+    if (other === node || !other.isOpen || other.info.identity !== info.identity) continue;
+    if (other.info.readOnly && info.readOnly) continue;
+    throw new BlockError("EBUSY", `${info.label} is open already, as node '${other.name}'; use that node`, {
+      node: node.name,
+      operation: "open",
+    });
+  }
+}

@@ -1,0 +1,39 @@
+import type { ChildRole } from "../contract/driver.ts";
+import type { BlockNode } from "./node.ts";
+import {
+  ALL_PERMISSIONS,
+  assertCompatible,
+  permissionMask,
+  type Permission,
+  type PermissionClaim,
+} from "./permissions.ts";
+
+/**
+ * Checks the claims on a node and, through filters, on those below: a filter claims from its child what its own parents
+ * claim from it, and shares at most what it was made with.
+ * @throws BlockError `EBUSY` naming both sides of a conflict. Claims of filters below are updated all the same, so the
+ * caller undoes its change and checks again.
+ */
+export function checkClaims(node: BlockNode): void {
+  assertCompatible(node.name, node.parents);
+  const child = node.kind === "filter" ? node.child("filtered") : undefined;
+  if (child === undefined) return;
+  let uses = 0;
+  let shares = permissionMask(ALL_PERMISSIONS);
+  for (const parent of node.parents) {
+    uses |= parent.uses;
+    shares &= parent.shares;
+  }
+  child.reclaim(uses, shares & child.sharesAtMost);
+  checkClaims(child.node);
+}
+
+/** What a format or filter node claims from a child it opened. */
+export function childClaim(role: ChildRole, readOnly: boolean): PermissionClaim {
+  // A filter's claim is what its parents claim; it is computed when they attach.
+  if (role === "filtered") return { uses: [], shares: ALL_PERMISSIONS };
+  // The overlay's answers depend on the backing content, so nobody else may change it; a commit may fold equal bytes in.
+  if (role === "backing") return { uses: ["read"], shares: ["read", "write-unchanged"] };
+  const uses: Permission[] = readOnly ? ["read"] : ["read", "write", "resize"];
+  return { uses, shares: readOnly ? ["read", "write-unchanged"] : ["read"] };
+}
