@@ -186,15 +186,34 @@ export function checkReferences(packages) {
 }
 
 /**
+ * Whether the lock file holds a dependency where Node would look for it: beside the package or anywhere above.
+ *
+ * @param {Record<string, unknown>} locked
+ * @param {string} path Of the package that depends on it.
+ * @param {string} name
+ */
+function isLocked(locked, path, name) {
+  for (
+    let place = path;
+    place !== "";
+    place = place.slice(0, Math.max(0, place.lastIndexOf("/node_modules/")))
+  ) {
+    if (`${place}/node_modules/${name}` in locked) return true;
+  }
+  return `node_modules/${name}` in locked;
+}
+
+/**
  * Internal packages come from this repository: npm quietly fetches one from the registry as soon as a range does not
- * fit. And no dependency runs a script at install unless package.json has decided about it.
+ * fit. No dependency runs a script at install unless package.json has decided about it. And every optional dependency
+ * is locked, those for other platforms too: one whose version was never published makes `npm ci` refuse everywhere.
  *
  * @param {readonly WorkspacePackage[]} packages
  * @param {string} root
  * @returns {string[]}
  */
 export function checkLockFile(packages, root) {
-  /** @type {{ packages: Record<string, { link?: boolean, resolved?: string, hasInstallScript?: boolean, optional?: boolean, os?: string[] }> }} */
+  /** @type {{ packages: Record<string, { link?: boolean, resolved?: string, hasInstallScript?: boolean, optionalDependencies?: Record<string, string> }> }} */
   const lock = readJson(join(root, "package-lock.json"));
   /** @type {Record<string, boolean>} */
   const allowScripts = readJson(join(root, "package.json")).allowScripts ?? {};

@@ -167,6 +167,25 @@ describe("package-lock.json", () => {
     assert.deepEqual(checkLockFile(packages, root), []);
   });
 
+  test("optional dependencies are locked beside or above the package, or told", (t) => {
+    const { root, packages } = workspace(t, {
+      "package-lock.json": {
+        packages: {
+          ...LINKS,
+          "node_modules/tool": { optionalDependencies: { "tool-linux": "1", "tool-darwin": "1" } },
+          "node_modules/tool-linux": {},
+          "node_modules/a/node_modules/tool": {
+            optionalDependencies: { "tool-linux": "2", "tool-win32": "2" },
+          },
+          "node_modules/a/node_modules/tool-win32": {},
+        },
+      },
+    });
+    assert.deepEqual(checkLockFile(packages, root), [
+      "package-lock.json: node_modules/tool wants tool-darwin, which is not locked; choose a version that has it",
+    ]);
+  });
+
   test("an internal package from the registry, a missing link and an undecided install script are told", (t) => {
     const { root, packages } = workspace(t, {
       "package-lock.json": {
