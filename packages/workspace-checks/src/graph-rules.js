@@ -193,14 +193,9 @@ export function checkReferences(packages) {
  * @param {string} name
  */
 function isLocked(locked, path, name) {
-  for (
-    let place = path;
-    place !== "";
-    place = place.slice(0, Math.max(0, place.lastIndexOf("/node_modules/")))
-  ) {
-    if (`${place}/node_modules/${name}` in locked) return true;
-  }
-  return `node_modules/${name}` in locked;
+  if (`${path}/node_modules/${name}` in locked) return true;
+  const above = path.lastIndexOf("/node_modules/");
+  return above < 0 ? `node_modules/${name}` in locked : isLocked(locked, path.slice(0, above), name);
 }
 
 /**
@@ -234,6 +229,12 @@ export function checkLockFile(packages, root) {
     if (entry.hasInstallScript === true && allowScripts[name] === undefined) {
       problems.push(
         `package-lock.json: ${path} runs a script at install, and allowScripts does not mention it`,
+      );
+    }
+    for (const optional of Object.keys(entry.optionalDependencies ?? {})) {
+      if (isLocked(lock.packages, path, optional)) continue;
+      problems.push(
+        `package-lock.json: ${path} wants ${optional}, which is not locked; choose a version that has it`,
       );
     }
   }
