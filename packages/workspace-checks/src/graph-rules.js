@@ -191,6 +191,7 @@ export function checkReferences(packages) {
  * @param {Record<string, unknown>} locked
  * @param {string} path Of the package that depends on it.
  * @param {string} name
+ * @returns {boolean}
  */
 function isLocked(locked, path, name) {
   if (`${path}/node_modules/${name}` in locked) return true;
