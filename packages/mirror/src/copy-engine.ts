@@ -34,6 +34,8 @@ export interface CopyEngineInit {
   readonly detectZeroes: boolean;
   /** Told about every failure, after the range has become dirty again (mirror rule S16.1). */
   readonly onError: (side: FailedSide, error: unknown) => void;
+  /** Told that an operation has ended, when its slot and buffers are free again. */
+  readonly onEnd: () => void;
   /** Told how many bytes an operation moves when it is submitted, for the rate limit. */
   readonly onSubmit: (bytes: number) => void;
 }
@@ -63,7 +65,8 @@ export class CopyEngine {
   readonly #maxCopyLength: number;
   readonly #area: DirtyArea = { start: 0, length: 0 };
   readonly #extent: SourceExtent = { zero: false, length: 0 };
-  #wake: (() => void) | undefined;
+  readonly #idleWaiters: (() => void)[] = [];
+  #ended = 0;
   #bytesCopied = 0;
   #bytesRecopied = 0;
   #bytesZeroed = 0;
@@ -130,21 +133,20 @@ export class CopyEngine {
     return "held";
   }
 
-  /** Resolves when an operation ends; at once when none runs. */
-  waitForOne(): Promise<void> {
-    if (this.inFlight.operations === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      const earlier = this.#wake;
-      this.#wake = () => {
-        earlier?.();
-        resolve();
-      };
-    });
+  /** Operations that have ended. */
+  get operationsEnded(): number {
+    return this.#ended;
   }
 
   /** Resolves when no operation runs (mirror rule S32.1). */
-  async waitForAll(): Promise<void> {
-    while (this.inFlight.operations > 0) await this.waitForOne();
+  waitForAll(): Promise<void> {
+    if (this.inFlight.operations === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  /** Gives the buffer back. Nothing can be copied any more; counters and bitmaps stay. */
+  release(): void {
+    this.#pool = new BufferPool(0, this.#init.granularity);
   }
 
   #knows(offset: number, length: number): boolean {
@@ -156,11 +158,6 @@ export class CopyEngine {
     this.#extent.zero = false;
     this.#extent.length = length;
     return true;
-  }
-
-  /** Gives the buffer back. Nothing can be copied any more; counters and bitmaps stay. */
-  release(): void {
-    this.#pool = new BufferPool(0, this.#init.granularity);
   }
 
   /** A status query that fails is no error of the data: the range is copied without its help. */
@@ -286,8 +283,8 @@ export class CopyEngine {
 
   #end(offset: number, length: number): void {
     this.inFlight.release(offset, length);
-    const wake = this.#wake;
-    this.#wake = undefined;
-    wake?.();
+    this.#ended += 1;
+    if (this.inFlight.operations === 0) for (const wake of this.#idleWaiters.splice(0)) wake();
+    this.#init.onEnd();
   }
 }

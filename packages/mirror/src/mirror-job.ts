@@ -94,6 +94,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       zeroMap: this.#zeroMap,
       detectZeroes: tuning.detectZeroes ?? source.info.can.status !== "exact",
       onError: (side, error) => this.#onError(side, error),
+      onEnd: () => this.#control?.kick(),
       onSubmit: (bytes) => {
         this.#unflushed = true;
         this.#control?.charge(bytes);
@@ -263,13 +264,15 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   /** One slice of copying, then whatever it has to wait for. */
   async #copySlice(job: JobControl): Promise<void> {
     const endMs = job.clock.now() + SLICE_MS;
+    const ended = this.#engine.operationsEnded;
     const result = await this.#copySome(
       job,
       () => this.#mayCopy(job) && job.limitDelayMs === 0 && job.clock.now() < endMs,
     );
     if (job.limitDelayMs > 0) await job.sleepForLimit();
     else if (result === "held") await job.sleep(0);
-    else await this.#engine.waitForOne();
+    // An operation that ended while this looked elsewhere has kicked nobody; then there is room again already.
+    else if (this.#engine.operationsEnded === ended) await job.sleep(SLICE_MS);
   }
 
   /** Waits for the time of the next retry, in slices so that a cancel is noticed. */
@@ -283,9 +286,10 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     return result;
   }
 
-  /** While the I/O status is not ok nothing is submitted (mirror rule S18.1). */
+  /** Nothing is submitted while the I/O status is not ok (mirror rule S18.1), or before the time of a retry. */
   #mayCopy(job: JobControl): boolean {
-    return !this.#hasFailed && !job.shouldPause && !job.isForceCancelled && job.ioStatus === "ok";
+    if (this.#hasFailed || job.shouldPause || job.isForceCancelled || job.ioStatus !== "ok") return false;
+    return this.#notBeforeMs <= job.clock.now();
   }
 
   #becomeReady(job: JobControl): void {

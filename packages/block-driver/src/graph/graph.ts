@@ -239,7 +239,7 @@ export class BlockGraph {
         this.#sections,
         { owner: filter, role: "filtered" },
       );
-      filter.own(init.device(edge));
+      filter.own(init.device(edge), false);
       const moving = [...node.parents].filter((parent) => init.keepBelow?.(parent) !== true);
       try {
         this.#link(edge);
@@ -332,7 +332,7 @@ export class BlockGraph {
       report: (event) => node.report(event),
     };
     try {
-      node.own(await driver.open(spec, context));
+      node.own(await driver.open(spec, context), readOnly);
       checkDevice(node, this.#nodes.values());
       return node;
     } catch (error) {

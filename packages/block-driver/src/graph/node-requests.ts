@@ -26,6 +26,9 @@ export class NodeRequests {
   readonly #widening = new RangeLock();
   readonly #events: DeviceEvent[] = [];
   #device: BlockDevice | undefined;
+  #readOnly = false;
+  /** The device's facts with `readOnly` set, kept as long as they are current. */
+  #restricted: { readonly of: DeviceInfo; readonly info: DeviceInfo } | undefined;
   #fence: BlockError | undefined;
   #inFlight = 0;
 
@@ -37,7 +40,10 @@ export class NodeRequests {
 
   /** Facts of the device; replaced as a whole when it is resized. */
   get info(): DeviceInfo {
-    return this.device.info;
+    const { info } = this.device;
+    if (!this.#readOnly || info.readOnly) return info;
+    if (this.#restricted?.of !== info) this.#restricted = { of: info, info: { ...info, readOnly: true } };
+    return this.#restricted.info;
   }
 
   /** Size in bytes. */
@@ -224,9 +230,13 @@ export class NodeRequests {
     }
   }
 
-  /** The graph's part: gives the node its device once the driver has opened it. */
-  own(device: BlockDevice): void {
+  /**
+   * The graph's part: gives the node its device once the driver has opened it. `readOnly` restricts a device that could be
+   * written to, such as a filter over a node that others write to.
+   */
+  own(device: BlockDevice, readOnly: boolean): void {
     this.#device = device;
+    this.#readOnly = readOnly;
   }
 
   /** The graph's part: closes the device. */

@@ -55,7 +55,8 @@ export class StatusResolver {
       return into.append(length, ExtentFlag.Deferred, 0, depth);
     }
     const list = this.#list(depth);
-    const result = layer.status(offset, length, list, options);
+    // Asked at the node, not the layer: a filter passes the question on, and may have its say.
+    const result = node.status(offset, length, list, options);
     if (isPromise(result)) await result;
     list.clip(offset + length);
     for (let index = 0; index < list.count; index += 1) {
