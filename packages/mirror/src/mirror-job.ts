@@ -20,6 +20,8 @@ const SLICE_MS = 100;
 /** A retry of an ignored error waits this long at first, twice as long each time, up to the maximum. */
 const FIRST_BACKOFF_MS = 100;
 const MAX_BACKOFF_MS = 5000;
+/** So often the walk comes round with next to nothing left before guests are held to end it. */
+const SWEEPS_BEFORE_HOLD = 2;
 /** Until a rate is known, this much may be copied while guests are held. */
 const DEFAULT_SWITCH_BYTES = 1024 * 1024;
 
@@ -76,6 +78,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   #notBeforeMs = 0;
   #unflushed = true;
   #held: DrainedSection | undefined;
+  /** Sweeps at the time when next to nothing was left first. */
+  #nearlyCleanSince: number | undefined;
   #switched = false;
 
   /** @throws BlockError `EINVAL` when the buffer cannot be allocated. */
@@ -142,7 +146,11 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       if (this.#notBeforeMs > job.clock.now()) await this.#awaitRetry(job);
       await this.#copySome(job, () => !this.#hasFailed && !job.isForceCancelled);
       await this.#engine.waitForAll();
-      if (!this.#hasFailed && this.#isNearlyClean()) this.#held = await this.#holdClean(job);
+      if (this.#hasFailed || !this.#isNearlyClean() || !(await this.#flush(job))) continue;
+      const section = await this.#holdClean(job);
+      if (section === undefined) continue;
+      if (await this.#flush(job)) this.#held = section;
+      else section.end();
     }
   }
 
@@ -253,6 +261,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
         if (await this.#flush(job)) this.#becomeReady(job);
       } else if (this.#shouldFinish(job) && this.#isNearlyClean()) {
         if (await this.#finish(job)) return;
+      } else if (!job.isReady && this.#isStalled()) {
+        (await this.#holdClean(job))?.end();
       } else if (this.#isClean()) {
         await job.sleep(SLICE_MS);
       } else {
@@ -314,6 +324,21 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     return this.#init.dirty.dirtyBytes + this.#engine.inFlight.bytes <= Math.max(most, DEFAULT_SWITCH_BYTES);
   }
 
+  /**
+   * A guest that never rests can keep the job from ever seeing a clean instant, however little is dirty at a time. When the
+   * walk has come round twice with next to nothing left, guests are held for a moment to make that instant.
+   */
+  #isStalled(): boolean {
+    if (!this.#isNearlyClean()) {
+      this.#nearlyCleanSince = undefined;
+      return false;
+    }
+    this.#nearlyCleanSince ??= this.#engine.sweeps;
+    if (this.#engine.sweeps - this.#nearlyCleanSince < SWEEPS_BEFORE_HOLD) return false;
+    this.#nearlyCleanSince = undefined;
+    return true;
+  }
+
   /** The last step of `run`; false when something still has to be copied or retried. */
   async #finish(job: JobControl): Promise<boolean> {
     await this.#engine.waitForAll();
@@ -321,14 +346,18 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     if (!(await this.#flush(job)) || this.#hasFailed || job.shouldPause) return false;
     const section = await this.#holdClean(job);
     if (section === undefined) return false;
+    if (!(await this.#flush(job))) {
+      section.end();
+      return false;
+    }
     if (job.finalizesAtOnce) this.#held = section;
     else section.end();
     return true;
   }
 
   /**
-   * Holds the guests, copies what they had written until then, and flushes. The section is returned only if target and
-   * source are then equal (mirror rules S28.1 to S28.3); otherwise the guests go on and undefined is returned.
+   * Holds the guests and copies what they had written until then. The section is returned only if target and source are
+   * then equal (mirror rules S28.1 to S28.3); otherwise the guests go on and undefined is returned.
    */
   async #holdClean(job: JobControl): Promise<DrainedSection | undefined> {
     const { graph, source, dirty } = this.#init;
@@ -340,7 +369,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
         await this.#engine.waitForAll();
         if (job.isForceCancelled) break;
       }
-      clean = dirty.bits.isEmpty && !this.#hasFailed && (await this.#flush(job));
+      clean = dirty.bits.isEmpty && !this.#hasFailed;
       return clean ? section : undefined;
     } finally {
       if (!clean) section.end();

@@ -69,6 +69,12 @@ export class RateMeter {
 }
 
 /**
+ * A writer that outruns the copy settles where it dirties just as much as is copied, since what is dirty already does not
+ * count again; the two averages then differ by noise only.
+ */
+const BALANCE = 0.05;
+
+/**
  * Seconds until `remaining` bytes are copied.
  * @returns 0 when nothing remains, `never` when the source is dirtied at least as fast as it is copied, undefined when
  * the rate is not known yet.
@@ -81,5 +87,5 @@ export function estimateEta(
   if (remaining === 0) return 0;
   if (copyRate === undefined) return undefined;
   const net = copyRate - (dirtyRate ?? 0);
-  return net <= 0 ? "never" : remaining / net;
+  return net <= copyRate * BALANCE ? "never" : remaining / net;
 }

@@ -410,8 +410,9 @@ export class BlockGraph {
     };
     shift(from, to);
     try {
-      checkClaims(to);
+      // First the side that lost parents: a filter then claims less from the node that they may have come to.
       checkClaims(from);
+      checkClaims(to);
     } catch (error) {
       shift(to, from);
       checkClaims(to);
