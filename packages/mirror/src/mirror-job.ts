@@ -298,7 +298,12 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
 
   /** Nothing is submitted while the I/O status is not ok (mirror rule S18.1), or before the time of a retry. */
   #mayCopy(job: JobControl): boolean {
-    if (this.#hasFailed || job.shouldPause || job.isForceCancelled || job.ioStatus !== "ok") return false;
+    return !job.shouldPause && this.#mayCopyHeld(job);
+  }
+
+  /** The same while the job itself drains its source, which pauses everybody and must not pause it. */
+  #mayCopyHeld(job: JobControl): boolean {
+    if (this.#hasFailed || job.isForceCancelled || job.ioStatus !== "ok") return false;
     return this.#notBeforeMs <= job.clock.now();
   }
 
@@ -364,10 +369,10 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     const section = await job.whileDraining(() => graph.drain(source.node));
     let clean = false;
     try {
-      while (!dirty.bits.isEmpty && !this.#hasFailed && job.ioStatus === "ok" && this.#isNearlyClean()) {
-        await this.#engine.fill(() => !this.#hasFailed && !job.isForceCancelled && job.ioStatus === "ok");
+      // Any error ends the hold: guests must not wait for a retry.
+      while (!dirty.bits.isEmpty && this.#isNearlyClean() && this.#mayCopyHeld(job)) {
+        await this.#engine.fill(() => this.#mayCopyHeld(job));
         await this.#engine.waitForAll();
-        if (job.isForceCancelled) break;
       }
       clean = dirty.bits.isEmpty && !this.#hasFailed;
       return clean ? section : undefined;
