@@ -8,18 +8,17 @@ import {
   type DrainedSection,
 } from "@blockmirror/block-driver";
 import type { JobControl, JobDriver } from "@blockmirror/blockjob";
-import { CopyEngine, MAX_OPERATIONS, type FailedSide } from "./copy-engine.ts";
+import { BackOff } from "./back-off.ts";
+import { CopyEngine, type FailedSide } from "./copy-engine.ts";
 import { createDiskMap, drawDiskMap, type DiskMap } from "./disk-map.ts";
 import { scanFull } from "./initial-scan.ts";
 import type { ResolvedTuning } from "./options.ts";
-import { estimateEta, RateMeter, type MirrorPhase, type MirrorProgress } from "./progress.ts";
+import { ProgressMeter } from "./progress-meter.ts";
+import type { MirrorPhase, MirrorProgress } from "./progress.ts";
 import { ZeroMap } from "./zero-map.ts";
 
 /** The loop reaches a pause point at least this often (mirror rule S20.1). */
 const SLICE_MS = 100;
-/** A retry of an ignored error waits this long at first, twice as long each time, up to the maximum. */
-const FIRST_BACKOFF_MS = 100;
-const MAX_BACKOFF_MS = 5000;
 /** So often the walk comes round with next to nothing left before guests are held to end it. */
 const SWEEPS_BEFORE_HOLD = 2;
 /** Until a rate is known, this much may be copied while guests are held. */
@@ -66,16 +65,12 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   readonly #size: number;
   readonly #zeroMap: ZeroMap;
   readonly #engine: CopyEngine;
-  readonly #copyRate = new RateMeter();
-  readonly #dirtyRate = new RateMeter();
+  readonly #meter: ProgressMeter;
+  readonly #backOff = new BackOff();
   #control: JobControl | undefined;
   #phase: MirrorPhase = "scan";
-  #scanned = false;
-  #scanSkipped = 0;
   #failure: unknown;
   #hasFailed = false;
-  #backoffMs = 0;
-  #notBeforeMs = 0;
   #unflushed = true;
   #held: DrainedSection | undefined;
   /** Sweeps at the time when next to nothing was left first. */
@@ -104,6 +99,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
         this.#control?.charge(bytes);
       },
     });
+    this.#meter = new ProgressMeter(this.#engine, dirty);
   }
 
   async run(job: JobControl): Promise<void> {
@@ -122,10 +118,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   }
 
   resume(): void {
-    const now = this.#control?.clock.now();
-    if (now === undefined) return;
-    this.#copyRate.restart(this.#engine.bytesCopied + this.#engine.bytesZeroed, now);
-    this.#dirtyRate.restart(this.#engine.bytesDirtied, now);
+    if (this.#control !== undefined) this.#meter.restart(this.#control.clock.now());
   }
 
   /** Before READY there is nothing worth finishing, so every cancel is a forced one (mirror rules S25.1 and S26.1). */
@@ -143,7 +136,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     while (this.#held === undefined) {
       if (this.#hasFailed) throw this.#failure;
       if (job.isForceCancelled) return;
-      if (this.#notBeforeMs > job.clock.now()) await this.#awaitRetry(job);
+      if (this.#backOff.isWaiting(job.clock.now())) await this.#awaitRetry(job);
       await this.#copySome(job, () => !this.#hasFailed && !job.isForceCancelled);
       await this.#engine.waitForAll();
       if (this.#hasFailed || !this.#isNearlyClean() || !(await this.#flush(job))) continue;
@@ -181,10 +174,6 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
 
   details(): MirrorDetails {
     const { source, target, tuning, dirty, granularity } = this.#init;
-    const engine = this.#engine;
-    const dirtyBytes = dirty.dirtyBytes;
-    const copyRate = this.#copyRate.perSecond;
-    const dirtyRate = this.#dirtyRate.perSecond;
     return {
       source: source.node.name,
       target: target.node.name,
@@ -193,20 +182,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       activelySynced: false,
       granularity,
       size: this.#size,
-      phase: this.#phase,
-      bytesCopied: engine.bytesCopied,
-      bytesRecopied: engine.bytesRecopied,
-      bytesZeroed: engine.bytesZeroed,
-      bytesSkipped: this.#scanSkipped + engine.bytesSkipped,
-      dirtyBytes,
-      inFlightBytes: engine.inFlight.bytes,
-      inFlightOperations: engine.inFlight.operations,
-      maxInFlightOperations: MAX_OPERATIONS,
-      copyRateBytesPerSec: copyRate,
-      dirtyRateBytesPerSec: dirtyRate,
-      etaSec: this.#scanned
-        ? estimateEta(dirtyBytes + engine.inFlight.bytes, copyRate, dirtyRate)
-        : undefined,
+      ...this.#meter.report(this.#phase),
     };
   }
 
@@ -242,9 +218,10 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
           return !job.isForceCancelled;
         },
       });
-      this.#scanSkipped = Math.max(0, this.#size - dirty.dirtyBytes);
+      this.#meter.scanned(Math.max(0, this.#size - dirty.dirtyBytes));
+    } else {
+      this.#meter.scanned(0);
     }
-    this.#scanned = true;
     this.#phase = "copy";
   }
 
@@ -255,7 +232,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       await job.pausePoint();
       if (job.isForceCancelled) return;
       this.#publish(job);
-      if (this.#notBeforeMs > job.clock.now()) {
+      if (this.#backOff.isWaiting(job.clock.now())) {
         await this.#awaitRetry(job);
       } else if (this.#isClean() && !job.isReady) {
         if (await this.#flush(job)) this.#becomeReady(job);
@@ -287,12 +264,12 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
 
   /** Waits for the time of the next retry, in slices so that a cancel is noticed. */
   async #awaitRetry(job: JobControl): Promise<void> {
-    await job.sleep(Math.min(SLICE_MS, this.#notBeforeMs - job.clock.now()));
+    await job.sleep(Math.min(SLICE_MS, this.#backOff.remainingMs(job.clock.now())));
   }
 
   async #copySome(job: JobControl, mayGoOn: () => boolean): ReturnType<CopyEngine["fill"]> {
     const result = await this.#engine.fill(mayGoOn);
-    this.#sampleRates(job);
+    this.#meter.sample(job.clock.now());
     return result;
   }
 
@@ -304,7 +281,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   /** The same while the job itself drains its source, which pauses everybody and must not pause it. */
   #mayCopyHeld(job: JobControl): boolean {
     if (this.#hasFailed || job.isForceCancelled || job.ioStatus !== "ok") return false;
-    return this.#notBeforeMs <= job.clock.now();
+    return !this.#backOff.isWaiting(job.clock.now());
   }
 
   #becomeReady(job: JobControl): void {
@@ -324,7 +301,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
 
   /** Little enough is left to copy it while guests are held. */
   #isNearlyClean(): boolean {
-    const rate = this.#copyRate.perSecond;
+    const rate = this.#meter.copyRateBytesPerSec;
     const most = rate === undefined ? DEFAULT_SWITCH_BYTES : (rate * this.#init.tuning.switchPauseMs) / 1000;
     return this.#init.dirty.dirtyBytes + this.#engine.inFlight.bytes <= Math.max(most, DEFAULT_SWITCH_BYTES);
   }
@@ -405,32 +382,14 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       if (!this.#hasFailed) this.#failure = error;
       this.#hasFailed = true;
     } else if (action === "ignore") {
-      this.#backOff();
+      this.#backOff.fail(this.#control?.clock.now() ?? 0);
     }
   }
 
-  /** Ignored errors are retried, but not in a hot loop. */
-  #backOff(): void {
-    const now = this.#control?.clock.now() ?? 0;
-    if (this.#notBeforeMs > now) return;
-    // An error long after the last retry starts over.
-    const recent = now - this.#notBeforeMs <= MAX_BACKOFF_MS && this.#backoffMs > 0;
-    this.#backoffMs = recent ? Math.min(MAX_BACKOFF_MS, this.#backoffMs * 2) : FIRST_BACKOFF_MS;
-    this.#notBeforeMs = now + this.#backoffMs;
-  }
-
   #publish(job: JobControl): void {
-    const engine = this.#engine;
-    const done = engine.bytesCopied + engine.bytesZeroed + engine.bytesSkipped;
-    const left = this.#init.dirty.dirtyBytes + engine.inFlight.bytes;
+    const { done, left } = this.#meter.work();
     job.setProgress(done, done + left);
-    this.#sampleRates(job);
-    if (this.#phase === "copy" && engine.sweeps > 0) this.#phase = "converge";
-  }
-
-  #sampleRates(job: JobControl): void {
-    const now = job.clock.now();
-    this.#copyRate.sample(this.#engine.bytesCopied + this.#engine.bytesZeroed, now);
-    this.#dirtyRate.sample(this.#engine.bytesDirtied, now);
+    this.#meter.sample(job.clock.now());
+    if (this.#phase === "copy" && this.#engine.sweeps > 0) this.#phase = "converge";
   }
 }

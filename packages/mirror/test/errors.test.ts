@@ -4,19 +4,22 @@ import { KIB, MIB, openRig } from "./support/rig.ts";
 it.each([
   ["read", "sourceFaults", "read"],
   ["write", "targetFaults", "write"],
-] as const)("ends the job with a %s error under the policy report (S17.1, S17.2)", async (operation, side, direction) => {
-  const rig = await openRig({ size: 4 * MIB });
-  rig.fill("source", 0, 4 * MIB, 1);
-  rig[side].add({ operation, nth: 2, error: "EIO" });
-  const { job } = await rig.mirror();
-  expect(await rig.run(job.done)).toMatchObject({ outcome: "failed", error: { code: "EIO" } });
-  const event = rig.events.find((entry) => entry.event === "BLOCK_JOB_ERROR");
-  expect(event?.data).toMatchObject({ operation: direction, action: "report" });
-  // The source is free and whole.
-  const guest = rig.guest();
-  await guest.write(0, [Buffer.alloc(512, 9)]);
-  expect(rig.content("source")[0]).toBe(9);
-});
+] as const)(
+  "ends the job with a %s error under the policy report (S17.1, S17.2)",
+  async (operation, side, direction) => {
+    const rig = await openRig({ size: 4 * MIB });
+    rig.fill("source", 0, 4 * MIB, 1);
+    rig[side].add({ operation, nth: 2, error: "EIO" });
+    const { job } = await rig.mirror();
+    expect(await rig.run(job.done)).toMatchObject({ outcome: "failed", error: { code: "EIO" } });
+    const event = rig.events.find((entry) => entry.event === "BLOCK_JOB_ERROR");
+    expect(event?.data).toMatchObject({ operation: direction, action: "report" });
+    // The source is free and whole.
+    const guest = rig.guest();
+    await guest.write(0, [Buffer.alloc(512, 9)]);
+    expect(rig.content("source")[0]).toBe(9);
+  },
+);
 
 it("keeps the first error when several happen (S17.2)", async () => {
   const rig = await openRig({ size: 4 * MIB });
@@ -141,7 +144,10 @@ it("ends in every case, whichever request of the target fails (fault at every in
     rig.targetFaults.add({ nth, error: "EIO" });
     const { job } = await rig.mirror({ bufferSize: 256 * KIB });
     const finished = rig.run(job.done);
-    void rig.until("BLOCK_JOB_READY").then(() => job.complete().catch(() => {}), () => {});
+    void rig.until("BLOCK_JOB_READY").then(
+      () => job.complete().catch(() => {}),
+      () => {},
+    );
     const { outcome } = await finished;
     if (outcome === "completed") expect(rig.content("target").equals(rig.content("source"))).toBe(true);
     else failures += 1;

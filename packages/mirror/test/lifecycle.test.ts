@@ -68,7 +68,9 @@ describe("complete", () => {
     const mirror = await rig.mirror();
     await rig.until("BLOCK_JOB_READY");
     const completing = mirror.job.complete();
-    const writes = guests.map((guest, index) => Promise.resolve(guest.write(5 * MIB + index, [Buffer.of(40 + index)])));
+    const writes = guests.map((guest, index) =>
+      Promise.resolve(guest.write(5 * MIB + index, [Buffer.of(40 + index)])),
+    );
     await rig.run(Promise.all([completing, mirror.job.done, ...writes]));
     expect(mirror.switched).toBe(true);
     for (const guest of guests) expect(guest.node).toBe(rig.target);
@@ -197,24 +199,27 @@ describe("pause and drain", () => {
     await rig.run(job.done);
   });
 
-  it.each(["source", "target"] as const)("is quiet while the %s is drained, and goes on afterwards", async (side) => {
-    const rig = await openRig({ size: 32 * MIB, latency: () => 3 });
-    rig.fill("source", 0, 32 * MIB, 1);
-    const { job } = await rig.mirror({ speed: 8 * MIB });
-    await rig.clock.advance(300);
-    const section = await rig.run(rig.graph.drain(rig[side]));
-    expect(job.snapshot().details?.inFlightOperations).toBe(0);
-    expect(job.status).toBe("paused");
-    const copied = job.snapshot().details?.bytesCopied;
-    await rig.clock.advance(1000);
-    expect(job.snapshot().details?.bytesCopied).toBe(copied);
-    section.end();
-    await rig.clock.advance(1000);
-    expect(job.status).toBe("running");
-    expect(job.snapshot().details?.bytesCopied).toBeGreaterThan(copied ?? 0);
-    job.cancel();
-    await rig.run(job.done);
-  });
+  it.each(["source", "target"] as const)(
+    "is quiet while the %s is drained, and goes on afterwards",
+    async (side) => {
+      const rig = await openRig({ size: 32 * MIB, latency: () => 3 });
+      rig.fill("source", 0, 32 * MIB, 1);
+      const { job } = await rig.mirror({ speed: 8 * MIB });
+      await rig.clock.advance(300);
+      const section = await rig.run(rig.graph.drain(rig[side]));
+      expect(job.snapshot().details?.inFlightOperations).toBe(0);
+      expect(job.status).toBe("paused");
+      const copied = job.snapshot().details?.bytesCopied;
+      await rig.clock.advance(1000);
+      expect(job.snapshot().details?.bytesCopied).toBe(copied);
+      section.end();
+      await rig.clock.advance(1000);
+      expect(job.status).toBe("running");
+      expect(job.snapshot().details?.bytesCopied).toBeGreaterThan(copied ?? 0);
+      job.cancel();
+      await rig.run(job.done);
+    },
+  );
 
   it("completes although somebody else drains the source at the same time", async () => {
     const rig = await openRig({ size: MIB, latency: () => 1 });
@@ -311,7 +316,8 @@ describe("progress", () => {
     const { job } = await rig.mirror({ speed: 2 * MIB });
     let stop = false;
     const writing = (async () => {
-      for (let index = 0; !stop; index += 1) await guest.write(((index * 7) % 960) * 64 * KIB, [Buffer.alloc(64 * KIB, 2)]);
+      for (let index = 0; !stop; index += 1)
+        await guest.write(((index * 7) % 960) * 64 * KIB, [Buffer.alloc(64 * KIB, 2)]);
     })();
     await rig.clock.advance(20_000);
     const details = job.snapshot().details;

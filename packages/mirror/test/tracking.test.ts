@@ -44,7 +44,9 @@ it("never runs two operations on one chunk (S8.3)", async () => {
   // The chunk is dirty and in flight; another is only dirty.
   await guest.write(512 * KIB, [Buffer.alloc(10, 3)]);
   await rig.clock.advance(1000);
-  const reads = rig.sourceFaults.log.filter((entry) => entry.operation === "read").map((entry) => entry.offset);
+  const reads = rig.sourceFaults.log
+    .filter((entry) => entry.operation === "read")
+    .map((entry) => entry.offset);
   expect(reads).toEqual([0, 512 * KIB]);
   write.release();
   await rig.until("BLOCK_JOB_READY");

@@ -1,0 +1,72 @@
+import type { DirtyBitmap } from "@blockmirror/block-driver";
+import { MAX_OPERATIONS, type CopyEngine } from "./copy-engine.ts";
+import { estimateEta, RateMeter, type MirrorPhase, type MirrorProgress } from "./progress.ts";
+
+/** Turns the counters of a copy engine into progress: what is done, what is left, how fast, until when. */
+export class ProgressMeter {
+  readonly #engine: CopyEngine;
+  readonly #dirty: DirtyBitmap;
+  readonly #copyRate = new RateMeter();
+  readonly #dirtyRate = new RateMeter();
+  /** Bytes that the scan found to need nothing; undefined while it runs. */
+  #scanSkipped: number | undefined;
+
+  constructor(engine: CopyEngine, dirty: DirtyBitmap) {
+    this.#engine = engine;
+    this.#dirty = dirty;
+  }
+
+  get copyRateBytesPerSec(): number | undefined {
+    return this.#copyRate.perSecond;
+  }
+
+  /** The scan is over and found that `skippedBytes` need nothing: only now is it known what is left. */
+  scanned(skippedBytes: number): void {
+    this.#scanSkipped = skippedBytes;
+  }
+
+  /**
+   * Bytes handled so far, which never become fewer, and bytes still to be handled, which guests can make more (as in the
+   * progress of QEMU's jobs: the end moves, not the beginning).
+   */
+  work(): { readonly done: number; readonly left: number } {
+    const engine = this.#engine;
+    return {
+      done: engine.bytesCopied + engine.bytesZeroed + engine.bytesSkipped,
+      left: this.#dirty.dirtyBytes + engine.inFlight.bytes,
+    };
+  }
+
+  /** Notes where the counters are at a time. */
+  sample(nowMs: number): void {
+    this.#copyRate.sample(this.#engine.bytesCopied + this.#engine.bytesZeroed, nowMs);
+    this.#dirtyRate.sample(this.#engine.bytesDirtied, nowMs);
+  }
+
+  /** Forgets the time since the last sample: the job was paused. */
+  restart(nowMs: number): void {
+    this.#copyRate.restart(this.#engine.bytesCopied + this.#engine.bytesZeroed, nowMs);
+    this.#dirtyRate.restart(this.#engine.bytesDirtied, nowMs);
+  }
+
+  report(phase: MirrorPhase): MirrorProgress {
+    const engine = this.#engine;
+    const copyRate = this.#copyRate.perSecond;
+    const dirtyRate = this.#dirtyRate.perSecond;
+    const scanned = this.#scanSkipped !== undefined;
+    return {
+      phase,
+      bytesCopied: engine.bytesCopied,
+      bytesRecopied: engine.bytesRecopied,
+      bytesZeroed: engine.bytesZeroed,
+      bytesSkipped: (this.#scanSkipped ?? 0) + engine.bytesSkipped,
+      dirtyBytes: this.#dirty.dirtyBytes,
+      inFlightBytes: engine.inFlight.bytes,
+      inFlightOperations: engine.inFlight.operations,
+      maxInFlightOperations: MAX_OPERATIONS,
+      copyRateBytesPerSec: copyRate,
+      dirtyRateBytesPerSec: dirtyRate,
+      etaSec: scanned ? estimateEta(this.work().left, copyRate, dirtyRate) : undefined,
+    };
+  }
+}
