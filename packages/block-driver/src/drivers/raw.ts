@@ -155,14 +155,27 @@ class RawDevice implements BlockDevice {
       size: this.#window ?? below.size - this.#base,
       readOnly: this.#readOnly,
       // The child's edge aligns and splits; the window may start anywhere.
-      align: { ...below.align, read: 1, write: 1, zero: 1, discard: 1 },
+      align: { ...below.align, read: 1, write: 1, zero: 1 },
       max: { transfer: Number.MAX_SAFE_INTEGER, iovecs: Number.MAX_SAFE_INTEGER },
       can: {
         ...below.can,
+        discard: this.#discard(below),
         resize: this.#window === undefined ? below.can.resize : "no",
         copyRange: false,
         map: true,
       },
     };
+  }
+
+  /**
+   * The child drops the unaligned ends of a discard. Where the window is not aligned as the child is, ends that look
+   * aligned here are not aligned there, so nothing can be said of the content afterwards.
+   */
+  #discard(below: DeviceInfo): DeviceInfo["can"]["discard"] {
+    const { discard } = below.can;
+    const unit = below.align.discard;
+    const end = this.#base + (this.#window ?? below.size - this.#base);
+    const aligned = this.#base % unit === 0 && (end % unit === 0 || end === below.size);
+    return discard === "zeroes" && !aligned ? "hint" : discard;
   }
 }

@@ -1,10 +1,11 @@
+import type { BlockDevice } from "../contract/device.ts";
 import { BlockError } from "../errors.ts";
 import type { BlockNode } from "./node.ts";
 
 /**
  * Checks what a driver has opened before anybody uses it: its size, that its blocks divide it, and that no other node
  * holds the same storage unless both only read.
- * @throws BlockError `EFBIG`, `EINVAL` or `EBUSY`.
+ * @throws BlockError `EFBIG`, `EINVAL` or `EBUSY`; TypeError when it announces what it does not have.
  */
 export function checkDevice(node: BlockNode, nodes: Iterable<BlockNode>): void {
   const { info } = node;
@@ -26,6 +27,12 @@ export function checkDevice(node: BlockNode, nodes: Iterable<BlockNode>): void {
       { node: node.name, operation: "open" },
     );
   }
+  const missing = missingMethods(node.device);
+  if (missing.length > 0) {
+    throw new TypeError(
+      `driver '${info.driver}' of node '${node.name}' announces ${missing.join(", ")} without having the method`,
+    );
+  }
   if (info.identity === undefined) return;
   for (const other of nodes) {
     if (other === node || !other.isOpen || other.info.identity !== info.identity) continue;
@@ -35,4 +42,19 @@ export function checkDevice(node: BlockNode, nodes: Iterable<BlockNode>): void {
       operation: "open",
     });
   }
+}
+
+/** Capabilities without their method: a request would quietly do nothing. */
+function missingMethods(device: BlockDevice): readonly string[] {
+  const { can } = device.info;
+  const announced: readonly (readonly [string, boolean, unknown])[] = [
+    ["write", can.write, device.write],
+    ["writeZeroes", can.writeZeroes !== "no", device.writeZeroes],
+    ["discard", can.discard !== "no", device.discard],
+    ["flush", can.flush, device.flush],
+    ["resize", can.resize !== "no", device.resize],
+    ["copyRange", can.copyRange, device.copyRange],
+    ["map", can.map, device.map],
+  ];
+  return announced.filter(([, is, method]) => is && method === undefined).map(([name]) => name);
 }

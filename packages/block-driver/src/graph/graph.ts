@@ -83,26 +83,29 @@ export class BlockGraph {
     if (driver.create === undefined) {
       throw new BlockError("ENOTSUP", `driver '${driverName}' cannot create images`);
     }
-    const opened: BlockNode[] = [];
+    const used: BlockEdge[] = [];
     const context: CreateContext = {
       ...(signal !== undefined && { signal }),
       openChild: async (reference) => {
         const node = await this.#resolve(reference, { readOnly: false, depth: 0 });
-        if (!node.owned) opened.push(node);
-        return this.attach(node, {
-          name: `creation of a ${driverName} image`,
-          uses: ["read", "write", "resize"],
-          shares: ["read"],
-        });
+        try {
+          const edge = this.attach(node, {
+            name: `creation of a ${driverName} image`,
+            uses: ["read", "write", "resize"],
+            shares: ["read"],
+          });
+          used.push(edge);
+          return edge;
+        } catch (error) {
+          if (!node.owned) await this.#closeIfUnused(node);
+          throw error;
+        }
       },
     };
     try {
       await driver.create(options, context);
     } finally {
-      for (const node of opened) {
-        for (const edge of node.parents) this.#unlink(edge);
-        await this.#closeTree(node);
-      }
+      for (const edge of used) await this.detach(edge);
     }
   }
 
@@ -239,9 +242,9 @@ export class BlockGraph {
         this.#sections,
         { owner: filter, role: "filtered" },
       );
-      filter.own(init.device(edge), false);
-      const moving = [...node.parents].filter((parent) => init.keepBelow?.(parent) !== true);
       try {
+        filter.own(init.device(edge), false);
+        const moving = [...node.parents].filter((parent) => init.keepBelow?.(parent) !== true);
         this.#link(edge);
         this.#move(moving, node, filter);
         // Only now: until they had moved, the filter's own parents would have been excluded.
@@ -249,6 +252,7 @@ export class BlockGraph {
       } catch (error) {
         this.#unlink(edge);
         this.#nodes.delete(filter.name);
+        await filter.shut().catch(() => {});
         throw error;
       }
       return filter;
@@ -337,8 +341,9 @@ export class BlockGraph {
       return node;
     } catch (error) {
       this.#nodes.delete(node.name);
+      // What closing may meet on top says less than why the opening failed.
       await node.shut().catch(() => {});
-      for (const edge of attached) await this.#unlinkChild(edge);
+      for (const edge of attached) await this.#unlinkChild(edge).catch(() => {});
       throw error;
     }
   }
@@ -347,6 +352,9 @@ export class BlockGraph {
     if (typeof reference !== "string") return this.#open(reference, { ...how, owned: false });
     const node = this.#nodes.get(reference);
     if (node === undefined) throw new BlockError("EINVAL", `there is no node named '${reference}'`);
+    if (!node.isOpen) {
+      throw new BlockError("EINVAL", `node '${reference}' is still being opened and cannot be a child yet`);
+    }
     return node;
   }
 

@@ -146,7 +146,7 @@ export class NodeRequests {
   discard(offset: number, length: number, options?: IoOptions): MaybePromise<void> {
     this.#admitChange("discard", offset, length, options);
     if (length === 0) return undefined;
-    return this.#change(offset, length, () => discardThrough(this.device, offset, length, options));
+    return this.#change(offset, length, () => discardThrough(this.device, offset, length, options, this.#widening));
   }
 
   /** See `BlockEdge.flush`. */
@@ -169,12 +169,7 @@ export class NodeRequests {
     if (!Number.isSafeInteger(size) || size < 0)
       throw new RangeError(`resize: ${size} is not a size in bytes`);
     const { device } = this;
-    if (device.resize === undefined || device.info.can.resize === "no") {
-      throw new BlockError("ENOTSUP", `driver '${device.info.driver}' of node '${this.name}' cannot resize`, {
-        node: this.name,
-        operation: "resize",
-      });
-    }
+    this.#mustBeResizable(device, size);
     for (const bitmap of this.#bitmaps) {
       if (bitmap.busy) {
         throw new BlockError(
@@ -186,10 +181,39 @@ export class NodeRequests {
     }
     this.#inFlight += 1;
     try {
-      await device.resize(size, options);
+      await device.resize?.(size, options);
       for (const bitmap of this.#bitmaps) bitmap.truncate(device.info.size);
+    } catch (error) {
+      throw toBlockError(error, { node: this.name, operation: "resize", length: size });
     } finally {
       this.#end();
+    }
+  }
+
+  #mustBeResizable(device: BlockDevice, size: number): void {
+    const { info } = device;
+    const context = { node: this.name, operation: "resize" };
+    if (device.resize === undefined || info.can.resize === "no") {
+      throw new BlockError(
+        "ENOTSUP",
+        `driver '${info.driver}' of node '${this.name}' cannot resize`,
+        context,
+      );
+    }
+    if (info.can.resize === "grow" && size < info.size) {
+      throw new BlockError(
+        "ENOTSUP",
+        `driver '${info.driver}' of node '${this.name}' cannot shrink from ${info.size} to ${size} bytes`,
+        context,
+      );
+    }
+    const unit = Math.max(info.align.read, info.align.write);
+    if (size % unit !== 0) {
+      throw new BlockError(
+        "EINVAL",
+        `node '${this.name}' cannot have ${size} bytes: not a multiple of its block size ${unit}`,
+        context,
+      );
     }
   }
 
@@ -277,7 +301,11 @@ export class NodeRequests {
    * either read the new bytes or finds the range dirty again (mirror rule S2.6). A failed write may have written a part.
    */
   #markDirty(offset: number, length: number): void {
-    for (const bitmap of this.#bitmaps) if (bitmap.enabled) bitmap.mark(offset, length);
+    for (const bitmap of this.#bitmaps) {
+      // The node may have shrunk while the write was on its way.
+      const inside = Math.min(length, bitmap.bits.size - offset);
+      if (bitmap.enabled && inside > 0) bitmap.mark(offset, inside);
+    }
   }
 
   readonly #succeed = (): void => {

@@ -190,6 +190,8 @@ export class BlockEdge implements BlockChild {
 
   /** Describes the range as this one layer sees it. See `resolveStatus` for the whole chain. */
   status(offset: number, length: number, extents: ExtentList, options?: StatusOptions): MaybePromise<void> {
+    const wait = this.#admission();
+    if (wait !== undefined) return wait.then(() => this.status(offset, length, extents, options));
     return this.#node.status(offset, length, extents, options);
   }
 

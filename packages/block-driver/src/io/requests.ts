@@ -52,7 +52,8 @@ async function writeThenFlush(
 ): Promise<void> {
   const { fua: _emulated, ...rest } = options;
   await writeThrough(device, offset, from, length, rest, lock);
-  if (device.info.can.flush) await device.flush?.(rest);
+  // Without the signal: something has been changed by now, so the request can no longer be cancelled.
+  if (device.info.can.flush) await device.flush?.();
 }
 
 /**
@@ -129,7 +130,8 @@ export function writeZeroesThrough(
   const { can, align } = device.info;
   if (!can.write) throw notSupported(device, "writeZeroes", offset, length);
   const native = can.writeZeroes !== "no" && isAligned(offset, length, align.zero);
-  if (native && (options?.fua !== true || can.fua) && length <= MAX_NATIVE_ZERO) {
+  const whole = (options?.fua !== true || can.fua) && length <= MAX_NATIVE_ZERO;
+  if (native && whole && align.write === 1) {
     return fallBackOnNotSupported(device, offset, length, options, lock);
   }
   return writeZeroesInParts(device, offset, length, options, lock);
@@ -151,10 +153,43 @@ function fallBackOnNotSupported(
     return writeZeroBuffers(device, offset, length, options, lock);
   };
   try {
-    const result = device.writeZeroes?.(offset, length, options);
+    const result = besideWrites(device, offset, length, lock, () =>
+      device.writeZeroes?.(offset, length, options),
+    );
     return isPromise(result) ? result.catch(fallBack) : result;
   } catch (error) {
     return fallBack(error);
+  }
+}
+
+/**
+ * Zero requests and discards must not fall between the read and the write of a read-modify-write cycle, which would
+ * bring the old bytes back: they take the lock of those cycles.
+ */
+function besideWrites(
+  device: BlockDevice,
+  offset: number,
+  length: number,
+  lock: RangeLock,
+  run: () => MaybePromise<void>,
+): MaybePromise<void> {
+  return device.info.align.write === 1 ? run() : runLocked(device, offset, length, lock, run);
+}
+
+async function runLocked(
+  device: BlockDevice,
+  offset: number,
+  length: number,
+  lock: RangeLock,
+  run: () => MaybePromise<void>,
+): Promise<void> {
+  const unit = device.info.align.write;
+  const start = roundDown(offset, unit);
+  const release = await lock.acquire(start, roundUp(offset + length, unit) - start);
+  try {
+    await run();
+  } finally {
+    release();
   }
 }
 
@@ -173,7 +208,9 @@ async function writeZeroesInParts(
   if (options?.noFallback === true && (!native || innerStart > offset || innerEnd < end)) {
     throw notSupported(device, "writeZeroes without fallback", offset, length);
   }
-  const { fua = false, ...plain } = options ?? {};
+  const emulateFua = options?.fua === true && !device.info.can.fua;
+  const { fua: _later, ...withoutFua } = options ?? {};
+  const plain = emulateFua ? withoutFua : (options ?? {});
   if (!native) {
     await writeZeroBuffers(device, offset, length, plain, lock);
   } else {
@@ -183,7 +220,7 @@ async function writeZeroesInParts(
     }
     if (end > innerEnd) await writeZeroBuffers(device, innerEnd, end - innerEnd, plain, lock);
   }
-  if (fua && device.info.can.flush) await device.flush?.();
+  if (emulateFua && device.info.can.flush) await device.flush?.();
 }
 
 /** Bytes of zero buffers in one write: large enough for speed, small enough to be interrupted. */
@@ -209,13 +246,15 @@ export function discardThrough(
   offset: number,
   length: number,
   options: IoOptions | undefined,
+  lock: RangeLock,
 ): MaybePromise<void> {
   if (device.discard === undefined || device.info.can.discard === "no") return undefined;
   const unit = device.info.align.discard;
   const start = roundUp(offset, unit);
   // The last unit may be cut short by the end of the device; it is whole all the same.
   const end = offset + length === device.info.size ? device.info.size : roundDown(offset + length, unit);
-  return end > start ? device.discard(start, end - start, options) : undefined;
+  if (end <= start) return undefined;
+  return besideWrites(device, start, end - start, lock, () => device.discard?.(start, end - start, options));
 }
 
 /** Runs a large request as consecutive ones within the device's limits. */

@@ -2,7 +2,7 @@ import { DRIVER_CONTRACT_VERSION, type BlockDriver } from "../../contract/driver
 import { option, optionSchema, type ChildReference } from "../../contract/options.ts";
 import { FaultController } from "./fault-controller.ts";
 import { FaultDevice } from "./fault-device.ts";
-import type { FaultRule } from "./rules.ts";
+import { ActiveRule, type FaultRule } from "./rules.ts";
 
 /** Options of the `fault` driver. */
 export interface FaultOptions {
@@ -56,11 +56,12 @@ function parseRules(value: unknown): readonly FaultRule[] {
   if (!Array.isArray(value)) throw new Error("must be a list of rules");
   return value.map((rule: unknown) => {
     if (!isRule(rule)) throw new Error(`has a rule that is none: ${JSON.stringify(rule)}`);
-    return rule;
+    // Made once to check its values before anything is opened.
+    return new ActiveRule(rule).rule;
   });
 }
 
-/** Names only: the numbers are checked when the rule is added. */
+/** Names only: the values are checked by making the rule. */
 function isRule(value: unknown): value is FaultRule {
   return (
     typeof value === "object" &&

@@ -70,6 +70,11 @@ export class ActiveRule {
     }
     this.rule = rule;
     this.#operations = new Set(typeof operation === "string" ? [operation] : operation);
+    for (const name of this.#operations) {
+      if (!FAULT_OPERATIONS.includes(name)) {
+        throw new RangeError(`a fault rule knows ${FAULT_OPERATIONS.join(", ")}, not '${String(name)}'`);
+      }
+    }
   }
 
   /** How often it has struck. */
