@@ -372,7 +372,7 @@ export class HBitmap {
     }
     const area: DirtyArea = { start: 0, length: 0 };
     let from = 0;
-    while (source.nextDirtyArea(from, this.#size, this.#size, area) !== undefined) {
+    while (source.nextDirtyArea(from, this.#size, Number.MAX_SAFE_INTEGER, area) !== undefined) {
       setBits(this.#levels, this.#group(area.start), this.#lastGroup(area.start, area.length));
       from = area.start + area.length;
     }
