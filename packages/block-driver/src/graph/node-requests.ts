@@ -146,7 +146,9 @@ export class NodeRequests {
   discard(offset: number, length: number, options?: IoOptions): MaybePromise<void> {
     this.#admitChange("discard", offset, length, options);
     if (length === 0) return undefined;
-    return this.#change(offset, length, () => discardThrough(this.device, offset, length, options, this.#widening));
+    return this.#change(offset, length, () =>
+      discardThrough(this.device, offset, length, options, this.#widening),
+    );
   }
 
   /** See `BlockEdge.flush`. */

@@ -116,7 +116,7 @@ describe("parents with drain callbacks", () => {
     const base = await graph.open({ driver: "memory", nodeName: "base", size: 4096 });
     const raw = await graph.open({ driver: "raw", file: "base" });
     const events: string[] = [];
-    let quiet = (): void => {};
+    let quiet: (() => void) | undefined;
     graph.attach(
       raw,
       parent("job", {
@@ -131,7 +131,7 @@ describe("parents with drain callbacks", () => {
     );
     const section = graph.drain(base);
     expect(await isSettled(section)).toBe(false);
-    quiet();
+    quiet?.();
     (await section).end();
     expect(events).toEqual(["begin", "end"]);
   });
@@ -164,7 +164,10 @@ describe("parents with drain callbacks", () => {
   test("that detach are not told any more", async () => {
     const { graph, node } = await disturbed();
     let ended = 0;
-    const edge = graph.attach(node, parent("gone", { onDrainBegin: () => {}, onDrainEnd: () => void (ended += 1) }));
+    const edge = graph.attach(
+      node,
+      parent("gone", { onDrainBegin: () => {}, onDrainEnd: () => void (ended += 1) }),
+    );
     const section = await graph.drain(node);
     await graph.detach(edge);
     section.end();
@@ -174,7 +177,10 @@ describe("parents with drain callbacks", () => {
   test("that fail to become quiet end the section; the others are told", async () => {
     const { graph, node, edge } = await disturbed();
     let balance = 0;
-    graph.attach(node, parent("fine", { onDrainBegin: () => void (balance += 1), onDrainEnd: () => void (balance -= 1) }));
+    graph.attach(
+      node,
+      parent("fine", { onDrainBegin: () => void (balance += 1), onDrainEnd: () => void (balance -= 1) }),
+    );
     graph.attach(node, parent("bad", { onDrainBegin: () => Promise.reject(new Error("cannot")) }));
     await expect(graph.drain(node)).rejects.toThrow("cannot");
     expect(balance).toBe(0);

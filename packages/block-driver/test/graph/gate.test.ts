@@ -57,7 +57,7 @@ describe("a gate of the program's own", () => {
     expect(graph.nodes()).toHaveLength(0);
   });
 
-  test.each(["json:{\"driver\":\"file\"}", "nbd://host/x", "nbd:unix:/s", "https://h/x.img", "fat:rw:/etc"])(
+  test.each(['json:{"driver":"file"}', "nbd://host/x", "nbd:unix:/s", "https://h/x.img", "fat:rw:/etc"])(
     "is given no file name for '%s'",
     async (name) => {
       const seen: (string | undefined)[] = [];
@@ -85,7 +85,11 @@ describe("directoryGate", () => {
   });
   afterEach(() => fs.rmSync(root, { recursive: true }));
 
-  const ask = (relative: string, init: Partial<GateRequest> = {}, directories: readonly string[] = []): Promise<GateAnswer> =>
+  const ask = (
+    relative: string,
+    init: Partial<GateRequest> = {},
+    directories: readonly string[] = [],
+  ): Promise<GateAnswer> =>
     directoryGate(directories)(
       request({
         filename: path.resolve(root, "own", relative),

@@ -47,8 +47,16 @@ describe("opening", () => {
     ["an unknown child", { driver: "raw", file: "nobody" }, "EINVAL"],
     ["itself as a format's child", { driver: "raw", nodeName: "a", file: "a" }, "EINVAL"],
     ["itself as a filter's child", { driver: "fault", nodeName: "a", file: "a" }, "EINVAL"],
-    ["a window beyond its file", { driver: "raw", offset: 9000, file: { driver: "memory", size: 10 } }, "EINVAL"],
-    ["a failing grandchild", { driver: "raw", file: { driver: "raw", file: { driver: "file", filename: "/none" } } }, "ENOENT"],
+    [
+      "a window beyond its file",
+      { driver: "raw", offset: 9000, file: { driver: "memory", size: 10 } },
+      "EINVAL",
+    ],
+    [
+      "a failing grandchild",
+      { driver: "raw", file: { driver: "raw", file: { driver: "file", filename: "/none" } } },
+      "ENOENT",
+    ],
   ] as const)("refuses %s and leaves nothing open", async (_what, spec, code) => {
     const graph = makeGraph();
     await failure(code, () => graph.open(spec));
@@ -115,25 +123,31 @@ describe("what a driver opened is checked", () => {
     ["resize", { resize: "grow" }],
     ["copyRange", { copyRange: true }],
     ["map", { map: true }],
-  ] as const)("an announced %s without the method is a TypeError, and the device is closed", async (name, can) => {
-    let closed = 0;
-    const graph = custom((device) => ({
-      info: { ...device.info, can: { ...READ_ONLY_CAPABILITIES, ...can } },
-      close: async () => {
-        closed += 1;
-      },
-    }));
-    await expect(graph.open({ driver: "custom" })).rejects.toThrow(TypeError);
-    await expect(graph.open({ driver: "custom" })).rejects.toThrow(name);
-    expect(closed).toBe(2);
-    expect(graph.nodes()).toHaveLength(0);
-  });
+  ] as const)(
+    "an announced %s without the method is a TypeError, and the device is closed",
+    async (name, can) => {
+      let closed = 0;
+      const graph = custom((device) => ({
+        info: { ...device.info, can: { ...READ_ONLY_CAPABILITIES, ...can } },
+        close: async () => {
+          closed += 1;
+        },
+      }));
+      await expect(graph.open({ driver: "custom" })).rejects.toThrow(TypeError);
+      await expect(graph.open({ driver: "custom" })).rejects.toThrow(name);
+      expect(closed).toBe(2);
+      expect(graph.nodes()).toHaveLength(0);
+    },
+  );
 });
 
 describe("closing", () => {
   test("inline nodes are closed with their last user", async () => {
     const graph = makeGraph();
-    const raw = await graph.open({ driver: "raw", file: { driver: "memory", nodeName: "inner", size: 4096 } });
+    const raw = await graph.open({
+      driver: "raw",
+      file: { driver: "memory", nodeName: "inner", size: 4096 },
+    });
     const inner = graph.find("inner");
     if (inner === undefined) throw new Error("inner is not there");
     const edge = graph.attach(inner, parent("looker", { uses: ["read"] }));

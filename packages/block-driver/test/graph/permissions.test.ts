@@ -11,15 +11,18 @@ describe("claims of two parents of a node", () => {
   const without = (permission: Permission): readonly Permission[] =>
     ALL_PERMISSIONS.filter((other) => other !== permission);
 
-  test.each(ALL_PERMISSIONS)("'%s' is refused to a newcomer when somebody does not share it", async (permission) => {
-    const { graph, node } = await disk();
-    graph.attach(node, { name: "keeper", uses: [], shares: without(permission) });
-    const error = await failure("EBUSY", () =>
-      graph.attach(node, { name: "newcomer", uses: [permission], shares: ALL_PERMISSIONS }),
-    );
-    for (const part of ["'disk'", "keeper", "newcomer", permission]) expect(error.message).toContain(part);
-    expect(node.parents.size).toBe(1);
-  });
+  test.each(ALL_PERMISSIONS)(
+    "'%s' is refused to a newcomer when somebody does not share it",
+    async (permission) => {
+      const { graph, node } = await disk();
+      graph.attach(node, { name: "keeper", uses: [], shares: without(permission) });
+      const error = await failure("EBUSY", () =>
+        graph.attach(node, { name: "newcomer", uses: [permission], shares: ALL_PERMISSIONS }),
+      );
+      for (const part of ["'disk'", "keeper", "newcomer", permission]) expect(error.message).toContain(part);
+      expect(node.parents.size).toBe(1);
+    },
+  );
 
   test.each(ALL_PERMISSIONS)("nobody may stop sharing '%s' while somebody uses it", async (permission) => {
     const { graph, node } = await disk();

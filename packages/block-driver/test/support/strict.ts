@@ -15,6 +15,7 @@ import {
   type DeviceInfo,
   type DeviceLimits,
   type ExtentList,
+  type IoOptions,
   type IoVec,
   type MaybePromise,
   type ResizeOptions,
@@ -109,10 +110,10 @@ export class StrictDevice implements BlockDevice {
     return this.#run(() => this.#child.discard(offset, length));
   }
 
-  flush(): MaybePromise<void> {
+  flush(options?: IoOptions): MaybePromise<void> {
     if (!this.info.can.flush) throw new Error("flush was not announced");
     this.calls.push("flush");
-    return this.#run(() => this.#child.flush());
+    return this.#run(() => this.#child.flush(options));
   }
 
   async resize(size: number, options?: ResizeOptions): Promise<void> {
@@ -121,12 +122,7 @@ export class StrictDevice implements BlockDevice {
     this.#info = this.#describe();
   }
 
-  status(
-    offset: number,
-    length: number,
-    extents: ExtentList,
-    options?: StatusOptions,
-  ): MaybePromise<void> {
+  status(offset: number, length: number, extents: ExtentList, options?: StatusOptions): MaybePromise<void> {
     return this.#run(() => this.#child.status(offset, length, extents, options));
   }
 
