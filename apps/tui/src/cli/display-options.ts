@@ -1,7 +1,7 @@
 import { Option, type Command } from "commander";
 import { choiceArgument } from "./arguments.ts";
 import { UsageError } from "./exit-status.ts";
-import type { DisplayOptions, OutputMode } from "./show-jobs.ts";
+import type { DisplayOptions, OutputMode } from "./job-view.ts";
 
 const OUTPUTS = ["tui", "plain", "json"] as const;
 const COLORS = ["auto", "always", "never"] as const;
@@ -30,6 +30,17 @@ export function addDisplayOptions(command: Command): Command {
     .addOption(new Option("--color <when>", COLORS.join(", ")).argParser(choiceArgument("--color", COLORS)))
     .addOption(new Option("--theme <name>", THEMES.join(", ")).argParser(choiceArgument("--theme", THEMES)))
     .option("--read-only", "watch only: no keys that change anything");
+}
+
+/** The display options given on the command line, before the command's name or after it; what stands last wins. */
+export function displayFlags(command: Command): Partial<DisplayFlags> {
+  const flags: Record<string, unknown> = {};
+  for (const scope of [command.parent, command]) {
+    for (const [name, value] of Object.entries(scope?.opts() ?? {})) {
+      if (scope?.getOptionValueSource(name) === "cli") flags[name] = value;
+    }
+  }
+  return flags;
 }
 
 /** The options as the display takes them. */

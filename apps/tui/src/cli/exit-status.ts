@@ -14,8 +14,3 @@ export const EXIT = {
 export class UsageError extends Error {
   override readonly name: string = "UsageError";
 }
-
-/** Images or a system that cannot be used as asked: one line for the user, exit status 1. */
-export class CommandError extends Error {
-  override readonly name: string = "CommandError";
-}

@@ -1,11 +1,20 @@
 import { Option, type Command } from "commander";
-import type { JobResult } from "@blockmirror/blockjob";
-import { EmbeddedEngine, type EngineJob } from "../engine/embedded-engine.ts";
+import { EmbeddedEngine } from "../engine/embedded-engine.ts";
+import type { EngineJob } from "../engine/engine-job.ts";
 import type { MirrorRequest } from "../engine/mirror-request.ts";
-import { choiceArgument, sizeArgument, speedArgument } from "./arguments.ts";
-import { addDisplayOptions, toDisplay, type DisplayFlags } from "./display-options.ts";
+import { FORMATS } from "../engine/review-request.ts";
+import { describeEnd } from "../output/describe-end.ts";
+import {
+  bufferSizeArgument,
+  choiceArgument,
+  granularityArgument,
+  jobIdArgument,
+  pathArgument,
+  speedArgument,
+} from "./arguments.ts";
+import { addDisplayOptions, displayFlags, toDisplay, type DisplayFlags } from "./display-options.ts";
 import { EXIT } from "./exit-status.ts";
-import { chooseOutput, showJobs, type ShowResult } from "./show-jobs.ts";
+import { JobView, type ShowResult } from "./job-view.ts";
 
 const POLICIES = ["report", "ignore", "stop", "enospc"] as const;
 const WHEN_READY = ["complete", "cancel", "wait"] as const;
@@ -13,8 +22,8 @@ const SYNCS = ["full", "none"] as const;
 
 interface MirrorFlags extends DisplayFlags {
   readonly sync: (typeof SYNCS)[number];
-  readonly sourceFormat?: string;
-  readonly targetFormat?: string;
+  readonly sourceFormat?: (typeof FORMATS)[number];
+  readonly targetFormat?: (typeof FORMATS)[number];
   readonly existing?: boolean;
   readonly granularity: number;
   readonly bufSize: number;
@@ -30,19 +39,28 @@ export function addMirrorCommand(program: Command, finish: (status: number) => v
   const command = program
     .command("mirror")
     .description("mirror an image; creates TARGET unless --existing")
-    .argument("<source>", "the image to copy")
-    .argument("<target>", "the copy")
+    .argument("<source>", "the image to copy", pathArgument("SOURCE"))
+    .argument("<target>", "the copy", pathArgument("TARGET"))
     .addOption(choice("--sync <mode>", "what to copy before READY", SYNCS).default("full"))
-    .option(
-      "--source-format <format>",
-      "format of the source; by default raw, and qcow2 is refused by its magic",
+    .addOption(
+      choice(
+        "--source-format <format>",
+        "by default raw, but an image with qcow2's magic is refused",
+        FORMATS,
+      ),
     )
-    .option("--target-format <format>", "format of the target")
+    .addOption(choice("--target-format <format>", "by default raw", FORMATS))
     .option("--existing", "the target exists; its content is overwritten")
     .addOption(
-      size("--granularity <size>", "bytes per dirty bit: a power of two from 512 to 64M, 0 = automatic"),
+      new Option("--granularity <size>", "bytes per dirty bit: a power of two from 512 to 64M; 0 = automatic")
+        .argParser(granularityArgument("--granularity"))
+        .default(0),
     )
-    .addOption(size("--buf-size <size>", "buffer for copying; 0 = 16M"))
+    .addOption(
+      new Option("--buf-size <size>", "buffer for copying, at most 1G; 0 = 16M")
+        .argParser(bufferSizeArgument("--buf-size"))
+        .default(0),
+    )
     .addOption(
       new Option("--speed <rate>", "limit in bytes per second, such as 50M; 0 = unlimited")
         .argParser(speedArgument("--speed"))
@@ -51,29 +69,30 @@ export function addMirrorCommand(program: Command, finish: (status: number) => v
     .addOption(choice("--on-source-error <policy>", "what a read error does", POLICIES).default("report"))
     .addOption(choice("--on-target-error <policy>", "what a write error does", POLICIES).default("report"))
     .addOption(
-      choice(
+      new Option(
         "--when-ready <action>",
-        "what READY does; default: wait in the terminal UI, else complete",
-        WHEN_READY,
-      ),
+        "once the copy is in step: complete, cancel (leave a copy as of then) or wait; by default wait in the terminal UI, else complete",
+      ).argParser(choiceArgument("--when-ready", WHEN_READY)),
     )
-    .option("--job-id <id>", "name of the job", "mirror0");
+    .addOption(
+      new Option("--job-id <id>", "name of the job").argParser(jobIdArgument("--job-id")).default("mirror0"),
+    );
   addDisplayOptions(command).action(async (source: string, target: string, flags: MirrorFlags) => {
-    finish(await mirror(source, target, flags));
+    finish(await mirror(source, target, { ...flags, ...displayFlags(command) }));
   });
 }
 
 async function mirror(source: string, target: string, flags: MirrorFlags): Promise<number> {
   const engine = new EmbeddedEngine();
+  const view = new JobView(engine, toDisplay(flags));
   try {
-    const request = toRequest(source, target, flags);
-    const entry = await engine.startMirror(request);
-    const whenReady = flags.whenReady ?? (chooseOutput(flags.output) === "tui" ? "wait" : "complete");
-    steerWhenReady(engine, entry, whenReady);
-    const result = await showJobs(engine, toDisplay(flags), entry.job.done, flags.whenReady !== undefined);
-    return await conclude(engine, entry, result);
+    const entry = await engine.startMirror(toRequest(source, target, flags));
+    steerWhenReady(engine, entry, flags.whenReady ?? (view.mode === "tui" ? "wait" : "complete"));
+    const shown = await view.show(entry.job.done, flags.whenReady !== undefined);
+    return await conclude(engine, entry, view, shown);
   } finally {
     await engine.close();
+    view.close();
   }
 }
 
@@ -107,25 +126,24 @@ function steerWhenReady(engine: EmbeddedEngine, entry: EngineJob, action: (typeo
 }
 
 /** Ends what still runs and says how it ended: one line for a failure, on standard error. */
-async function conclude(engine: EmbeddedEngine, entry: EngineJob, shown: ShowResult): Promise<number> {
+async function conclude(
+  engine: EmbeddedEngine,
+  entry: EngineJob,
+  view: JobView,
+  shown: ShowResult,
+): Promise<number> {
   if (shown === "quit") await engine.cancelAll({ force: false });
   const result = await entry.job.done;
-  if (shown === "interrupted") {
-    if (result.outcome === "cancelled") say(`cancelled; ${entry.request.target} is not a copy`);
-    return EXIT.interrupted;
-  }
-  return statusOf(entry, result);
-}
-
-function statusOf(entry: EngineJob, result: JobResult): number {
-  const { target } = entry.request;
-  if (result.outcome === "completed") return EXIT.done;
-  if (result.outcome === "cancelled") say(`cancelled; ${target} is not a copy`);
-  else
+  // The lines have told it already, and JSON is for programs.
+  if (view.mode === "tui") process.stdout.write(`${describeEnd(engine.snapshot(entry), result.outcome)}\n`);
+  if (result.outcome === "failed") {
     say(
-      `mirror failed: ${result.error?.message ?? "unknown error"}; ${target} is not a copy, the source is untouched`,
+      `mirror failed: ${result.error?.message ?? "unknown error"}; ${entry.request.target} is not a copy, the source is untouched`,
     );
-  return EXIT.failed;
+    return EXIT.failed;
+  }
+  if (result.outcome === "cancelled") say(`cancelled; ${entry.request.target} is not a copy`);
+  return result.outcome === "cancelled" || shown === "interrupted" ? EXIT.interrupted : EXIT.done;
 }
 
 function say(text: string): void {
@@ -136,8 +154,4 @@ function choice<const C extends string>(flags: string, description: string, choi
   return new Option(flags, `${description}: ${choices.join(", ")}`).argParser(
     choiceArgument(flags.split(" ")[0] ?? flags, choices),
   );
-}
-
-function size(flags: string, description: string): Option {
-  return new Option(flags, description).argParser(sizeArgument(flags.split(" ")[0] ?? flags)).default(0);
 }

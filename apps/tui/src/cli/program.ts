@@ -1,13 +1,16 @@
 import { Command, CommanderError } from "commander";
 import { BlockError } from "@blockmirror/block-driver";
 import { JobError } from "@blockmirror/blockjob";
-import { CommandError, EXIT, UsageError } from "./exit-status.ts";
+import { RequestError } from "../engine/request-error.ts";
+import { EXIT, UsageError } from "./exit-status.ts";
 import { addDemoCommand } from "./demo-command.ts";
 import { addMirrorCommand } from "./mirror-command.ts";
+import { watchOutput } from "./standard-output.ts";
 import { addUiCommand } from "./ui-command.ts";
 
 /** Parses the command line, carries it out, and returns the exit status. Errors become one line on standard error. */
 export async function runProgram(args: readonly string[], version: string): Promise<number> {
+  watchOutput();
   let status: number = EXIT.done;
   const finish = (code: number): void => {
     status = code;
@@ -16,12 +19,13 @@ export async function runProgram(args: readonly string[], version: string): Prom
     .description("Keeps a live copy of a disk image while it is being written.")
     .version(`blockmirror ${version}`, "-V, --version")
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "blockmirror: ")) })
     .showSuggestionAfterError()
-    .enablePositionalOptions();
+    .enablePositionalOptions()
+    .helpCommand(true);
   addUiCommand(program, finish);
   addMirrorCommand(program, finish);
   addDemoCommand(program, finish);
+  for (const command of [program, ...program.commands]) sayErrorsInOneLine(command);
   try {
     await program.parseAsync([...args], { from: "user" });
     return status;
@@ -30,17 +34,32 @@ export async function runProgram(args: readonly string[], version: string): Prom
   }
 }
 
+function sayErrorsInOneLine(command: Command): void {
+  const name = command.parent === null ? "blockmirror" : `blockmirror ${command.name()}`;
+  command.configureOutput({
+    outputError: (text, write) => {
+      const line = text
+        .trim()
+        .replace(/^error: /, "")
+        .replaceAll(/\.?\s*\n\s*/g, " ");
+      write(`blockmirror: ${line}; see ${name} --help\n`);
+    },
+  });
+}
+
 function report(error: unknown): number {
   // Commander has printed its own message, and help and version are no errors.
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
   if (error instanceof UsageError) return fail(error.message, EXIT.usage);
-  if (error instanceof CommandError || error instanceof BlockError || error instanceof JobError) {
+  if (error instanceof RequestError || error instanceof BlockError || error instanceof JobError) {
     return fail(error.message, EXIT.failed);
   }
+  // What the system refused is no defect of the program, and a stack trace helps nobody.
+  if (error instanceof Error && "syscall" in error) return fail(error.message, EXIT.failed);
   throw error;
 }
 
 function fail(message: string, status: number): number {
-  process.stderr.write(`blockmirror: ${message}\n`);
+  process.stderr.write(`blockmirror: ${message.replaceAll("\n", " ")}\n`);
   return status;
 }

@@ -2,13 +2,20 @@ import type { Command } from "commander";
 import { EmbeddedEngine } from "../engine/embedded-engine.ts";
 import { addDisplayOptions, toDisplay, type DisplayFlags } from "./display-options.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
-import { chooseOutput, showJobs } from "./show-jobs.ts";
+import { JobView, chooseOutput } from "./job-view.ts";
 
 /** The program without a command: the terminal UI on an engine without jobs; `n` starts one. */
 export function addUiCommand(program: Command, finish: (status: number) => void): void {
-  addDisplayOptions(program).action(async (flags: DisplayFlags) => {
-    finish(await ui(flags));
-  });
+  addDisplayOptions(program)
+    // What is no command arrives here as an argument, and is better called by its name.
+    .allowExcessArguments()
+    .action(async (flags: DisplayFlags, command: Command) => {
+      const [word] = command.args;
+      if (word !== undefined) {
+        throw new UsageError(`there is no command '${word}'; see blockmirror --help for those there are`);
+      }
+      finish(await ui(flags));
+    });
 }
 
 async function ui(flags: DisplayFlags): Promise<number> {
@@ -18,12 +25,14 @@ async function ui(flags: DisplayFlags): Promise<number> {
     );
   }
   const engine = new EmbeddedEngine();
+  const view = new JobView(engine, toDisplay(flags));
   try {
     // Nothing ends it but the user.
-    const shown = await showJobs(engine, toDisplay(flags), new Promise(() => {}), false);
+    const shown = await view.show(new Promise(() => {}), false);
     if (shown === "quit") await engine.cancelAll({ force: false });
     return shown === "interrupted" ? EXIT.interrupted : EXIT.done;
   } finally {
     await engine.close();
+    view.close();
   }
 }

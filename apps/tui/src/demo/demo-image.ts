@@ -12,14 +12,22 @@ const DATA: readonly (readonly [start: number, length: number])[] = [
   [384, 40],
 ];
 
-/** Writes the same sparse disk into every file, so that one of them can serve as the reference. */
-export async function makeDemoImages(filenames: readonly string[], random: () => number): Promise<void> {
+/**
+ * Writes the same sparse disk into every file, so that one of them can serve as the reference. Ends early, with the disk
+ * half made, when `signal` is aborted.
+ */
+export async function makeDemoImages(
+  filenames: readonly string[],
+  random: () => number,
+  signal?: AbortSignal,
+): Promise<void> {
   const files = await Promise.all(filenames.map((name) => open(name, "wx")));
   try {
     for (const file of files) await file.truncate(DEMO_SIZE);
     const block = Buffer.alloc(MIB);
     for (const [start, length] of DATA) {
       for (let index = start; index < start + length; index += 1) {
+        if (signal?.aborted === true) return;
         fillBlock(block, random);
         await writeAll(files, block, index * MIB);
       }

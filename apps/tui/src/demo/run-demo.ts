@@ -2,8 +2,9 @@ import { mkdtemp, open, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { JobResult } from "@blockmirror/blockjob";
-import type { EmbeddedEngine, EngineJob } from "../engine/embedded-engine.ts";
-import type { ShowResult } from "../cli/show-jobs.ts";
+import type { EmbeddedEngine } from "../engine/embedded-engine.ts";
+import type { EngineJob } from "../engine/engine-job.ts";
+import { RequestError } from "../engine/request-error.ts";
 import { describeBytes, describeRate } from "../format/bytes.ts";
 import { firstDifference } from "./compare-files.ts";
 import { DEMO_SIZE, makeDemoImages, seededRandom } from "./demo-image.ts";
@@ -18,6 +19,15 @@ const SPEED = 28 * MIB;
 const READY_MS = 3000;
 const AFTER_MS = 1000;
 
+/** What the demo needs of the program around it. */
+export interface DemoStage {
+  /** Shows the engine's jobs until the promise settles; anything but `done` says that the user has seen enough. */
+  readonly show: (done: Promise<unknown>) => Promise<"done" | "interrupted" | "quit">;
+  /** Aborted when the user wants out, also before there is anything to show. */
+  readonly signal: AbortSignal;
+  readonly say: (line: string) => void;
+}
+
 /** What the demo found out. */
 export interface DemoVerdict {
   /** The disk the writer ended on equals the writer's own record of it. */
@@ -29,21 +39,19 @@ export interface DemoVerdict {
  * Makes a sparse disk, lets a writer dirty it without pause, mirrors it, completes, lets the writer go on upon the target,
  * and compares the target byte for byte with what the writer was told is written. Cleans up after itself.
  *
- * @param show shows the engine's jobs until the promise it is given settles.
  * @returns the verdict, or undefined when the user ended it early.
+ * @throws RequestError when there is no room for the images.
  */
-export async function runDemo(
-  engine: EmbeddedEngine,
-  show: (done: Promise<unknown>) => Promise<ShowResult>,
-  say: (line: string) => void,
-): Promise<DemoVerdict | undefined> {
+export async function runDemo(engine: EmbeddedEngine, stage: DemoStage): Promise<DemoVerdict | undefined> {
+  const { say, signal } = stage;
   const directory = await mkdtemp(path.join(tmpdir(), "blockmirror-demo-"));
   try {
     const source = path.join(directory, "disk.raw");
     const target = path.join(directory, "copy.raw");
     const reference = path.join(directory, "reference.raw");
     const random = seededRandom(SEED);
-    await makeDemoImages([source, reference], random);
+    await makeRoomyImages([source, reference], random, signal);
+    if (signal.aborted) return undefined;
     say(
       `A sparse disk of ${describeBytes(DEMO_SIZE)} with ${describeBytes(await allocated(source))} of data in ${directory}`,
     );
@@ -56,7 +64,7 @@ export async function runDemo(
     if (writer === undefined) throw new TypeError("the engine did not offer the source");
     say("A writer keeps changing it; the mirror follows.");
     const finished = steer(engine, entry);
-    const shown = await show(finished);
+    const shown = await stage.show(finished);
     if (shown !== "done") await engine.cancelAll({ force: true });
     const result = await entry.job.done;
     await writer.stop();
@@ -65,6 +73,22 @@ export async function runDemo(
   } finally {
     await engine.close();
     await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function makeRoomyImages(
+  filenames: readonly string[],
+  random: () => number,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    await makeDemoImages(filenames, random, signal);
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "ENOSPC")) throw error;
+    throw new RequestError(
+      `the demo needs about 700 MiB in ${tmpdir()}, which is full; set TMPDIR to a directory with more room`,
+      { cause: error },
+    );
   }
 }
 

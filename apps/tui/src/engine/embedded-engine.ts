@@ -2,7 +2,7 @@ import { rm } from "node:fs/promises";
 import path from "node:path";
 import { BlockGraph, createDefaultRegistry, type BlockNode } from "@blockmirror/block-driver";
 import { JobManager, type Job, type JobEvent as EngineEvent } from "@blockmirror/blockjob";
-import { startMirror, type Mirror, type MirrorDetails } from "@blockmirror/mirror";
+import { startMirror, type MirrorDetails } from "@blockmirror/mirror";
 import {
   createJobMap,
   type EndpointInfo,
@@ -15,20 +15,12 @@ import {
   type NewJobReview,
   type VerbPermission,
 } from "../job-source/job-source.ts";
-import { CommandError } from "../cli/exit-status.ts";
+import type { EngineJob } from "./engine-job.ts";
 import type { MirrorRequest } from "./mirror-request.ts";
+import { RequestError } from "./request-error.ts";
 import { reviewRequest } from "./review-request.ts";
 import { toSnapshot } from "./to-snapshot.ts";
 import { verbReason } from "./verb-reason.ts";
-
-/** A job of the engine with the images it works on. */
-export interface EngineJob {
-  readonly mirror: Mirror;
-  readonly job: Job<MirrorDetails>;
-  readonly request: MirrorRequest;
-  readonly source: BlockNode;
-  readonly target: BlockNode;
-}
 
 /** The embedded engine: block graph and jobs in this process, as a {@link JobSource}. */
 export class EmbeddedEngine implements JobSource {
@@ -47,6 +39,11 @@ export class EmbeddedEngine implements JobSource {
   list(): readonly JobSnapshot[] {
     const now = Date.now();
     return [...this.#mirrors.values()].map((entry) => toSnapshot(entry, this.endpoint.name, now));
+  }
+
+  /** One job as {@link list} tells it, also after it was dismissed. */
+  snapshot(entry: EngineJob): JobSnapshot {
+    return toSnapshot(entry, this.endpoint.name, Date.now());
   }
 
   subscribe(listener: (event: JobSourceEvent) => void): () => void {
@@ -117,12 +114,12 @@ export class EmbeddedEngine implements JobSource {
   /**
    * Starts a mirror of two files. A target that was created is removed again if the job cannot start.
    * @param useSource attaches a user of the source before the job starts, so that the job follows its writes.
-   * @throws CommandError with the first problem the review finds; BlockError and JobError from below.
+   * @throws RequestError with the first problem the review finds; BlockError and JobError from below.
    */
   async startMirror(request: MirrorRequest, useSource?: (source: BlockNode) => void): Promise<EngineJob> {
     const review = await this.review(request);
     const [problem] = review.problems;
-    if (problem !== undefined) throw new CommandError(problem.message);
+    if (problem !== undefined) throw new RequestError(problem.message);
     const source = await this.graph.open(imageSpec(request.source, request.writableSource !== true));
     let created: string | undefined;
     let target: BlockNode | undefined;
@@ -179,11 +176,17 @@ export class EmbeddedEngine implements JobSource {
     await Promise.all([...this.#mirrors.values()].map(({ job }) => job.done));
   }
 
-  /** Force-cancels what still runs and closes every image. */
+  /**
+   * Force-cancels what still runs and closes every image.
+   * @throws BlockError when an image could not be closed, so that what was written to it is not certain to be there.
+   */
   async close(): Promise<void> {
     await this.jobs.close();
-    await Promise.all(this.#closing);
-    await this.graph.closeAll();
+    try {
+      await Promise.all(this.#closing);
+    } finally {
+      await this.graph.closeAll();
+    }
   }
 
   /**
@@ -197,11 +200,13 @@ export class EmbeddedEngine implements JobSource {
       this.#tell({ event: "changed" });
     });
     this.#closing.add(closing);
+    // An image that cannot be closed is told by `close`; until then it must not end the process.
+    closing.catch(() => {});
   }
 
   #job(id: string): Job<MirrorDetails> {
     const entry = this.#mirrors.get(id);
-    if (entry === undefined) throw new CommandError(`there is no job '${id}'`);
+    if (entry === undefined) throw new RequestError(`there is no job '${id}'`);
     return entry.job;
   }
 

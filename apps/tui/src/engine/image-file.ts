@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { access, open, stat } from "node:fs/promises";
+import { access, lstat, open, stat } from "node:fs/promises";
 import path from "node:path";
 import type { BlockGraph } from "@blockmirror/block-driver";
 
@@ -29,7 +29,7 @@ export async function inspectImage(filename: string, graph: BlockGraph): Promise
     stats = await stat(filename);
   } catch (error) {
     if (hasCode(error, "ENOENT")) return { state: "missing" };
-    return { state: "unusable", reason: `${filename}: ${messageOf(error)}` };
+    return { state: "unusable", reason: `${filename} cannot be looked at: ${reasonOf(error)}` };
   }
   if (stats.isDirectory())
     return { state: "unusable", reason: `${filename} is a directory; name an image file` };
@@ -59,10 +59,20 @@ export async function whyNotCreatable(filename: string): Promise<string | undefi
     const stats = await stat(directory);
     if (!stats.isDirectory()) return `${directory} is not a directory`;
     await access(directory, constants.W_OK | constants.X_OK);
-    return undefined;
   } catch (error) {
     if (hasCode(error, "ENOENT")) return `directory ${directory} does not exist; create it first`;
     return `directory ${directory} is not writable; check its permissions`;
+  }
+  // Nothing was found at the path, so what is there can only lead nowhere.
+  return (await exists(filename)) ? `it is a symbolic link to a file that does not exist` : undefined;
+}
+
+async function exists(filename: string): Promise<boolean> {
+  try {
+    await lstat(filename);
+    return true;
+  } catch {
+    return false;
   }
 }
 
@@ -101,6 +111,14 @@ function hasCode(error: unknown, code: string): boolean {
   return error instanceof Error && "code" in error && error.code === code;
 }
 
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: "a directory on its path may not be entered; check its permissions",
+  ELOOP: "its symbolic links lead in a circle; name the file itself",
+  ENAMETOOLONG: "the name is too long",
+  ENOTDIR: "a part of its path is not a directory; check the path",
+};
+
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return ("code" in error ? REASONS[String(error.code)] : undefined) ?? error.message;
 }

@@ -1,16 +1,15 @@
-import { MAX_GRANULARITY, MIN_GRANULARITY } from "@blockmirror/mirror";
-import { isWellFormedJobId } from "@blockmirror/blockjob";
 import type { BlockGraph } from "@blockmirror/block-driver";
 import type { NewJobReview } from "../job-source/job-source.ts";
 import { formatExactSize } from "../format/bytes.ts";
 import { inspectImage, whyNotCreatable, type ImageFile } from "./image-file.ts";
 import type { MirrorRequest } from "./mirror-request.ts";
+import { bufferSizeProblem, granularityProblem, jobIdProblem } from "./request-values.ts";
 
 type Problem = NewJobReview["problems"][number];
 type Image = Extract<ImageFile, { readonly state: "image" }>;
 
 /** Formats that images can have. */
-const FORMATS: readonly string[] = ["raw"];
+export const FORMATS = ["raw"] as const;
 
 /**
  * Looks at a request without side effects. Every problem says what to do about it; starting a request that has none may
@@ -27,29 +26,26 @@ export async function reviewRequest(request: MirrorRequest, graph: BlockGraph): 
 }
 
 function* checkValues(request: MirrorRequest): Generator<Problem> {
-  if (!isWellFormedJobId(request.id)) {
-    yield {
-      field: "id",
-      message: `job id '${request.id}' must be a letter, then letters, digits, '-', '.' or '_'`,
-    };
-  }
-  const { granularity } = request;
-  const isPower = Number.isInteger(Math.log2(granularity));
-  if (granularity !== 0 && (granularity < MIN_GRANULARITY || granularity > MAX_GRANULARITY || !isPower)) {
-    yield { field: "granularity", message: "granularity must be a power of two from 512 to 64M" };
-  }
+  const id = jobIdProblem(request.id);
+  if (id !== undefined) yield { field: "id", message: `'${request.id}': ${id}` };
+  const granularity = granularityProblem(request.granularity);
+  if (granularity !== undefined) yield { field: "granularity", message: granularity };
+  const bufferSize = bufferSizeProblem(request.bufferSize);
+  if (bufferSize !== undefined) yield { message: bufferSize };
   for (const [name, format] of [
     ["source", request.sourceFormat],
     ["target", request.targetFormat],
   ] as const) {
-    if (format !== undefined && !FORMATS.includes(format)) {
+    if (format !== undefined && !FORMATS.some((name) => name === format)) {
       yield { message: `${name} format '${format}' is not supported; there is ${FORMATS.join(", ")}` };
     }
   }
 }
 
 function* checkSource(request: MirrorRequest, source: ImageFile): Generator<Problem> {
-  if (source.state === "missing") {
+  if (request.source === "") {
+    yield { field: "sourcePath", message: "the source's path is empty; name a file" };
+  } else if (source.state === "missing") {
     yield { field: "sourcePath", message: `source ${request.source} does not exist; check the path` };
   } else if (source.state === "unusable") {
     yield { field: "sourcePath", message: `source ${source.reason}` };
@@ -78,6 +74,7 @@ async function targetProblem(
   target: ImageFile,
 ): Promise<string | undefined> {
   const name = request.target;
+  if (name === "") return "the target's path is empty; name a file";
   if (target.state === "unusable") return `target ${target.reason}`;
   if (target.state === "missing") {
     if (request.existing) return `target ${name} does not exist; leave --existing out to have it created`;

@@ -1,6 +1,6 @@
 import { isCompletedStatus } from "@blockmirror/blockjob";
 import type { JobNode, JobSnapshot, JobStatus } from "../job-source/job-source.ts";
-import type { EngineJob } from "./embedded-engine.ts";
+import type { EngineJob } from "./engine-job.ts";
 
 /** A job of the engine as the UI sees it. */
 export function toSnapshot(entry: EngineJob, endpoint: string, nowMs: number): JobSnapshot {

@@ -1,6 +1,7 @@
 import { describeBytes, describeRate } from "../format/bytes.ts";
 import { describeDuration, formatTimeOfDay } from "../format/duration.ts";
 import type { JobSnapshot } from "../job-source/job-source.ts";
+import { describeEnd } from "./describe-end.ts";
 import type { Wording } from "./event-lines.ts";
 
 /** One line per state change and per interval, for people, pipes and log files. No cursor codes, no colour. */
@@ -10,18 +11,22 @@ export const plainWording: Wording = {
     switch (event.event) {
       case "JOB_STATUS_CHANGE": {
         const { id, status } = event.data;
-        return status === "null" ? undefined : `${at} ${id}: ${status}${statusNote(status, job)}`;
+        if (TOLD_BY_EVENT.has(status)) return undefined;
+        return `${at} ${id}: ${status}${statusNote(status, job)}`;
       }
       case "BLOCK_JOB_ERROR":
-        return `${at} ${event.data.device}: ${event.data.operation} error, policy ${event.data.action}`;
+        return `${at} ${event.data.device}: ${event.data.operation} error: ${ACTIONS[event.data.action]}`;
       case "BLOCK_JOB_COMPLETED":
-        return event.data.error === undefined
-          ? `${at} ${event.data.device}: completed, ${describeBytes(event.data.offset)} moved`
-          : `${at} ${event.data.device}: failed: ${event.data.error}`;
+        if (event.data.error !== undefined) return `${at} ${event.data.device}: failed: ${event.data.error}`;
+        return job === undefined
+          ? `${at} ${event.data.device}: completed`
+          : `${at} ${describeEnd(job, "completed")}`;
       case "BLOCK_JOB_CANCELLED":
-        return `${at} ${event.data.device}: cancelled; the target is not a copy`;
+        return job === undefined
+          ? `${at} ${event.data.device}: cancelled`
+          : `${at} ${describeEnd(job, "cancelled")}`;
       case "BLOCK_JOB_READY":
-        return `${at} ${event.data.device}: READY, the target follows the source`;
+        return `${at} ${event.data.device}: ready: the target follows the source`;
       case "BLOCK_JOB_PENDING":
         return `${at} ${event.data.id}: waits to be finalized`;
     }
@@ -35,11 +40,26 @@ export const plainWording: Wording = {
       describeRate(job.copyRateBytesPerSec),
     ];
     if (!job.ready) parts.push(`ETA ${etaText(job)}`);
-    if (job.dirtyBytes !== undefined) parts.push(`${describeBytes(job.dirtyBytes)} dirty`);
-    if (job.errorCount > 0) parts.push(`${job.errorCount} errors`);
+    if (job.bytesSkipped !== undefined) parts.push(`${describeBytes(job.bytesSkipped)} skipped`);
+    if (job.dirtyBytes !== undefined) parts.push(`${describeBytes(job.dirtyBytes)} dirty${dirtyRate(job)}`);
+    if (job.errorCount > 0) parts.push(`${job.errorCount} ${job.errorCount === 1 ? "error" : "errors"}`);
     return parts.join(", ");
   },
 };
+
+/** States that an event with more to say follows or precedes. */
+const TOLD_BY_EVENT: ReadonlySet<string> = new Set(["ready", "concluded", "null"]);
+
+const ACTIONS = {
+  report: "the job ends",
+  ignore: "ignored, it is tried again",
+  stop: "the job pauses",
+} as const;
+
+function dirtyRate(job: JobSnapshot): string {
+  const rate = job.dirtyRateBytesPerSec ?? 0;
+  return rate < 1 ? "" : ` (+${describeRate(rate)})`;
+}
 
 function etaText(job: JobSnapshot): string {
   return job.etaSec === "never"

@@ -1,0 +1,128 @@
+import type { EmbeddedEngine } from "../engine/embedded-engine.ts";
+import { reportJobs, type JobReporter } from "../output/event-lines.ts";
+import { jsonWording } from "../output/json.ts";
+import { plainWording } from "../output/plain.ts";
+import { prefersAscii } from "../terminal/charset.ts";
+import { applyColorPolicy, wantsColor, type ColorMode } from "../terminal/color-policy.ts";
+import type { ThemeName } from "../ui/theme.ts";
+import { Interrupts } from "./interrupts.ts";
+import { onOutputLost } from "./standard-output.ts";
+
+/** How jobs are shown. */
+export type OutputMode = "tui" | "plain" | "json";
+
+/** How the terminal UI looks and behaves; the same for every command that shows it. */
+export interface DisplayOptions {
+  readonly output?: OutputMode;
+  readonly ascii?: boolean;
+  readonly color?: ColorMode;
+  readonly theme?: ThemeName;
+  readonly readOnly?: boolean;
+  /** Milliseconds between two lines or two looks. */
+  readonly intervalMs: number;
+}
+
+/** How the showing ended: by itself, when `done` settled, or because the user wants out. */
+export type ShowResult = "done" | "interrupted" | "quit";
+
+/** Plain lines unless a person sits at a terminal with both its ends. */
+export function chooseOutput(wanted: OutputMode | undefined): OutputMode {
+  if (wanted !== undefined) return wanted;
+  return process.stdout.isTTY && process.stdin.isTTY && process.env["TERM"] !== "dumb" ? "tui" : "plain";
+}
+
+/**
+ * What a command shows of its jobs, and how the user ends them. Open it before the first job, so that no event is missed
+ * and an interrupt finds somebody from the start. The first interrupt cancels the jobs in order, the second by force; a
+ * reader that closes the pipe counts as the first.
+ */
+export class JobView {
+  readonly mode: OutputMode;
+  readonly #engine: EmbeddedEngine;
+  readonly #display: DisplayOptions;
+  readonly #interrupts: Interrupts;
+  readonly #reporter: JobReporter | undefined;
+  readonly #unwatch: () => void;
+
+  constructor(engine: EmbeddedEngine, display: DisplayOptions) {
+    this.mode = chooseOutput(display.output);
+    this.#engine = engine;
+    this.#display = display;
+    this.#interrupts = new Interrupts((force) => this.#cancel(force));
+    this.#unwatch = onOutputLost((error) => this.#outputLost(error));
+    if (this.mode !== "tui") {
+      const wording = this.mode === "json" ? jsonWording : plainWording;
+      this.#reporter = reportJobs(engine, process.stdout, wording, display.intervalMs);
+    }
+  }
+
+  /** Aborted as soon as the user wants out. */
+  get signal(): AbortSignal {
+    return this.#interrupts.signal;
+  }
+
+  /**
+   * Shows the jobs until `done` settles or the user ends it. In the terminal UI the user leaves when he likes; `done`
+   * settling does not end it unless `closeWhenDone`. Lines always go on until `done` settles.
+   */
+  async show(done: Promise<unknown>, closeWhenDone: boolean): Promise<ShowResult> {
+    if (this.signal.aborted) {
+      // Interrupted before there was a job to cancel.
+      this.#cancel(false);
+      await done;
+      return "interrupted";
+    }
+    if (this.mode === "tui") return this.#showUi(done, closeWhenDone);
+    await done;
+    return this.#ended("done");
+  }
+
+  /** Ends the showing and gives the signals back. */
+  close(): void {
+    this.#reporter?.stop();
+    this.#unwatch();
+    this.#interrupts.disarm();
+  }
+
+  #ended(result: ShowResult): ShowResult {
+    return this.signal.aborted ? "interrupted" : result;
+  }
+
+  #cancel(force: boolean): void {
+    void this.#engine.cancelAll({ force });
+  }
+
+  #outputLost(error: NodeJS.ErrnoException): void {
+    if (error.code !== "EPIPE") {
+      process.stderr.write(`blockmirror: standard output cannot be written: ${error.message}; cancelling\n`);
+    }
+    this.#interrupts.note();
+    this.#cancel(false);
+  }
+
+  async #showUi(done: Promise<unknown>, closeWhenDone: boolean): Promise<ShowResult> {
+    const { color, theme, ascii, readOnly, intervalMs } = this.#display;
+    applyColorPolicy(
+      wantsColor(color ?? "auto", { env: process.env, isTTY: process.stdout.isTTY }),
+      process.env,
+    );
+    // Loaded only now: the colour policy has to be set first, and no other output needs it.
+    const { startUi } = await import("../ui/start-ui.tsx");
+    const engine = this.#engine;
+    // The UI has signal handlers of its own; the orderly end that may follow it needs ours again.
+    this.#interrupts.disarm();
+    const result = await startUi(engine, {
+      ...(theme !== undefined && { theme }),
+      ascii: ascii ?? prefersAscii({ env: process.env, platform: process.platform }),
+      readOnly: readOnly ?? false,
+      tickMs: intervalMs,
+      onInterrupt: () => engine.cancelAll({ force: false }),
+      onForceInterrupt: () => void engine.cancelAll({ force: true }),
+      ...(closeWhenDone && { until: done.then(() => {}) }),
+    }).finally(() => this.#interrupts.arm());
+    if (result.reason === "done" || result.reason === "quit") return result.reason;
+    this.#interrupts.note();
+    await engine.cancelAll({ force: result.reason === "force-interrupt" });
+    return "interrupted";
+  }
+}
