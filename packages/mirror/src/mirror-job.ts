@@ -19,6 +19,8 @@ import { ZeroMap } from "./zero-map.ts";
 
 /** The loop reaches a pause point at least this often (mirror rule S20.1). */
 const SLICE_MS = 100;
+/** A hold may last this many times as long as it should before it is given up. */
+const HOLD_PATIENCE = 5;
 /** So often the walk comes round with next to nothing left before guests are held to end it. */
 const SWEEPS_BEFORE_HOLD = 2;
 /** Until a rate is known, this much may be copied while guests are held. */
@@ -301,9 +303,10 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
 
   /** Little enough is left to copy it while guests are held. */
   #isNearlyClean(): boolean {
-    const rate = this.#meter.copyRateBytesPerSec;
-    const most = rate === undefined ? DEFAULT_SWITCH_BYTES : (rate * this.#init.tuning.switchPauseMs) / 1000;
-    return this.#init.dirty.dirtyBytes + this.#engine.inFlight.bytes <= Math.max(most, DEFAULT_SWITCH_BYTES);
+    const { capacityBytesPerSec } = this.#meter;
+    const { switchPauseMs } = this.#init.tuning;
+    const most = capacityBytesPerSec === undefined ? DEFAULT_SWITCH_BYTES : (capacityBytesPerSec * switchPauseMs) / 1000;
+    return this.#init.dirty.dirtyBytes + this.#engine.inFlight.bytes <= most;
   }
 
   /**
@@ -346,9 +349,11 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     const section = await job.whileDraining(() => graph.drain(source.node));
     let clean = false;
     try {
-      // Any error ends the hold: guests must not wait for a retry.
-      while (!dirty.bits.isEmpty && this.#isNearlyClean() && this.#mayCopyHeld(job)) {
-        await this.#engine.fill(() => this.#mayCopyHeld(job));
+      // Guests must not wait for a retry, nor for a target that has become slow: the hold then ends without result.
+      const endMs = job.clock.now() + this.#init.tuning.switchPauseMs * HOLD_PATIENCE;
+      const mayGoOn = (): boolean => this.#mayCopyHeld(job) && job.clock.now() <= endMs;
+      while (!dirty.bits.isEmpty && this.#isNearlyClean() && mayGoOn()) {
+        await this.#engine.fill(mayGoOn);
         await this.#engine.waitForAll();
       }
       clean = dirty.bits.isEmpty && !this.#hasFailed;

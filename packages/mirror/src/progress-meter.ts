@@ -16,8 +16,9 @@ export class ProgressMeter {
     this.#dirty = dirty;
   }
 
-  get copyRateBytesPerSec(): number | undefined {
-    return this.#copyRate.perSecond;
+  /** How fast the job has copied when it had enough to do; undefined until it has. */
+  get capacityBytesPerSec(): number | undefined {
+    return this.#copyRate.peakPerSecond;
   }
 
   /** The scan is over and found that `skippedBytes` need nothing: only now is it known what is left. */

@@ -37,6 +37,7 @@ export class RateMeter {
   #atMs: number | undefined;
   #weight = 0;
   #sum = 0;
+  #peak = 0;
 
   /** Notes that the total is `total` at `nowMs`. Samples closer than 50 ms are left to the next one. */
   sample(total: number, nowMs: number): void {
@@ -52,6 +53,7 @@ export class RateMeter {
     // The weight makes the first seconds a plain average, rather than pulling them towards zero.
     this.#sum = this.#sum * keep + rate * (1 - keep);
     this.#weight = this.#weight * keep + (1 - keep);
+    this.#peak = Math.max(this.#peak, this.#sum / this.#weight);
     this.#total = total;
     this.#atMs = nowMs;
   }
@@ -60,6 +62,11 @@ export class RateMeter {
   restart(total: number, nowMs: number): void {
     this.#total = total;
     this.#atMs = nowMs;
+  }
+
+  /** The highest average so far: what can be reached when there is enough to do. Undefined before the second sample. */
+  get peakPerSecond(): number | undefined {
+    return this.#weight === 0 ? undefined : this.#peak;
   }
 
   /** Per second; undefined before the second sample. */
