@@ -1,34 +1,21 @@
-import { describeRate, formatExactSize, parseSpeed } from "../format/bytes.ts";
-import type { EndpointInfo, JobMap, JobSource, JobSourceEvent } from "../job-source/job-source.ts";
+import { formatExactSize } from "../format/bytes.ts";
+import type { JobMap, JobSource, JobSourceEvent } from "../job-source/job-source.ts";
 import type { ControllerOptions } from "./controller-options.ts";
 import { FormController } from "./form-controller.ts";
+import { type Frame, modeOf } from "./frame.ts";
 import type { KeyPress } from "./key-names.ts";
-import { type Command, commandFor, type Mode, MUTATING_COMMANDS } from "./keymap.ts";
+import { type Command, commandFor, MUTATING_COMMANDS } from "./keymap.ts";
 import { freezeSample, JobsModel, type JobsSample, type JobView } from "./model/job-view.ts";
-import { matchesFilter, SORT_KEYS, sortJobs } from "./model/order.ts";
-import { type Confirmation, needsConfirmation, requiredName } from "./state/confirmation.ts";
+import { matchesFilter, sortJobs } from "./model/order.ts";
+import { OverlayController } from "./overlay-controller.ts";
+import { type Confirmation, needsConfirmation } from "./state/confirmation.ts";
 import { describeEvent } from "./state/event-log.ts";
-import { type JobAction, pendingVerb } from "./state/pending.ts";
+import type { JobAction } from "./state/pending.ts";
 import { reduce, sortIndex, type UiAction, verbOf } from "./state/reducer.ts";
-import { editText, textField, type TextEdit, type TextField } from "./state/text-field.ts";
+import { textField } from "./state/text-field.ts";
 import { initialState, type Overlay, type UiState } from "./state/ui-state.ts";
 import type { Tone } from "./theme.ts";
-
-/** Everything a screen shows, at one moment. A new object whenever something changed. */
-export interface Frame {
-  readonly state: UiState;
-  readonly endpoint: EndpointInfo;
-  /** Jobs that pass the filter, in their order. */
-  readonly visible: readonly JobView[];
-  /** All jobs, live even while the display is frozen. */
-  readonly views: ReadonlyMap<string, JobView>;
-  /** All jobs as displayed. */
-  readonly sample: JobsSample;
-  /** The job that actions go to. */
-  readonly selected: JobView | undefined;
-  readonly readOnly: boolean;
-  readonly canStart: boolean;
-}
+import { messageOf, VerbSender } from "./verb-sender.ts";
 
 // Close enough to "at once" for an eye, far enough apart to gather a burst of events into one frame.
 const EVENT_DELAY_MS = 50;
@@ -45,45 +32,6 @@ const ACTIONS: Readonly<Partial<Record<Command, JobAction>>> = {
   dismiss: "dismiss",
 };
 
-const EDITS: Readonly<Partial<Record<Command, Exclude<TextEdit["kind"], "insert">>>> = {
-  "edit-backspace": "backspace",
-  "edit-delete": "delete",
-  "edit-left": "left",
-  "edit-right": "right",
-  "edit-home": "home",
-  "edit-end": "end",
-  "edit-clear": "clear-before",
-  "edit-word": "delete-word",
-};
-
-/** The keyboard mode of a state. */
-export function modeOf(frame: Frame): Mode {
-  const { overlay, view } = frame.state;
-  switch (overlay?.kind) {
-    case undefined:
-      return view;
-    case "help":
-      return "help";
-    case "sort":
-      return "menu";
-    case "error":
-      return "notice";
-    case "filter":
-    case "limit":
-      return "input";
-    case "form":
-      return "form";
-    case "confirm":
-      return nameToType(frame, overlay.confirmation) === undefined ? "dialog" : "input";
-  }
-}
-
-/** The name a confirmation demands, judged on the job as it is now. */
-export function nameToType(frame: Frame, { intent }: Confirmation): string | undefined {
-  if (intent.kind !== "action") return requiredName(intent, undefined, undefined);
-  return requiredName(intent, frame.views.get(intent.jobId), frame.state.pending.get(intent.jobId));
-}
-
 /**
  * The UI without its pictures: takes keys and job events, keeps the state, sends verbs, and hands out {@link Frame}s.
  * Knows nothing of React, so that it can be tested and driven without a terminal.
@@ -93,6 +41,8 @@ export class UiController {
   readonly #options: ControllerOptions;
   readonly #model = new JobsModel();
   readonly #form: FormController;
+  readonly #overlays: OverlayController;
+  readonly #verbs: VerbSender;
   readonly #listeners = new Set<() => void>();
   #state: UiState;
   #live: JobsSample = { atMs: 0, jobs: [] };
@@ -121,6 +71,43 @@ export class UiController {
       },
       failed: (message) => {
         this.#say(message, "failure");
+      },
+    });
+    this.#verbs = new VerbSender(source, {
+      clock: options.clock,
+      dispatch: (action) => {
+        this.#dispatch(action);
+      },
+      accepted: () => {
+        this.#refreshSoon();
+      },
+    });
+    this.#overlays = this.#createOverlays();
+  }
+
+  #createOverlays(): OverlayController {
+    return new OverlayController({
+      form: this.#form,
+      frame: this.frame,
+      pageSize: () => this.#pageSize,
+      show: (overlay) => {
+        this.#show(overlay);
+      },
+      say: (text, tone) => {
+        this.#say(text, tone);
+      },
+      setFilter: (filter) => {
+        this.#setFilter(filter);
+      },
+      sortBy: (key) => {
+        this.#dispatch({ type: "sort", key });
+        this.#arrange();
+      },
+      send: (action, id, speed) => {
+        this.#verbs.send(action, id, speed, this.#views.get(id)?.snapshot.speed);
+      },
+      quit: () => {
+        this.#options.exit({ reason: "quit", liveJobs: this.#liveJobs() });
       },
     });
   }
@@ -196,7 +183,7 @@ export class UiController {
 
   /** Pasted text goes into text fields and nowhere else: a paste must not press command keys. */
   paste(text: string): void {
-    this.#edit({ kind: "insert", text });
+    this.#overlays.edit({ kind: "insert", text });
   }
 
   /** The disk of a job, if the endpoint can tell. */
@@ -296,14 +283,14 @@ export class UiController {
     const mode = modeOf(this.frame());
     const command = commandFor(mode, key.name);
     if (command !== undefined) this.#execute(command);
-    else if (key.text !== "") this.#edit({ kind: "insert", text: key.text });
+    else if (key.text !== "") this.#overlays.edit({ kind: "insert", text: key.text });
   }
 
   #execute(command: Command): void {
     const overlay = this.#state.overlay;
     if (command === "interrupt") this.interrupt();
     else if (command === "suspend") this.#options.suspend();
-    else if (overlay !== undefined) this.#executeInOverlay(command, overlay);
+    else if (overlay !== undefined) this.#overlays.execute(command, overlay);
     else if (MUTATING_COMMANDS.has(command)) this.#executeAction(command);
     else this.#executeInView(command);
   }
@@ -448,176 +435,7 @@ export class UiController {
     } else if (needsConfirmation(action, view)) {
       this.#confirm({ intent: { kind: "action", action, jobId }, focus: "cancel", typed: textField() });
     } else {
-      this.#send(action, jobId);
+      this.#verbs.send(action, jobId);
     }
   }
-
-  #executeInOverlay(command: Command, overlay: Overlay): void {
-    const edit = EDITS[command];
-    if (edit !== undefined) return this.#edit({ kind: edit });
-    switch (overlay.kind) {
-      case "help":
-        return this.#executeInHelp(command, overlay.scroll);
-      case "sort":
-        return this.#executeInSort(command, overlay.index);
-      case "error":
-        return this.#show(undefined);
-      case "filter":
-        if (command === "refuse") this.#setFilter("");
-        return this.#show(undefined);
-      case "limit":
-        return command === "activate" ? this.#applyLimit(overlay) : this.#show(undefined);
-      case "form":
-        return this.#form.execute(command, overlay.form);
-      case "confirm":
-        return this.#executeInDialog(command, overlay);
-    }
-  }
-
-  #executeInHelp(command: Command, scroll: number): void {
-    const steps = new Map<Command, number>([
-      ["up", -1],
-      ["down", 1],
-      ["page-up", -this.#pageSize],
-      ["page-down", this.#pageSize],
-    ]);
-    const by = steps.get(command);
-    if (by === undefined) return this.#show(undefined);
-    this.#show({ kind: "help", scroll: Math.max(0, scroll + by) });
-  }
-
-  #executeInSort(command: Command, index: number): void {
-    const last = SORT_KEYS.length - 1;
-    if (command === "up") return this.#show({ kind: "sort", index: Math.max(0, index - 1) });
-    if (command === "down") return this.#show({ kind: "sort", index: Math.min(last, index + 1) });
-    this.#show(undefined);
-    const key = SORT_KEYS[index];
-    if (command !== "activate" || key === undefined) return;
-    this.#dispatch({ type: "sort", key });
-    this.#arrange();
-  }
-
-  #executeInDialog(command: Command, overlay: Overlay & { readonly kind: "confirm" }): void {
-    const { confirmation } = overlay;
-    const name = nameToType(this.frame(), confirmation);
-    if (command === "next-field" || command === "previous-field") {
-      const focus = confirmation.focus === "cancel" ? "confirm" : "cancel";
-      return this.#show({ ...overlay, confirmation: { ...confirmation, focus } });
-    }
-    const wanted =
-      name === undefined
-        ? command === "confirm" || (command === "activate" && confirmation.focus === "confirm")
-        : command === "activate" && confirmation.typed.text.trim() === name;
-    if (wanted) return this.#carryOut(overlay);
-    if (name !== undefined && command === "activate") {
-      return this.#say(`Type "${name}" to confirm, or Esc to leave everything as it is`, "warning");
-    }
-    this.#show(overlay.form === undefined ? undefined : { kind: "form", form: overlay.form });
-    this.#say("Nothing was changed");
-  }
-
-  #carryOut({ confirmation, form }: Overlay & { readonly kind: "confirm" }): void {
-    const { intent } = confirmation;
-    this.#show(undefined);
-    if (intent.kind === "quit") this.#options.exit({ reason: "quit", liveJobs: this.#liveJobs() });
-    else if (intent.kind === "start") this.#form.start(intent.request, form);
-    else this.#send(intent.action, intent.jobId);
-  }
-
-  #applyLimit(overlay: Overlay & { readonly kind: "limit" }): void {
-    const parsed = parseSpeed(overlay.field.text);
-    if (!parsed.ok) return this.#show({ ...overlay, problem: parsed.reason });
-    this.#show(undefined);
-    this.#send("set-speed", overlay.jobId, parsed.bytes);
-  }
-
-  #edit(edit: TextEdit): void {
-    const { overlay } = this.#state;
-    const apply = (field: TextField): TextField => editText(field, edit);
-    switch (overlay?.kind) {
-      case "filter": {
-        const field = apply(overlay.field);
-        this.#show({ kind: "filter", field });
-        return this.#setFilter(field.text);
-      }
-      case "limit":
-        return this.#show({ ...overlay, field: apply(overlay.field), problem: undefined });
-      case "form":
-        return this.#form.edit(edit, overlay.form);
-      case "confirm": {
-        if (nameToType(this.frame(), overlay.confirmation) === undefined) return;
-        const confirmation = { ...overlay.confirmation, typed: apply(overlay.confirmation.typed) };
-        return this.#show({ ...overlay, confirmation });
-      }
-      default:
-    }
-  }
-
-  #call(action: JobAction, id: string, speed: number): Promise<void> {
-    switch (action) {
-      case "pause":
-        return this.#source.pause(id);
-      case "resume":
-        return this.#source.resume(id);
-      case "set-speed":
-        return this.#source.setSpeed(id, speed);
-      case "complete":
-        return this.#source.complete(id);
-      case "cancel":
-      case "force-cancel":
-        return this.#source.cancel(id, { force: action === "force-cancel" });
-      case "finalize":
-        return this.#source.finalize(id);
-      case "dismiss":
-        return this.#source.dismiss(id);
-    }
-  }
-
-  #send(action: JobAction, id: string, speed = 0): void {
-    const before = this.#views.get(id)?.snapshot.speed ?? 0;
-    const nowMs = this.#options.clock.now();
-    this.#dispatch({ type: "pending", id, verb: pendingVerb(action, nowMs, speed) });
-    this.#say(sentence(action, id, speed, before));
-    this.#call(action, id, speed).then(
-      () => {
-        this.#refreshSoon();
-      },
-      (error: unknown) => {
-        this.#dispatch({ type: "pending", id, verb: undefined });
-        const text = `${action} refused: ${messageOf(error)}`;
-        this.#say(`${id}: ${text}`, "failure");
-        this.#dispatch({ type: "log", entry: { atMs: nowMs, jobId: id, text, tone: "failure" } });
-      },
-    );
-  }
-}
-
-function limitText(speed: number): string {
-  return speed === 0 ? "no limit" : describeRate(speed);
-}
-
-function sentence(action: JobAction, id: string, speed: number, before: number): string {
-  switch (action) {
-    case "pause":
-      return `${id}: pausing; r resumes`;
-    case "resume":
-      return `${id}: resuming; p pauses`;
-    case "set-speed":
-      return `${id}: ${limitText(speed)} (was ${limitText(before)})`;
-    case "complete":
-      return `${id}: completing`;
-    case "cancel":
-      return `${id}: cancelling`;
-    case "force-cancel":
-      return `${id}: force-cancelling`;
-    case "finalize":
-      return `${id}: finalizing`;
-    case "dismiss":
-      return `${id}: dismissing`;
-  }
-}
-
-/** The message of whatever was thrown. */
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

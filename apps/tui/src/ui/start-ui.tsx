@@ -1,184 +1,35 @@
-import { mkdir, writeFile } from "node:fs/promises";
-import { homedir } from "node:os";
-import { join } from "node:path";
-import { stripVTControlCharacters } from "node:util";
-import { render, renderToString, type SuspendTerminal } from "ink";
-import { type Clock, systemClock } from "../job-source/clock.ts";
 import type { JobSource } from "../job-source/job-source.ts";
-import { stateDirectory } from "../terminal/state-directory.ts";
-import { guardTerminal } from "../terminal/terminal-guard.ts";
-import { App } from "./components/app.tsx";
-import { Screen } from "./components/screen.tsx";
-import { UiController } from "./controller.ts";
 import type { UiResult } from "./controller-options.ts";
-import { glyphsFor } from "./glyphs.ts";
-import { trapSignals } from "./signals.ts";
-import type { UiStyle } from "./style-context.ts";
-import { type ThemeName, themeOf } from "./theme.ts";
+import type * as RunUi from "./run-ui.tsx";
+import type { UiOptions } from "./ui-options.ts";
 
 export type { UiResult } from "./controller-options.ts";
-export type { ThemeName } from "./theme.ts";
-export { THEME_NAMES } from "./theme.ts";
+export { THEME_NAMES, type ThemeName } from "./theme.ts";
+export type { UiOptions } from "./ui-options.ts";
 
-/** Settings of {@link startUi}; every one has a default. */
-export interface UiOptions {
-  readonly theme?: ThemeName | undefined;
-  /** Draw with ASCII characters only. Default false; see `prefersAscii`. */
-  readonly ascii?: boolean | undefined;
-  /** Watch only: actions are shown greyed. */
-  readonly readOnly?: boolean | undefined;
-  /** Sentences instead of pictures, on the main screen. Default: `INK_SCREEN_READER=true` in the environment. */
-  readonly screenReader?: boolean | undefined;
-  /** Time between two looks at the jobs, milliseconds. Default 1000. */
-  readonly tickMs?: number | undefined;
-  /** Most frames per second. Default 15. */
-  readonly maxFps?: number | undefined;
-  /**
-   * Orderly end on the first ctrl-c or SIGINT, usually the cancelling of all jobs. The UI stays up and ends when this
-   * settles. Without it the UI ends at once.
-   */
-  readonly onInterrupt?: (() => Promise<void> | void) | undefined;
-  /** Called on the second ctrl-c; the UI ends right after. */
-  readonly onForceInterrupt?: (() => void) | undefined;
-  /** Ends the UI when it settles, for programs that show something and go on. */
-  readonly until?: Promise<void> | undefined;
-  /** Ask before quitting while jobs are live. Default: true for an embedded endpoint, whose jobs end with us. */
-  readonly confirmQuit?: boolean | undefined;
-  /** Directory of screen dumps. Default: the XDG state directory of blockmirror. */
-  readonly dumpDirectory?: string | undefined;
-  /** Keep what is written to the console off the screen while the UI is up. Default true. */
-  readonly patchConsole?: boolean | undefined;
-  readonly clock?: Clock | undefined;
-  readonly stdout?: NodeJS.WriteStream | undefined;
-  readonly stdin?: NodeJS.ReadStream | undefined;
-}
-
-const DEFAULT_TICK_MS = 1000;
-const DEFAULT_MAX_FPS = 15;
-
-async function dumpScreen(
-  controller: UiController,
-  style: UiStyle,
-  size: { readonly columns: number; readonly rows: number },
-  directory: string,
-  clock: Clock,
-): Promise<string> {
-  const picture = renderToString(
-    <Screen
-      frame={controller.frame()}
-      columns={size.columns}
-      rows={size.rows}
-      style={style}
-      refusal={controller.refusal}
-      readMap={controller.map}
-    />,
-    { columns: size.columns },
-  );
-  await mkdir(directory, { recursive: true });
-  const stamp = new Date(clock.now()).toISOString().replace(/[:.]/gu, "-");
-  const path = join(directory, `screen-${stamp}.txt`);
-  await writeFile(path, `${stripVTControlCharacters(picture)}\n`);
-  return path;
+/** Loads the drawing half of the UI. React chooses between its slow and its fast build when it is loaded. */
+async function loadRunUi(): Promise<typeof RunUi> {
+  if (process.env["NODE_ENV"] !== undefined) return import("./run-ui.tsx");
+  process.env["NODE_ENV"] = "production";
+  try {
+    return await import("./run-ui.tsx");
+  } finally {
+    // Programs we start must not inherit our choice.
+    delete process.env["NODE_ENV"];
+  }
 }
 
 /**
  * Shows the terminal UI until it ends, and says why it ended. The terminal is given back as it was: after a normal
  * end, on SIGTERM and SIGHUP, while suspended, and when the process dies of an error.
  *
- * Jobs are not touched by the end of the UI: what quitting means for live jobs is the caller's decision.
+ * Jobs are not touched by the end of the UI: what quitting means for live jobs is the caller's decision. Colours are
+ * the caller's decision too, to be carried out with `applyColorPolicy` before the first call.
  *
  * @param source - the jobs; not closed by the UI.
  * @throws TypeError when `stdout` is not a terminal; choose plain or JSON output then.
  */
 export async function startUi(source: JobSource, options: UiOptions = {}): Promise<UiResult> {
-  const stdout = options.stdout ?? process.stdout;
-  const stdin = options.stdin ?? process.stdin;
-  if (!stdout.isTTY) throw new TypeError("the terminal UI needs a terminal on standard output");
-  const clock = options.clock ?? systemClock;
-  const spoken = options.screenReader ?? process.env["INK_SCREEN_READER"] === "true";
-  const style: UiStyle = {
-    theme: themeOf(options.theme ?? "default"),
-    glyphs: glyphsFor(options.ascii ?? false),
-  };
-  const keyboard = stdin.isTTY;
-  let result: UiResult | undefined;
-  let suspendTerminal: SuspendTerminal | undefined;
-  const controller: UiController = new UiController(source, {
-    clock,
-    // Without a keyboard nobody can answer a question.
-    readOnly: (options.readOnly ?? false) || !keyboard,
-    tickMs: options.tickMs ?? DEFAULT_TICK_MS,
-    confirmQuit: options.confirmQuit ?? source.endpoint.kind === "embedded",
-    onInterrupt: options.onInterrupt,
-    onForceInterrupt: options.onForceInterrupt,
-    exit: (reason) => {
-      result ??= reason;
-      instance.unmount();
-    },
-    suspend: () => {
-      signals.suspend();
-    },
-    copyText: (text) => {
-      stdout.write(`\u001B]52;c;${Buffer.from(text).toString("base64")}\u0007`);
-    },
-    dumpScreen: () =>
-      dumpScreen(
-        controller,
-        style,
-        { columns: stdout.columns, rows: stdout.rows },
-        options.dumpDirectory ?? stateDirectory(process.env, homedir()),
-        clock,
-      ),
-  });
-  const disarm = guardTerminal({ stdout, stdin, alternateScreen: !spoken });
-  controller.start();
-  const instance = render(
-    <App
-      controller={controller}
-      style={style}
-      spoken={spoken}
-      keyboard={keyboard}
-      onTerminal={(suspend) => {
-        suspendTerminal = suspend;
-      }}
-    />,
-    {
-      stdout,
-      stdin,
-      exitOnCtrlC: false,
-      patchConsole: options.patchConsole ?? true,
-      // A terminal is a terminal, in a continuous-integration job as well.
-      interactive: true,
-      alternateScreen: !spoken,
-      incrementalRendering: true,
-      isScreenReaderEnabled: spoken,
-      maxFps: options.maxFps ?? DEFAULT_MAX_FPS,
-    },
-  );
-  const signals = trapSignals({
-    interrupt: () => {
-      controller.interrupt();
-    },
-    terminate: (signal) => {
-      result ??= { reason: "signal", signal };
-      instance.unmount();
-    },
-    suspendTerminal: () => suspendTerminal,
-  });
-  // A UI waits for keys; the process must not end before them just because no job keeps it busy.
-  const keepAlive = setInterval(() => {}, 2 ** 30);
-  const end = (): void => {
-    result ??= { reason: "done" };
-    instance.unmount();
-  };
-  options.until?.then(end, end);
-  try {
-    await instance.waitUntilExit();
-  } finally {
-    clearInterval(keepAlive);
-    signals.release();
-    controller.stop();
-    disarm();
-  }
-  return result ?? { reason: "quit", liveJobs: 0 };
+  const { runUi } = await loadRunUi();
+  return runUi(source, options);
 }

@@ -1,5 +1,6 @@
 // A program with the UI on scripted jobs and the real clock, for tests in a pseudo-terminal and for looking at.
-// Usage: node ui-program.ts [--ascii] [--mono] [--colorblind] [--read-only] [--crash] [--idle]
+// Usage: node ui-program.ts [--ascii] [--mono] [--colorblind] [--read-only] [--idle]
+// SIGUSR2 makes it crash.
 import { systemClock } from "../../src/job-source/clock.ts";
 import { FakeJobSource } from "../../src/job-source/fake-job-source.ts";
 import { applyColorPolicy, wantsColor } from "../../src/terminal/color-policy.ts";
@@ -16,11 +17,9 @@ const files = new Map([
 const source = new FakeJobSource({ clock: systemClock, files });
 if (!flags.has("--idle")) addSampleJobs(source);
 const keepRunning = setInterval(() => {}, 1000);
-if (flags.has("--crash")) {
-  setTimeout(() => {
-    throw new Error("deliberate crash");
-  }, 1000);
-}
+process.on("SIGUSR2", () => {
+  throw new Error("deliberate crash");
+});
 const result = await startUi(source, {
   ascii: flags.has("--ascii"),
   theme: flags.has("--mono") ? "mono" : flags.has("--colorblind") ? "colorblind" : "default",

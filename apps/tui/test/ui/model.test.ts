@@ -4,7 +4,15 @@ import type { JobSnapshot } from "../../src/job-source/job-source.ts";
 import { drawBar } from "../../src/ui/draw/bar.ts";
 import { drawPlot, drawSparkline } from "../../src/ui/draw/chart.ts";
 import { drawDiskMap } from "../../src/ui/draw/disk-map.ts";
-import { fitLine, lineText, lineWidth, segment, spread } from "../../src/ui/draw/line.ts";
+import {
+  fitLine,
+  joinTones,
+  type Line,
+  lineText,
+  lineWidth,
+  segment,
+  spread,
+} from "../../src/ui/draw/line.ts";
 import { drawPanel } from "../../src/ui/draw/panel.ts";
 import { createJobMap } from "../../src/job-source/job-source.ts";
 import { glyphsFor } from "../../src/ui/glyphs.ts";
@@ -219,6 +227,15 @@ describe("order and filter", () => {
   });
 });
 
+const paint = (line: Line): string =>
+  line
+    .flatMap(({ text, tone }) =>
+      Array.from(text, (character) =>
+        character === " " && tone !== "selection" ? "." : `${tone}${character}`,
+      ),
+    )
+    .join("");
+
 const barAt = (done: number): string =>
   lineText(
     drawBar(
@@ -315,6 +332,22 @@ describe("drawing", () => {
     map.copied.set([0.9999, 0.0001]);
     const [line = []] = drawDiskMap(map, 2, glyphsFor(false));
     expect(lineText(line)).toBe("▓░");
+  });
+
+  test("joining segments keeps every character and the tone of every visible one", () => {
+    const tones = ["plain", "dim", "selection"] as const;
+    const part = fc.record({
+      text: fc.constantFrom("", " ", "   ", "ab", "c d"),
+      tone: fc.constantFrom(...tones),
+    });
+    fc.assert(
+      fc.property(fc.array(part), (line) => {
+        const joined = joinTones(line, (tone) => tone === "selection");
+        expect(paint(joined)).toBe(paint(line));
+        expect(joined.length).toBeLessThanOrEqual(line.length);
+      }),
+      seed,
+    );
   });
 
   test("lines and panels have exactly their width", () => {

@@ -62,8 +62,9 @@ describe("in a real pseudo-terminal", () => {
   });
 
   test("a crash gives the terminal back before the error is printed", async () => {
-    const { waitFor, onAlternateScreen, exited } = run(["--crash"]);
+    const { waitFor, onAlternateScreen, exited, kill } = run();
     await ready();
+    kill("SIGUSR2");
     await waitFor("deliberate crash");
     expect(onAlternateScreen()).toBe(false);
     const { exitCode } = await exited();

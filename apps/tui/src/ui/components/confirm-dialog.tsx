@@ -1,6 +1,6 @@
 import { type ReactNode, use } from "react";
 import { truncateMiddle, wrapText } from "../../format/text.ts";
-import { type Frame, nameToType } from "../controller.ts";
+import { type Frame, nameToType } from "../frame.ts";
 import { type Line, segment } from "../draw/line.ts";
 import { showName } from "../model/cells.ts";
 import { type Confirmation, dialogText } from "../state/confirmation.ts";

@@ -3,7 +3,7 @@ import { describeBytes, describeRate } from "../../format/bytes.ts";
 import { formatTimeOfDay } from "../../format/duration.ts";
 import { fit, truncateMiddle } from "../../format/text.ts";
 import type { JobMap } from "../../job-source/job-source.ts";
-import type { Frame } from "../controller.ts";
+import type { Frame } from "../frame.ts";
 import { drawPlot } from "../draw/chart.ts";
 import { drawDiskMap, drawMapLegend } from "../draw/disk-map.ts";
 import { beside, fitLine, type Line, lineWidth, segment, spread } from "../draw/line.ts";

@@ -1,6 +1,6 @@
 import { type ReactNode, use } from "react";
 import { describeRate } from "../../format/bytes.ts";
-import type { Frame } from "../controller.ts";
+import type { Frame } from "../frame.ts";
 import { fitLine, type Line, segment, type Segment, spread } from "../draw/line.ts";
 import { type Glyphs, spell } from "../glyphs.ts";
 import { showName } from "../model/cells.ts";

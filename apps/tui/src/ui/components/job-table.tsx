@@ -1,6 +1,6 @@
 import { type ReactNode, use, useMemo } from "react";
 import { textWidth } from "../../format/text.ts";
-import type { Frame } from "../controller.ts";
+import type { Frame } from "../frame.ts";
 import { fitLine, type Line, segment } from "../draw/line.ts";
 import { drawTitles, showName } from "../model/cells.ts";
 import { fitColumns, type FittedTable, TABLE_MIN_COLUMNS } from "../model/columns.ts";

@@ -1,5 +1,5 @@
 import { type ReactNode, use } from "react";
-import { type Frame, modeOf } from "../controller.ts";
+import { type Frame, modeOf } from "../frame.ts";
 import { fitLine, type Line, lineWidth, segment } from "../draw/line.ts";
 import type { Command } from "../keymap.ts";
 import { type Hint, hintsFor } from "../model/hints.ts";

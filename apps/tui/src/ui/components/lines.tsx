@@ -1,12 +1,14 @@
 import { Text } from "ink";
 import { createElement, Fragment, memo, type ReactNode, use } from "react";
-import type { Line } from "../draw/line.ts";
+import { joinTones, type Line } from "../draw/line.ts";
 import { StyleContext } from "../style-context.ts";
 import type { Theme } from "../theme.ts";
 
 // Rows and segments have a place and no identity, so they are passed as positional children, without keys.
 function drawLine(line: Line, theme: Theme): ReactNode {
-  const parts = line.map((part) => createElement(Text, { ...theme[part.tone] }, part.text));
+  const parts = joinTones(line, (tone) => theme[tone].inverse === true).map((part) =>
+    createElement(Text, { ...theme[part.tone] }, part.text),
+  );
   return createElement(Text, { wrap: "truncate-end" }, ...(parts.length === 0 ? [" "] : parts));
 }
 

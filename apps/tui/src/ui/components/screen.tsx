@@ -1,7 +1,7 @@
 import { Box } from "ink";
 import { type ReactNode, useMemo } from "react";
 import type { JobMap } from "../../job-source/job-source.ts";
-import type { Frame } from "../controller.ts";
+import type { Frame } from "../frame.ts";
 import type { Command } from "../keymap.ts";
 import { StyleContext, type UiStyle } from "../style-context.ts";
 import { ConfirmDialog } from "./confirm-dialog.tsx";

@@ -1,6 +1,6 @@
 import { Box, Text } from "ink";
 import type { ReactNode } from "react";
-import { type Frame, nameToType } from "../controller.ts";
+import { type Frame, nameToType } from "../frame.ts";
 import { SORT_KEYS } from "../model/order.ts";
 import { sentenceOf } from "../model/sentence.ts";
 import { dialogText } from "../state/confirmation.ts";

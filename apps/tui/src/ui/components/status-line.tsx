@@ -1,5 +1,5 @@
 import { type ReactNode, use } from "react";
-import type { Frame } from "../controller.ts";
+import type { Frame } from "../frame.ts";
 import { fitLine, type Line, segment } from "../draw/line.ts";
 import { type Glyphs, spell } from "../glyphs.ts";
 import { showName } from "../model/cells.ts";

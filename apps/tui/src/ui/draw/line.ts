@@ -73,3 +73,26 @@ export function beside(
 export function retone(line: Line, tone: Tone): Line {
   return line.map((part) => ({ text: part.text, tone }));
 }
+
+/**
+ * The same line in as few segments as possible. Blanks have no colour, so they join whatever stands before them,
+ * unless one of the two is `inverse`, where blanks show. Most of the cost of a frame is per segment.
+ */
+export function joinTones(line: Line, isInverse: (tone: Tone) => boolean): Line {
+  const joined: Segment[] = [];
+  let text = "";
+  let tone: Tone = "plain";
+  for (const part of line) {
+    if (part.text === "") continue;
+    const joins =
+      part.tone === tone || (part.text.trim() === "" && !isInverse(part.tone) && !isInverse(tone));
+    if (joins) {
+      text += part.text;
+      continue;
+    }
+    if (text !== "") joined.push({ text, tone });
+    ({ text, tone } = part);
+  }
+  if (text !== "") joined.push({ text, tone });
+  return joined;
+}
