@@ -29,8 +29,8 @@ export function ConfirmDialog(props: {
   const name = nameToType(frame, confirmation);
   const body: Line[] = text.lines.flatMap((line) => {
     const shown = showName(line, glyphs);
-    // Paths lose their middle; sentences break.
-    if (/^(?:source|target)\s/u.test(shown)) {
+    // Aligned facts lose their middle; sentences break.
+    if (/^(?:source|target|state)\s/u.test(shown)) {
       return [[segment(truncateMiddle(shown, inner, glyphs.ellipsis), "dim")]];
     }
     return wrapText(shown, inner).map((part) => [segment(part)]);

@@ -36,6 +36,6 @@ export function detailLayout(width: number, height: number, fieldCount: number):
     return { fieldColumns, mapRows, mapColumns, plotHeight: 0, airy };
   }
   const mapRows = between(1, Math.floor(shared * 0.35) - MAP_EXTRA_ROWS, 12);
-  const plotHeight = between(2, Math.floor(shared * 0.45) - PLOT_EXTRA_ROWS, 10);
+  const plotHeight = between(2, Math.floor(shared * 0.5) - PLOT_EXTRA_ROWS, 10);
   return { fieldColumns, mapRows, mapColumns, plotHeight, airy };
 }
