@@ -7,7 +7,7 @@ export const ETA_WIDTH = 7;
 export const ELAPSED_WIDTH = 8;
 
 /** Shown for a job that does not converge. One column wide. */
-export const NEVER = "∞";
+const NEVER = "∞";
 
 const MINUTE = 60;
 const HOUR = 60 * MINUTE;

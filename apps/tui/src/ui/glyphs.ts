@@ -3,7 +3,6 @@ export interface Glyphs {
   readonly ascii: boolean;
   readonly ellipsis: string;
   readonly unknown: string;
-  readonly never: string;
   readonly bullet: string;
   readonly arrow: string;
   readonly sortUp: string;
@@ -34,7 +33,6 @@ const UNICODE: Glyphs = {
   ascii: false,
   ellipsis: "…",
   unknown: "—",
-  never: "∞",
   bullet: "·",
   arrow: "→",
   sortUp: "▲",
@@ -62,7 +60,6 @@ const ASCII: Glyphs = {
   ascii: true,
   ellipsis: "~",
   unknown: "-",
-  never: "never",
   bullet: ".",
   arrow: ">",
   sortUp: "^",

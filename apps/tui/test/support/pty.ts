@@ -49,9 +49,7 @@ const KEYS: Readonly<Record<string, string>> = {
 export const nodePath: string = process.execPath;
 
 /** Directory of this app. */
-export const appDirectory: string = dirname(
-  createRequire(import.meta.url).resolve("blockmirror/package.json"),
-);
+const appDirectory: string = dirname(createRequire(import.meta.url).resolve("blockmirror/package.json"));
 
 /** Path of a file of this app. */
 export function appFile(...parts: string[]): string {

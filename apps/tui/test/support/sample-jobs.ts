@@ -12,7 +12,7 @@ function nodes(name: string, size: number): Pick<FakeJobScript, "source" | "targ
 }
 
 /** Jobs in every interesting condition after a few simulated seconds. */
-export const sampleJobs: readonly FakeJobScript[] = [
+const sampleJobs: readonly FakeJobScript[] = [
   {
     id: "vm-database",
     size: 64 * GiB,

@@ -13,7 +13,7 @@ function keysOf(info: CommandInfo): string {
 }
 
 /** Help on every command, one block of lines per category, drawn from the key table itself. */
-export function helpLines(refusal: (command: Command) => string | undefined): Map<Category, Line[]> {
+function helpLines(refusal: (command: Command) => string | undefined): Map<Category, Line[]> {
   const blocks = new Map<Category, Line[]>();
   for (const [command, info] of COMMAND_ENTRIES) {
     const block = blocks.get(info.category) ?? [[segment(info.category.toUpperCase(), "heading")]];

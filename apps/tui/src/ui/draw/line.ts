@@ -69,11 +69,6 @@ export function beside(
   );
 }
 
-/** The same line with every tone replaced. */
-export function retone(line: Line, tone: Tone): Line {
-  return line.map((part) => ({ text: part.text, tone }));
-}
-
 /**
  * The same line in as few segments as possible. Blanks have no colour, so they join whatever stands before them,
  * unless one of the two is `inverse`, where blanks show. Most of the cost of a frame is per segment.

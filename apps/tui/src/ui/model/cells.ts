@@ -27,9 +27,6 @@ export function showName(name: string, glyphs: Glyphs): string {
   return glyphs.ascii ? safe.replace(/[^\u0020-\u007e]/gu, "?") : safe;
 }
 
-/** Width of {@link markOf}. */
-export const MARK_WIDTH = 2;
-
 /** The marks at the left of a job: selection, then what asks for attention. Readable without any style. */
 export function markOf(view: JobView, selected: boolean): Segment[] {
   const pointer = segment(selected ? ">" : " ", "strong");

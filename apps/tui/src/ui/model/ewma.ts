@@ -1,5 +1,5 @@
 /** Half-life of the shown rates, seconds: calm enough to read, quick enough to see a stall. */
-export const RATE_HALF_LIFE_SEC = 5;
+const RATE_HALF_LIFE_SEC = 5;
 
 /**
  * The rate of a growing counter as an exponentially weighted average. Samples may come at any distance: each weighs
