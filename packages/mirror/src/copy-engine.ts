@@ -9,7 +9,7 @@ import type { ZeroMap } from "./zero-map.ts";
 /** Copy operations that run at a time (mirror rule S7.1). */
 export const MAX_OPERATIONS = 16;
 /** The most that one copy moves, in bytes, whatever the buffer. */
-export const MAX_COPY_LENGTH: number = 2 * 1024 * 1024;
+const MAX_COPY_LENGTH: number = 2 * 1024 * 1024;
 const MIN_COPY_LENGTH = 1024 * 1024;
 /** Bytes of one zero operation: large, because it moves nothing; bounded, because it cannot be interrupted. */
 const MAX_ZERO_LENGTH = 1024 * 1024 * 1024;

@@ -305,7 +305,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   #isNearlyClean(): boolean {
     const { capacityBytesPerSec } = this.#meter;
     const { switchPauseMs } = this.#init.tuning;
-    const most = capacityBytesPerSec === undefined ? DEFAULT_SWITCH_BYTES : (capacityBytesPerSec * switchPauseMs) / 1000;
+    const most =
+      capacityBytesPerSec === undefined ? DEFAULT_SWITCH_BYTES : (capacityBytesPerSec * switchPauseMs) / 1000;
     return this.#init.dirty.dirtyBytes + this.#engine.inFlight.bytes <= most;
   }
 

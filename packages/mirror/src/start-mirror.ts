@@ -86,10 +86,20 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
     };
   } catch (error) {
     for (const step of undo.toReversed()) await step();
-    throw error;
+    throw explain(error, source, granularity);
   } finally {
     section.end();
   }
+}
+
+/** The bitmaps of a huge disk in tiny chunks may be more than there is memory for, or than a bitmap can be. */
+function explain(error: unknown, source: BlockNode, granularity: number): unknown {
+  if (!(error instanceof RangeError)) return error;
+  return new BlockError(
+    "EINVAL",
+    `cannot track ${source.size} bytes in chunks of ${granularity} bytes; ask for a larger granularity`,
+    { node: source.name, operation: "mirror", cause: error },
+  );
 }
 
 function checkNodes(source: BlockNode, target: BlockNode): void {

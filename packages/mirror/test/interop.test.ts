@@ -1,7 +1,12 @@
 import { mkdtemp, open, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { ALL_PERMISSIONS, BlockGraph, createDefaultRegistry, type BlockNode } from "@blockmirror/block-driver";
+import {
+  ALL_PERMISSIONS,
+  BlockGraph,
+  createDefaultRegistry,
+  type BlockNode,
+} from "@blockmirror/block-driver";
 import { JobManager } from "@blockmirror/blockjob";
 import { lacksPeers, run } from "@blockmirror/peers";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";

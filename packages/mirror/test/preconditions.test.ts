@@ -42,6 +42,13 @@ it.each([
   expect(error).toMatchObject({ code: "EINVAL" });
 });
 
+it("refuses a disk that cannot be tracked at the granularity asked for, naming the remedy", async () => {
+  const rig = await openRig({ size: 2 ** 52 });
+  const error = await refusal(rig, { granularity: 512 });
+  expect(error).toMatchObject({ code: "EINVAL" });
+  expect(String(error)).toContain("larger granularity");
+});
+
 it("refuses a job id that is malformed or taken, and a negative speed, with no side effect", async () => {
   const rig = await openRig({ size: MIB });
   expect(await refusal(rig, { id: "0bad id", filterNodeName: "f" })).toBeInstanceOf(JobError);

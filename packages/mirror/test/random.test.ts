@@ -74,10 +74,7 @@ class Guest {
 
   async #step(): Promise<void> {
     const offset = Math.floor(this.#random() * this.#record.byteLength);
-    const length = Math.min(
-      this.#record.byteLength - offset,
-      Math.ceil(this.#random() ** 3 * 40_000),
-    );
+    const length = Math.min(this.#record.byteLength - offset, Math.ceil(this.#random() ** 3 * 40_000));
     const kind = this.#random();
     const at = this.#start + offset;
     if (kind < 0.6) {
@@ -209,7 +206,7 @@ async function steer(
   const percent = scenario.faultPercent / 100;
   if (percent > 0) {
     for (const faults of [rig.sourceFaults, rig.targetFaults]) {
-      const operation = faults === rig.sourceFaults ? "read" : ["write", "writeZeroes", "flush"] as const;
+      const operation = faults === rig.sourceFaults ? "read" : (["write", "writeZeroes", "flush"] as const);
       faults.add({ operation, error: "EIO", probability: percent, times: 8, transferred: 700 });
     }
   }
@@ -217,7 +214,8 @@ async function steer(
     await rig.clock.advance(10);
     if (job.can("resume").allowed && (!mayHinder || random() < 0.3)) job.resume();
     else if (mayHinder && random() < 0.02 && job.can("pause").allowed) job.pause();
-    if (mayHinder && random() < 0.02 && job.can("set-speed").allowed) job.setSpeed(random() < 0.5 ? 0 : 4096 * KIB);
+    if (mayHinder && random() < 0.02 && job.can("set-speed").allowed)
+      job.setSpeed(random() < 0.5 ? 0 : 4096 * KIB);
     const asked = job.snapshot().completeRequested || job.snapshot().cancelRequested;
     if (!asked && job.status === "ready" && random() < 0.2) {
       if (scenario.ending === "complete") await job.complete();
@@ -244,7 +242,9 @@ function judge(rig: Rig, mirror: Mirror, guests: readonly Guest[]): void {
   for (const guest of guests) {
     const record = records.get(guest);
     if (record === undefined) throw new Error("a guest without a record");
-    expect(final.subarray(record.start, record.start + record.bytes.byteLength).equals(record.bytes)).toBe(true);
+    expect(final.subarray(record.start, record.start + record.bytes.byteLength).equals(record.bytes)).toBe(
+      true,
+    );
   }
   const details = mirror.job.snapshot().details;
   expect(details?.inFlightOperations).toBe(0);
@@ -252,10 +252,10 @@ function judge(rig: Rig, mirror: Mirror, guests: readonly Guest[]): void {
   expect(rig.graph.find("#mirror-m0")).toBeUndefined();
 }
 
-it(
-  "keeps its promise under random guests, verbs, latencies and faults",
-  async () => {
-    await fc.assert(fc.asyncProperty(scenarios, play), { seed: SEED, numRuns: Number(process.env["BLOCKMIRROR_RUNS"] ?? 120), endOnFailure: false });
-  },
-  300_000,
-);
+it("keeps its promise under random guests, verbs, latencies and faults", async () => {
+  await fc.assert(fc.asyncProperty(scenarios, play), {
+    seed: SEED,
+    numRuns: Number(process.env["BLOCKMIRROR_RUNS"] ?? 120),
+    endOnFailure: false,
+  });
+}, 300_000);

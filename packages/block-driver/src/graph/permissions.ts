@@ -35,7 +35,7 @@ export function hasPermission(mask: number, permission: Permission): boolean {
 }
 
 /** The bits as a list, in a fixed order. */
-export function permissionList(mask: number): readonly Permission[] {
+function permissionList(mask: number): readonly Permission[] {
   return ALL.filter((permission) => hasPermission(mask, permission));
 }
 

@@ -4,7 +4,7 @@ const ZERO_PAGE_SIZE = 1024 * 1024;
 let zeroPage: Uint8Array | undefined;
 
 /** The shared zero buffer of 1 MiB, made on first use. Nobody may write to it. */
-export function sharedZeroPage(): Uint8Array {
+function sharedZeroPage(): Uint8Array {
   zeroPage ??= new Uint8Array(new ArrayBuffer(ZERO_PAGE_SIZE));
   return zeroPage;
 }
