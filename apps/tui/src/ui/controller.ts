@@ -12,7 +12,7 @@ import { type Confirmation, needsConfirmation } from "./state/confirmation.ts";
 import { describeEvent } from "./state/event-log.ts";
 import type { JobAction } from "./state/pending.ts";
 import { reduce, sortIndex, type UiAction, verbOf } from "./state/reducer.ts";
-import { textField } from "./state/text-field.ts";
+import { proposal, textField } from "./state/text-field.ts";
 import { initialState, type Overlay, type UiState } from "./state/ui-state.ts";
 import type { Tone } from "./theme.ts";
 import { messageOf, VerbSender } from "./verb-sender.ts";
@@ -430,7 +430,7 @@ export class UiController {
     const jobId = view.snapshot.id;
     if (action === "set-speed") {
       const { speed } = view.snapshot;
-      const field = textField(speed === 0 ? "" : formatExactSize(speed));
+      const field = proposal(speed === 0 ? "" : formatExactSize(speed));
       this.#show({ kind: "limit", jobId, field, problem: undefined });
     } else if (needsConfirmation(action, view)) {
       this.#confirm({ intent: { kind: "action", action, jobId }, focus: "cancel", typed: textField() });

@@ -64,6 +64,25 @@ describe("harmless actions", () => {
     await waitFor(/vm-database +RUNNING/u);
   });
 
+  test("the present limit is proposed: typing replaces it, editing keys keep it", async () => {
+    const { press, waitFor, advance, source } = await openList();
+    press("l");
+    await waitFor("limit for vm-database:");
+    press("50M", "enter");
+    await waitFor("vm-database: 50.0 MiB/s");
+    advance(1000);
+    press("l");
+    await waitFor("limit for vm-database: 50M");
+    press("200M", "enter");
+    await waitFor("vm-database: 200 MiB/s");
+    advance(1000);
+    press("l");
+    await waitFor("limit for vm-database: 200M");
+    press("backspace", "K", "enter");
+    await waitFor("vm-database: 200 KiB/s");
+    expect(source.accepted.map(([, , speed]) => speed)).toEqual([50 * MiB, 200 * MiB, 200 * 1024]);
+  });
+
   test("escape leaves the limit as it was", async () => {
     const { press, waitFor, waitForGone } = await openList();
     press("l");

@@ -4,6 +4,8 @@ import { printable } from "../../format/text.ts";
 export interface TextField {
   readonly text: string;
   readonly cursor: number;
+  /** The text is only a proposal: the first thing typed takes its place, any other key keeps it for editing. */
+  readonly proposed?: true;
 }
 
 /** Editing steps, named after what they do. */
@@ -24,6 +26,11 @@ export type TextEdit =
 /** A field holding `text` with the cursor behind it. */
 export function textField(text = ""): TextField {
   return { text, cursor: text.length };
+}
+
+/** A field that proposes `text`. */
+export function proposal(text: string): TextField {
+  return text === "" ? textField() : { ...textField(text), proposed: true };
 }
 
 function previous(field: TextField): number {
@@ -48,6 +55,7 @@ export function editText(field: TextField, edit: TextEdit): TextField {
   const { text, cursor } = field;
   switch (edit.kind) {
     case "insert":
+      if (field.proposed === true) return editText(textField(), edit);
       return splice(field, cursor, cursor, printable(edit.text.replace(/[\r\n\t]+/gu, " ")));
     case "backspace":
       return splice(field, previous(field), cursor, "");
