@@ -72,7 +72,7 @@ export {
   type FaultRule,
 } from "./drivers/fault/rules.ts";
 export { MemoryDevice, memoryDriver, type MemoryOptions } from "./drivers/memory.ts";
-export { rawDriver, type RawOptions } from "./drivers/raw.ts";
+export { rawDriver, type RawCreateOptions, type RawOptions } from "./drivers/raw.ts";
 export { DriverRegistry } from "./registry.ts";
 export {
   DEFAULT_BITMAP_GRANULARITY,

@@ -25,12 +25,22 @@ export interface RawOptions {
   readonly size: number | undefined;
 }
 
+/** Options for creating a raw image. */
+export interface RawCreateOptions {
+  /** What will hold the bytes. It has to exist, and is resized. */
+  readonly file: ChildReference;
+  /** Size in bytes. */
+  readonly size: number;
+  /** Space for what is added to `file`: `off` leaves a hole, `full` allocates it. Default `off`. */
+  readonly preallocation: "off" | "full";
+}
+
 /**
  * The `raw` format: the bytes of its `file` as they are, or a window into them.
  *
  * Limitations: a window of fixed `size` cannot be resized. A raw image has no room for a backing file.
  */
-export const rawDriver: BlockDriver<RawOptions> = {
+export const rawDriver: BlockDriver<RawOptions, RawCreateOptions> = {
   name: "raw",
   kind: "format",
   contractVersion: DRIVER_CONTRACT_VERSION,
@@ -39,9 +49,28 @@ export const rawDriver: BlockDriver<RawOptions> = {
     offset: option.optionalBytes("first byte of the window into file"),
     size: option.optionalBytes("length of the window; default: to the end of file"),
   }),
+  createOptions: optionSchema({
+    file: option.child("what will hold the bytes; it is resized"),
+    size: option.bytes("size of the image"),
+    preallocation: option.choice("space for what is added to file", ["off", "full"], "off"),
+  }),
   async open(options, context) {
     const child = await context.openChild(options.file, "file");
     return new RawDevice(child, options.offset ?? 0, options.size, context.readOnly, context.nodeName);
+  },
+  /**
+   * A raw image has no metadata: creating one gives its file the size. Bytes that the file held inside it stay. A file
+   * that cannot be resized, such as a block device, only has to be large enough.
+   */
+  async create({ file, size, preallocation }, context) {
+    const child = await context.openChild(file, "file");
+    const { info } = child;
+    if (info.size === size || (info.can.resize === "no" && info.size > size)) return;
+    await child.resize(size, {
+      preallocation,
+      ...(context.signal !== undefined && { signal: context.signal }),
+    });
+    await child.flush();
   },
   /** Anything can be raw; everything else is a better guess. */
   probe: () => 1,
