@@ -25,6 +25,8 @@ export async function runProgram(args: readonly string[], version: string): Prom
   addUiCommand(program, finish);
   addMirrorCommand(program, finish);
   addDemoCommand(program, finish);
+  // The program's own leave, which is there to name unknown commands, is handed down to every command otherwise.
+  for (const command of program.commands) command.allowExcessArguments(false);
   for (const command of [program, ...program.commands]) sayErrorsInOneLine(command);
   try {
     await program.parseAsync([...args], { from: "user" });

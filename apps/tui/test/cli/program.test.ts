@@ -1,0 +1,62 @@
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+import { expect, test } from "vitest";
+import { appFile } from "../support/pty.ts";
+import { runCli } from "./support/run-cli.ts";
+
+const LOG_MODULES = appFile("test", "cli", "support", "log-modules.js");
+
+/** Paths of the modules that a command loads. */
+async function modulesOf(args: readonly string[]): Promise<readonly string[]> {
+  const { stderr } = await runCli(args, { nodeArguments: ["--import", pathToFileURL(LOG_MODULES).href] });
+  return stderr.split("\n").filter((line) => line.startsWith("loads "));
+}
+
+test.each(["--version", "-V"])(
+  "%s tells the version and loads neither UI nor option parser",
+  async (option) => {
+    const { status, stdout } = await runCli([option]);
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^blockmirror \d+\.\d+\.\d+\n$/u);
+    const modules = await modulesOf([option]);
+    expect(modules.some((line) => line.includes("dist/main.js"))).toBe(true);
+    expect(modules.filter((line) => /node_modules|packages\//u.test(line))).toEqual([]);
+  },
+);
+
+test("the help loads no UI", async () => {
+  const modules = await modulesOf(["--help"]);
+  expect(modules.some((line) => line.includes("/commander/"))).toBe(true);
+  expect(modules.filter((line) => /\/(?:ink|react|yoga-layout)\//u.test(line))).toEqual([]);
+});
+
+test.each([["--help"], ["help"], ["mirror", "--help"], ["help", "mirror"], ["demo", "-h"]])(
+  "%s %s prints help on standard output",
+  async (...args) => {
+    const { status, stdout, stderr } = await runCli(args.filter((word) => word !== undefined));
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(stdout).toMatch(/^Usage: blockmirror/u);
+  },
+);
+
+const OLD_NODE = "/usr/bin/node";
+
+function isOld(): boolean {
+  if (!existsSync(OLD_NODE)) return false;
+  const [major = 0] = execFileSync(OLD_NODE, ["-p", "process.versions.node"])
+    .toString()
+    .split(".")
+    .map(Number);
+  return major < 22;
+}
+
+if (!isOld()) console.warn(`SKIPPED: ${OLD_NODE} is no Node.js older than 22`);
+
+test.skipIf(!isOld())("an old Node.js is told which one is needed", async () => {
+  const result = await runCli(["-c", `${OLD_NODE} ${appFile("bin", "blockmirror.js")} demo`], {
+    through: ["sh", "-c", `exec ${OLD_NODE} ${appFile("bin", "blockmirror.js")} demo`],
+  });
+  expect(result).toMatchObject({ status: 1, stdout: "" });
+  expect(result.stderr).toMatch(/^blockmirror: needs Node\.js 22\.12 or newer, this is [\d.]+; [^\n]+\n$/u);
+});

@@ -1,0 +1,75 @@
+import { readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { appFile, nodePath, type PtyProgram, spawnInPty } from "../support/pty.ts";
+import { scratchDirectory } from "./support/run-cli.ts";
+
+const MIB = 2 ** 20;
+let scratch: ReturnType<typeof scratchDirectory>;
+let program: PtyProgram;
+
+beforeEach(() => {
+  scratch = scratchDirectory();
+  writeFileSync(join(scratch.path, "a.raw"), randomBytes(4 * MIB));
+});
+
+afterEach(async () => {
+  program.kill("SIGKILL");
+  await program.exited();
+  scratch.remove();
+});
+
+function run(...args: readonly string[]): PtyProgram {
+  program = spawnInPty(nodePath, [appFile("bin", "blockmirror.js"), ...args], { cwd: scratch.path });
+  return program;
+}
+
+function expectTerminalRestored(): void {
+  expect(program.onAlternateScreen()).toBe(false);
+  expect(program.written().lastIndexOf("\u001B[?25h")).toBeGreaterThan(
+    program.written().lastIndexOf("\u001B[?25l"),
+  );
+}
+
+test("mirror in a terminal shows the UI, and sums up on the main screen", async () => {
+  run("mirror", "a.raw", "b.raw", "--when-ready", "complete");
+  expect((await program.exited()).exitCode).toBe(0);
+  expectTerminalRestored();
+  expect(program.screen()).toMatch(/mirror0: completed, b\.raw is up to date/u);
+  expect(readFileSync(join(scratch.path, "b.raw"))).toEqual(readFileSync(join(scratch.path, "a.raw")));
+});
+
+test("ctrl-c ends a slow mirror in order", async () => {
+  run("mirror", "a.raw", "b.raw", "--speed", "256K");
+  await program.waitFor("RUNNING");
+  program.press("ctrl+c");
+  expect((await program.exited()).exitCode).toBe(130);
+  expectTerminalRestored();
+  expect(program.screen()).toMatch(/b\.raw is not a copy/u);
+});
+
+test.each(["SIGTERM", "SIGHUP"] as const)("%s gives the terminal back", async (signal) => {
+  run("mirror", "a.raw", "b.raw", "--speed", "256K");
+  await program.waitFor("RUNNING");
+  program.kill(signal);
+  expect((await program.exited()).exitCode).toBe(130);
+  expectTerminalRestored();
+});
+
+test("without a command: an empty table; q leaves", async () => {
+  run();
+  await program.waitFor(/blockmirror/u);
+  await program.waitFor("quit");
+  program.press("q");
+  expect((await program.exited()).exitCode).toBe(0);
+  expectTerminalRestored();
+});
+
+test("--output plain in a terminal writes lines", async () => {
+  truncateSync(join(scratch.path, "a.raw"), MIB);
+  run("mirror", "a.raw", "b.raw", "--output", "plain");
+  expect((await program.exited()).exitCode).toBe(0);
+  expect(program.written()).not.toContain("\u001B[?1049h");
+  expect(program.screen()).toContain("completed, b.raw is up to date");
+});
