@@ -64,7 +64,9 @@ export class ContentModel {
   check(offset: number, actual: Uint8Array, what: string): void {
     const expected = this.#bytes.subarray(offset, offset + actual.byteLength);
     if (Buffer.compare(actual, expected) === 0) return;
-    const at = actual.findIndex((byte, index) => byte !== expected[index] && this.#known[offset + index] === 1);
+    const at = actual.findIndex(
+      (byte, index) => byte !== expected[index] && this.#known[offset + index] === 1,
+    );
     if (at < 0) return;
     assert.fail(`${what}: byte ${offset + at} is ${String(actual[at])}, expected ${String(expected[at])}`);
   }

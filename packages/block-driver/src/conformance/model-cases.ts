@@ -7,6 +7,7 @@ import {
   sameBytes,
   seeded,
   seedOf,
+  sizeUnit,
   Specimen,
   withSpecimen,
   withStorage,
@@ -39,7 +40,10 @@ export function modelCases(subject: ConformanceSubject, info: DeviceInfo): reado
     cases.push({ name: "model: copyRange copies what it says it has", run: () => copyRange(subject) });
   }
   if (writable && info.can.resize !== "no") {
-    cases.push({ name: "limits: space that is gained reads as zeroes", run: () => withSpecimen(subject, resizing) });
+    cases.push({
+      name: "limits: space that is gained reads as zeroes",
+      run: () => withSpecimen(subject, resizing),
+    });
   }
   return cases;
 }
@@ -62,7 +66,7 @@ async function randomRun(
           specimen = await Specimen.open(subject, storage);
           assert.equal(specimen.node.size, model.size, "the size after it was opened again");
         } else if (info.can.resize !== "no" && !info.readOnly && random.below(20) === 0) {
-          const size = newSize(random, info);
+          const size = newSize(random, info, sizeUnit(subject, info));
           recent.push(`resize ${size}`);
           await specimen.edge.resize(size);
           model.resize(size);
@@ -85,10 +89,10 @@ async function randomRun(
   }
 }
 
-function newSize(random: Random, info: DeviceInfo): number {
-  const unit = Math.max(info.align.read, info.align.write, 512);
+function newSize(random: Random, info: DeviceInfo, unit: number): number {
   const { offset } = interestingRange(random, info);
-  const size = info.can.resize === "both" && random.below(2) === 0 ? offset : info.size + random.below(20_000);
+  const size =
+    info.can.resize === "both" && random.below(2) === 0 ? offset : info.size + random.below(20_000);
   // Neither so small that nothing happens any more nor ever larger.
   const bounded = Math.min(Math.max(size, 65_536), 1024 * 1024);
   return Math.max(Math.ceil(bounded / unit) * unit, info.can.resize === "grow" ? info.size : 0);
@@ -118,7 +122,7 @@ async function wholeDevice(specimen: Specimen): Promise<void> {
 
 async function resizing(specimen: Specimen): Promise<void> {
   const { edge, node } = specimen;
-  const unit = Math.max(node.info.align.read, node.info.align.write, 512);
+  const unit = sizeUnit(specimen.subject, node.info);
   const model = new ContentModel(new Random(3).bytes(node.size));
   const to = async (size: number): Promise<void> => {
     await edge.resize(size);
@@ -154,7 +158,10 @@ async function copyRange(subject: ConformanceSubject): Promise<void> {
         [unit, 3 * unit, 2 * unit],
       ] as const) {
         const copied = await target.node.device.copyRange?.(to, source.node.device, from, length);
-        assert.ok(copied !== undefined && copied >= 0 && copied <= length, `copyRange says ${String(copied)} of ${length}`);
+        assert.ok(
+          copied !== undefined && copied >= 0 && copied <= length,
+          `copyRange says ${String(copied)} of ${length}`,
+        );
         model.write(to, content.subarray(from, from + copied));
         model.check(0, await target.read(0, size), "after copyRange");
       }

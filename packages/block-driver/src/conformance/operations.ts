@@ -15,9 +15,13 @@ export interface Operation {
 }
 
 /** A range with a liking for the edges of units: `k * unit + {0, 1, 511, 512}` and the end of the disk. */
-export function interestingRange(random: Random, info: DeviceInfo): { readonly offset: number; readonly length: number } {
+export function interestingRange(
+  random: Random,
+  info: DeviceInfo,
+): { readonly offset: number; readonly length: number } {
   const a = interestingOffset(random, info);
-  const b = random.below(2) === 0 ? interestingOffset(random, info) : Math.min(info.size, a + random.below(5000));
+  const b =
+    random.below(2) === 0 ? interestingOffset(random, info) : Math.min(info.size, a + random.below(5000));
   return { offset: Math.min(a, b), length: Math.abs(b - a) };
 }
 
@@ -36,7 +40,6 @@ export function randomOperation(random: Random, info: DeviceInfo): Operation {
   if (can.write && !info.readOnly) kinds.push("write", "write", "writeZeroes", "unmap", "discard", "flush");
   const kind = random.pick(kinds);
   const text = `${kind} ${offset}+${length}`;
-  const nothing = (): void => {};
   switch (kind) {
     case "write": {
       const data = random.bytes(length);
@@ -70,7 +73,7 @@ export function randomOperation(random: Random, info: DeviceInfo): Operation {
         apply: (model, now) => model.discard(offset, length, now),
       };
     case "flush":
-      return { text: "flush", offset: 0, length: 0, run: async ({ edge }) => edge.flush(), apply: nothing };
+      return { text: "flush", offset: 0, length: 0, run: async ({ edge }) => edge.flush(), apply: () => {} };
     default: {
       const buffer = new Uint8Array(length);
       const into = random.pieces(buffer);

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { DeviceInfo } from "../contract/device.ts";
 import type { DeviceSpec } from "../contract/options.ts";
 import { createDefaultRegistry } from "../default-registry.ts";
 import { BlockError, type BlockErrorCode } from "../errors.ts";
@@ -23,6 +24,8 @@ export interface ConformanceFeatures {
   readonly startsZero?: boolean;
   /** It can be opened with `readOnly`. Default true. */
   readonly readOnly?: boolean;
+  /** It can be resized to multiples of this many bytes. Default: its block size, but at least 512. */
+  readonly sizeUnit?: number;
   /**
    * The requests to its `file` child may be failed one by one. Default true. It takes part when the spec has an inline
    * `file`.
@@ -64,6 +67,11 @@ export interface SpecimenInit {
 }
 
 export const DEFAULT_SIZE: number = 65 * 4096;
+
+/** What sizes of the device have to be multiples of. */
+export function sizeUnit(subject: ConformanceSubject, info: DeviceInfo): number {
+  return subject.features?.sizeUnit ?? Math.max(info.align.read, info.align.write, 512);
+}
 
 /** The seed of a subject's cases. */
 export function seedOf(subject: ConformanceSubject): number {

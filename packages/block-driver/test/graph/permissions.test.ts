@@ -7,10 +7,11 @@ async function disk(): Promise<{ readonly graph: BlockGraph; readonly node: Bloc
   return { graph, node: await graph.open({ driver: "memory", nodeName: "disk", size: 4096 }) };
 }
 
-describe("claims of two parents of a node", () => {
-  const without = (permission: Permission): readonly Permission[] =>
-    ALL_PERMISSIONS.filter((other) => other !== permission);
+function without(permission: Permission): readonly Permission[] {
+  return ALL_PERMISSIONS.filter((other) => other !== permission);
+}
 
+describe("claims of two parents of a node", () => {
   test.each(ALL_PERMISSIONS)(
     "'%s' is refused to a newcomer when somebody does not share it",
     async (permission) => {

@@ -1,0 +1,172 @@
+import assert from "node:assert/strict";
+import type { DeviceInfo } from "../contract/device.ts";
+import { ExtentFlag, ExtentList } from "../contract/extents.ts";
+import { interestingRange, randomOperation } from "./operations.ts";
+import { Random } from "./random.ts";
+import {
+  sameBytes,
+  seeded,
+  seedOf,
+  withSpecimen,
+  type ConformanceCase,
+  type ConformanceSubject,
+  type Specimen,
+} from "./subject.ts";
+
+const KINDS: number = ExtentFlag.Data | ExtentFlag.Zero | ExtentFlag.Deferred;
+
+/** Cases about block status: it covers, it is ordered and merged, and it tells the truth. */
+export function statusCases(subject: ConformanceSubject, info: DeviceInfo): readonly ConformanceCase[] {
+  const seed = seedOf(subject);
+  const cases: ConformanceCase[] = [1, 2, 1024].map((capacity) => ({
+    name: `status: truthful, ordered and merged in lists of ${capacity}`,
+    run: () =>
+      seeded(seed, () =>
+        withSpecimen(subject, (specimen) => truthful(specimen, new Random(seed + capacity), capacity)),
+      ),
+  }));
+  cases.push({
+    name: "status: requests may overlap",
+    run: () =>
+      seeded(seed, () => withSpecimen(subject, (specimen) => overlapping(specimen, new Random(seed)))),
+  });
+  if (info.can.map) {
+    cases.push({
+      name: "status: map leads to the same bytes",
+      run: () => seeded(seed, () => withSpecimen(subject, (specimen) => mapping(specimen, new Random(seed)))),
+    });
+  }
+  return cases;
+}
+
+async function scatter(specimen: Specimen, random: Random, operations = 40): Promise<void> {
+  for (let index = 0; index < operations; index += 1) {
+    await randomOperation(random, specimen.node.info).run(specimen);
+  }
+}
+
+async function truthful(specimen: Specimen, random: Random, capacity: number): Promise<void> {
+  const { node } = specimen;
+  for (let round = 0; round < 4; round += 1) {
+    if (round > 0) await scatter(specimen, random);
+    const content = await specimen.read(0, node.size);
+    for (const precise of [true, false]) {
+      await checkRange(specimen, 0, node.size, content, capacity, precise);
+      for (let sample = 0; sample < 8; sample += 1) {
+        const { offset, length } = interestingRange(random, node.info);
+        if (length > 0) await checkRange(specimen, offset, length, content, capacity, precise);
+      }
+    }
+  }
+}
+
+/** Scans a range from answer to answer, and checks each. */
+async function checkRange(
+  specimen: Specimen,
+  offset: number,
+  length: number,
+  content: Uint8Array,
+  capacity: number,
+  precise: boolean,
+): Promise<void> {
+  const extents = new ExtentList(capacity);
+  const end = offset + length;
+  for (let at = offset; at < end; at = extents.next) {
+    // What an earlier answer left in the list must not matter.
+    extents.reset(0);
+    extents.append(1, ExtentFlag.Zero);
+    await specimen.edge.status(at, end - at, extents, { precise });
+    checkAnswer(specimen, extents, at, content);
+    await checkHostBytes(specimen, extents, content);
+  }
+}
+
+function checkAnswer(specimen: Specimen, extents: ExtentList, start: number, content: Uint8Array): void {
+  const { info } = specimen.node;
+  const where = `status from ${start}`;
+  assert.ok(extents.next > start, `${where} makes progress: it ends at ${extents.next}`);
+  assert.ok(
+    extents.next <= info.size,
+    `${where} ends at ${extents.next}, beyond the ${info.size} bytes of the device`,
+  );
+  assert.ok(extents.count >= 1 && extents.count <= extents.capacity, `${where} has ${extents.count} extents`);
+  let at = start;
+  for (let index = 0; index < extents.count; index += 1) {
+    const flags = extents.flagsAt(index);
+    const length = extents.lengthAt(index);
+    assert.equal(extents.offsetAt(index), at, `${where}: extent ${index} begins where the one before ends`);
+    assert.ok(length > 0, `${where}: extent ${index} is not empty`);
+    const kind = flags & KINDS;
+    assert.ok(
+      kind === ExtentFlag.Data || kind === ExtentFlag.Zero || kind === ExtentFlag.Deferred,
+      `${where}: extent ${index} is data, zero or deferred, not ${flags}`,
+    );
+    assert.equal(extents.depthAt(index), 0, `${where}: a layer speaks for itself`);
+    if (info.can.status === "none")
+      assert.equal(kind, ExtentFlag.Data, `${where}: without status all is data`);
+    const backing = specimen.node.child("backing");
+    const reads = content.subarray(at, at + length);
+    if (kind === ExtentFlag.Zero || (kind === ExtentFlag.Deferred && backing === undefined)) {
+      assert.ok(isAllZero(reads), `${where}: ${at}+${length} is called zero and does not read as zeroes`);
+    }
+    if (index > 0 && (flags & (ExtentFlag.HostOffset | ExtentFlag.Compressed)) === 0) {
+      assert.notEqual(extents.flagsAt(index - 1), flags, `${where}: equal neighbours at ${at} are merged`);
+    }
+    at += length;
+  }
+  assert.equal(at, extents.next, `${where}: the extents cover the answer`);
+}
+
+/** Where an extent says which bytes below hold it, they do. */
+async function checkHostBytes(specimen: Specimen, extents: ExtentList, content: Uint8Array): Promise<void> {
+  const child = specimen.node.child("data") ?? specimen.node.child("file");
+  if (child === undefined) return;
+  for (let index = 0; index < extents.count; index += 1) {
+    const flags = extents.flagsAt(index);
+    if ((flags & ExtentFlag.HostOffset) === 0) continue;
+    if ((flags & ExtentFlag.Compressed) !== 0 || (flags & ExtentFlag.Data) === 0) continue;
+    const offset = extents.offsetAt(index);
+    const bytes = new Uint8Array(extents.lengthAt(index));
+    await child.read(extents.hostOffsetAt(index), [bytes]);
+    sameBytes(
+      bytes,
+      content.subarray(offset, offset + bytes.byteLength),
+      "the host range of an extent",
+      offset,
+    );
+  }
+}
+
+async function overlapping(specimen: Specimen, random: Random): Promise<void> {
+  await scatter(specimen, random);
+  const content = await specimen.read(0, specimen.node.size);
+  await Promise.all(
+    Array.from({ length: 16 }, () => {
+      const offset = random.below(specimen.node.size);
+      return checkRange(specimen, offset, specimen.node.size - offset, content, 1 + random.below(8), true);
+    }),
+  );
+}
+
+async function mapping(specimen: Specimen, random: Random): Promise<void> {
+  const { node } = specimen;
+  await scatter(specimen, random);
+  const content = await specimen.read(0, node.size);
+  for (let sample = 0; sample < 50; sample += 1) {
+    const { offset, length } = interestingRange(random, node.info);
+    if (length === 0) continue;
+    const found = await node.device.map?.(offset, length);
+    if (found === undefined) continue;
+    assert.ok(
+      found.length >= 1 && found.length <= length,
+      `map ${offset}+${length} has ${found.length} bytes`,
+    );
+    const bytes = new Uint8Array(found.length);
+    await found.child.read(found.offset, [bytes]);
+    sameBytes(bytes, content.subarray(offset, offset + found.length), `map ${offset}+${length}`, offset);
+  }
+}
+
+function isAllZero(bytes: Uint8Array): boolean {
+  return bytes.every((byte) => byte === 0);
+}
