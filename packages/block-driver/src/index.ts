@@ -88,6 +88,7 @@ export { BlockGraph, type FilterInit, type GraphOptions } from "./graph/graph.ts
 export { BlockNode, type NodeInit } from "./graph/node.ts";
 export { ALL_PERMISSIONS, type Permission, type PermissionClaim } from "./graph/permissions.ts";
 export { skipFilters, StatusResolver, type ResolveOptions } from "./graph/resolve-status.ts";
+export { allocateAligned } from "./io/aligned-buffer.ts";
 export { isZero, zeroVector } from "./io/zero-page.ts";
 export { PassThroughDevice } from "./io/pass-through.ts";
 export { RangeLock } from "./io/range-lock.ts";

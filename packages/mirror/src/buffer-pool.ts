@@ -1,4 +1,4 @@
-import { BlockError, type IoVec } from "@blockmirror/block-driver";
+import { allocateAligned, BlockError, type IoVec } from "@blockmirror/block-driver";
 
 /**
  * The job's one buffer, cut into pieces of one chunk that sit on a first-in first-out free list (mirror rules S6.1 to
@@ -22,7 +22,7 @@ export class BufferPool {
     this.pieceSize = pieceSize;
     this.pieceCount = Math.ceil(size / pieceSize);
     try {
-      this.#slab = Buffer.allocUnsafeSlow(this.pieceCount * pieceSize);
+      this.#slab = allocateAligned(this.pieceCount * pieceSize);
     } catch (error) {
       throw new BlockError(
         "EINVAL",
