@@ -150,7 +150,7 @@ function say(text: string): void {
   process.stderr.write(`blockmirror: ${text}\n`);
 }
 
-function choice<const C extends string>(flags: string, description: string, choices: readonly C[]): Option {
+function choice(flags: string, description: string, choices: readonly string[]): Option {
   return new Option(flags, `${description}: ${choices.join(", ")}`).argParser(
     choiceArgument(flags.split(" ")[0] ?? flags, choices),
   );

@@ -54,7 +54,7 @@ function isOld(): boolean {
 if (!isOld()) console.warn(`SKIPPED: ${OLD_NODE} is no Node.js older than 22`);
 
 test.skipIf(!isOld())("an old Node.js is told which one is needed", async () => {
-  const result = await runCli(["-c", `${OLD_NODE} ${appFile("bin", "blockmirror.js")} demo`], {
+  const result = await runCli([], {
     through: ["sh", "-c", `exec ${OLD_NODE} ${appFile("bin", "blockmirror.js")} demo`],
   });
   expect(result).toMatchObject({ status: 1, stdout: "" });

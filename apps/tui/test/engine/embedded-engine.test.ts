@@ -1,0 +1,170 @@
+import { randomBytes } from "node:crypto";
+import { existsSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { EmbeddedEngine } from "../../src/engine/embedded-engine.ts";
+import type { JobSourceEvent, NewJobRequest } from "../../src/job-source/job-source.ts";
+import { picture, scratchDirectory } from "../cli/support/run-cli.ts";
+
+const MIB = 2 ** 20;
+let scratch: ReturnType<typeof scratchDirectory>;
+let engine: EmbeddedEngine;
+
+beforeEach(() => {
+  scratch = scratchDirectory();
+  engine = new EmbeddedEngine();
+  writeFileSync(file("a.raw"), randomBytes(2 * MIB));
+});
+
+afterEach(async () => {
+  await engine.close();
+  scratch.remove();
+});
+
+function file(name: string): string {
+  return join(scratch.path, name);
+}
+
+function request(changes: Partial<NewJobRequest> = {}): NewJobRequest {
+  return {
+    id: "job0",
+    sourcePath: file("a.raw"),
+    targetPath: file("b.raw"),
+    sync: "full",
+    existing: false,
+    speed: 0,
+    ...changes,
+  };
+}
+
+/** Resolves with the first event that fits. */
+function heard(fits: (event: JobSourceEvent) => boolean): Promise<JobSourceEvent> {
+  return new Promise((resolve) => {
+    const unsubscribe = engine.subscribe((event) => {
+      if (!fits(event)) return;
+      unsubscribe();
+      resolve(event);
+    });
+  });
+}
+
+function status(id = "job0"): string | undefined {
+  return engine.list().find((job) => job.id === id)?.status;
+}
+
+async function startToReady(changes: Partial<NewJobRequest> = {}): Promise<void> {
+  const ready = heard(({ event }) => event === "BLOCK_JOB_READY");
+  await engine.start(request(changes));
+  await ready;
+}
+
+describe("a job from start to dismissal", () => {
+  test("starts, gets READY, completes, stays until it is dismissed", async () => {
+    await startToReady();
+    expect(engine.list()).toMatchObject([
+      { id: "job0", type: "mirror", status: "ready", ready: true, endpoint: "embedded", length: 2 * MIB },
+    ]);
+    expect(engine.can("job0", "dismiss")).toEqual({
+      allowed: false,
+      reason: "dismiss needs a concluded job",
+    });
+    expect(engine.can("job0", "complete")).toEqual({ allowed: true });
+    await engine.complete("job0");
+    await engine.find("job0")?.job.done;
+    expect(status()).toBe("concluded");
+    expect(engine.list()[0]).toMatchObject({ bytesCopied: 2 * MIB, cancelled: false, error: undefined });
+    await engine.dismiss("job0");
+    expect(engine.list()).toEqual([]);
+    expect(readFileSync(file("b.raw"))).toEqual(readFileSync(file("a.raw")));
+  });
+
+  test("pauses, resumes, and takes a new limit", async () => {
+    await engine.start(request({ speed: 64 * 1024 }));
+    expect(engine.can("job0", "resume")).toMatchObject({ allowed: false });
+    const paused = heard((event) => event.event === "JOB_STATUS_CHANGE" && event.data.status === "paused");
+    await engine.pause("job0");
+    await paused;
+    expect(engine.list()[0]).toMatchObject({ paused: true, userPaused: true });
+    const changed = heard(({ event }) => event === "changed");
+    await engine.setSpeed("job0", 0);
+    await changed;
+    expect(engine.list()[0]?.speed).toBe(0);
+    const ready = heard(({ event }) => event === "BLOCK_JOB_READY");
+    await engine.resume("job0");
+    await ready;
+  });
+
+  test("cancelled before READY: told as cancelled, images free again", async () => {
+    await engine.start(request({ speed: 64 * 1024 }));
+    await engine.cancel("job0", { force: false });
+    await engine.find("job0")?.job.done;
+    expect(engine.list()[0]).toMatchObject({ status: "concluded", cancelled: true });
+  });
+
+  test("verbs about no job are refused with its name", async () => {
+    expect(engine.can("none", "pause")).toEqual({ allowed: false, reason: "no such job" });
+    await expect(engine.pause("none")).rejects.toThrow(/'none'/u);
+    expect(engine.map("none", 4)).toBeUndefined();
+  });
+});
+
+test("the map says which part is copied, and fills the map it is given", async () => {
+  await startToReady();
+  const map = engine.map("job0", 8);
+  expect(map?.cellCount).toBe(8);
+  for (const share of map?.copied ?? [0]) expect(share).toBe(1);
+  for (const share of map?.dirty ?? [1]) expect(share).toBe(0);
+  expect(engine.map("job0", 8, map)).toBe(map);
+});
+
+test("after its end the files are free: the same two are mirrored again", async () => {
+  for (const id of ["job0", "job1"]) {
+    await startToReady({ id, existing: id === "job1" });
+    await engine.complete(id);
+    const entry = engine.find(id);
+    const freed = heard(() => entry?.source.parents.size === 0);
+    await entry?.job.done;
+    await freed;
+    // The images are closed right behind the event that ends the job.
+    await engine.cancelAll({ force: false });
+  }
+  expect(engine.list().map((job) => job.status)).toEqual(["concluded", "concluded"]);
+});
+
+describe("a review has no side effects", () => {
+  test.each<[string, Partial<NewJobRequest>, string]>([
+    ["job id", { id: "9" }, "id"],
+    ["source", { sourcePath: "/none" }, "sourcePath"],
+    ["empty source", { sourcePath: "" }, "sourcePath"],
+    ["empty target", { targetPath: "" }, "targetPath"],
+    ["missing target", { existing: true }, "targetPath"],
+    ["granularity", { granularity: 1000 }, "granularity"],
+  ])("%s", async (_name, changes, field) => {
+    const before = picture(scratch.path);
+    const { problems, destroys } = await engine.validate(request(changes));
+    expect(problems.map((problem) => problem.field)).toEqual([field]);
+    expect(destroys).toBeUndefined();
+    await expect(engine.start(request(changes))).rejects.toThrow(problems[0]?.message);
+    expect(picture(scratch.path)).toEqual(before);
+    expect(engine.list()).toEqual([]);
+  });
+
+  test("names what would be destroyed", async () => {
+    writeFileSync(file("b.raw"), "");
+    truncateSync(file("b.raw"), 2 * MIB);
+    await expect(engine.validate(request({ existing: true }))).resolves.toEqual({
+      problems: [],
+      destroys: { target: file("b.raw"), size: 2 * MIB },
+    });
+  });
+});
+
+test("an id in use is refused, and the target made for it is removed", async () => {
+  await engine.start(request({ speed: 64 * 1024 }));
+  writeFileSync(file("c.raw"), randomBytes(2 * MIB));
+  await expect(
+    engine.start(request({ sourcePath: file("c.raw"), targetPath: file("d.raw") })),
+  ).rejects.toThrow(/job0/u);
+  expect(existsSync(file("d.raw"))).toBe(false);
+  expect(status()).toBe("running");
+});
