@@ -3,7 +3,7 @@ import { bufferSizeProblem, granularityProblem, jobIdProblem } from "../engine/r
 import { UsageError } from "./exit-status.ts";
 
 /** A size such as `64K` or `1.5G`, in bytes. @throws UsageError naming the option. */
-export function sizeArgument(option: string): (text: string) => number {
+function sizeArgument(option: string): (text: string) => number {
   return (text) => {
     const parsed = parseSize(text);
     if (!parsed.ok) throw new UsageError(`${option} ${text}: ${parsed.reason}`);

@@ -12,7 +12,7 @@ export const jsonWording: Wording = {
 };
 
 /** The payload of `PROGRESS`: bytes and bytes per second, names as QMP spells them. */
-export function progressData(job: JobSnapshot): Readonly<Record<string, unknown>> {
+function progressData(job: JobSnapshot): Readonly<Record<string, unknown>> {
   return {
     id: job.id,
     type: job.type,
@@ -40,7 +40,7 @@ export function progressData(job: JobSnapshot): Readonly<Record<string, unknown>
 }
 
 /** Wall-clock milliseconds in QMP's shape. */
-export function timestampOf(ms: number): { readonly seconds: number; readonly microseconds: number } {
+function timestampOf(ms: number): { readonly seconds: number; readonly microseconds: number } {
   const seconds = Math.floor(ms / 1000);
   return { seconds, microseconds: Math.round((ms - seconds * 1000) * 1000) };
 }

@@ -1,15 +1,14 @@
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { pathToFileURL } from "node:url";
 import { expect, test } from "vitest";
 import { appFile } from "../support/pty.ts";
 import { runCli } from "./support/run-cli.ts";
 
-const LOG_MODULES = appFile("test", "cli", "support", "log-modules.js");
+const LOG_MODULES = new URL("./support/log-modules.js", import.meta.url).href;
 
 /** Paths of the modules that a command loads. */
 async function modulesOf(args: readonly string[]): Promise<readonly string[]> {
-  const { stderr } = await runCli(args, { nodeArguments: ["--import", pathToFileURL(LOG_MODULES).href] });
+  const { stderr } = await runCli(args, { nodeArguments: ["--import", LOG_MODULES] });
   return stderr.split("\n").filter((line) => line.startsWith("loads "));
 }
 
