@@ -50,7 +50,8 @@ export class DrainSections implements DrainGate {
   /** A parent that attaches while its node is drained has to be quiet from the start. */
   greet(edge: BlockEdge): void {
     for (const section of this.#sections) {
-      if (nodesAbove(section.node).has(edge.node)) void tell(section, edge);
+      // It has had no time to begin anything, so there is nothing to wait for.
+      if (nodesAbove(section.node).has(edge.node)) tell(section, edge)?.catch(() => {});
     }
   }
 

@@ -67,6 +67,7 @@ export class BlockGraph {
    * stays open after a failure.
    */
   async open(spec: DeviceSpec, options: { readonly signal?: AbortSignal } = {}): Promise<BlockNode> {
+    refuseAborted(options.signal, `opening a '${spec.driver}' node`);
     return this.#open(spec, { owned: true, readOnly: false, depth: 0, ...options });
   }
 
@@ -83,6 +84,7 @@ export class BlockGraph {
     if (driver.create === undefined) {
       throw new BlockError("ENOTSUP", `driver '${driverName}' cannot create images`);
     }
+    refuseAborted(signal, `creating a ${driverName} image`);
     const used: BlockEdge[] = [];
     const context: CreateContext = {
       ...(signal !== undefined && { signal }),
@@ -115,8 +117,16 @@ export class BlockGraph {
    */
   attach(node: BlockNode, parent: ParentInit): BlockEdge {
     this.#mustKnow(node);
+    if (!node.isOpen) {
+      throw new BlockError("ESHUTDOWN", `node '${node.name}' is still being opened`, { node: node.name });
+    }
     const edge = this.#link(new BlockEdge(node, parent, this.#sections));
-    this.#sections.greet(edge);
+    try {
+      this.#sections.greet(edge);
+    } catch (error) {
+      this.#unlink(edge);
+      throw error;
+    }
     return edge;
   }
 
@@ -301,6 +311,10 @@ export class BlockGraph {
     ): Promise<BlockChild> => {
       const childReadOnly = readOnly || role === "backing";
       const child = await this.#resolve(reference, { readOnly: childReadOnly, depth, ...signalOf(how) });
+      if (this.#nodes.get(node.name) !== node) {
+        if (!child.owned) await this.#closeIfUnused(child);
+        throw closedMeanwhile(node);
+      }
       const edge = new BlockEdge(
         child,
         { name: `node '${node.name}'`, ...childClaim(role, readOnly) },
@@ -337,10 +351,11 @@ export class BlockGraph {
     };
     try {
       node.own(await driver.open(spec, context), readOnly);
+      if (this.#nodes.get(node.name) !== node) throw closedMeanwhile(node);
       checkDevice(node, this.#nodes.values());
       return node;
     } catch (error) {
-      this.#nodes.delete(node.name);
+      if (this.#nodes.get(node.name) === node) this.#nodes.delete(node.name);
       // What closing may meet on top says less than why the opening failed.
       await node.shut().catch(() => {});
       for (const edge of attached) await this.#unlinkChild(edge).catch(() => {});
@@ -397,6 +412,7 @@ export class BlockGraph {
   }
 
   #unlink(edge: BlockEdge): void {
+    edge.retire();
     this.#sections.forget(edge);
     edge.node.unlink(edge, "parent");
     edge.owner?.unlink(edge, "child");
@@ -463,6 +479,18 @@ export class BlockGraph {
     }
     if (failures.length > 0) throw failures[0];
   }
+}
+
+function refuseAborted(signal: AbortSignal | undefined, what: string): void {
+  if (signal?.aborted === true)
+    throw new BlockError("ECANCELED", `${what} was cancelled`, { operation: "open" });
+}
+
+function closedMeanwhile(node: BlockNode): BlockError {
+  return new BlockError("ESHUTDOWN", `node '${node.name}' was closed while it was being opened`, {
+    node: node.name,
+    operation: "open",
+  });
 }
 
 interface OpenHow {

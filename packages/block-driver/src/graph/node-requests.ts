@@ -303,7 +303,10 @@ export class NodeRequests {
    * either read the new bytes or finds the range dirty again (mirror rule S2.6). A failed write may have written a part.
    */
   #markDirty(offset: number, length: number): void {
+    const size = this.#device?.info.size;
     for (const bitmap of this.#bitmaps) {
+      // Somebody else may have resized what this node filters; a write to the new part must not be missed.
+      if (size !== undefined && bitmap.bits.size !== size) bitmap.truncate(size);
       // The node may have shrunk while the write was on its way.
       const inside = Math.min(length, bitmap.bits.size - offset);
       if (bitmap.enabled && inside > 0) bitmap.mark(offset, inside);

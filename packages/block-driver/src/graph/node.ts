@@ -10,6 +10,7 @@ import type {
 } from "../contract/device.ts";
 import type { ExtentList } from "../contract/extents.ts";
 import type { IoVec, MaybePromise } from "../contract/io.ts";
+import { BlockError } from "../errors.ts";
 import { NodeRequests } from "./node-requests.ts";
 import { hasPermission, permissionMask, type Permission, type PermissionClaim } from "./permissions.ts";
 
@@ -104,6 +105,7 @@ export class BlockEdge implements BlockChild {
   sharesAtMost: number;
   #uses: number;
   #shares: number;
+  #isRetired = false;
 
   /** Edges are made by the graph: see `BlockGraph.attach`. */
   constructor(
@@ -145,52 +147,49 @@ export class BlockEdge implements BlockChild {
 
   /** Reads exactly the vector's length. */
   read(offset: number, into: IoVec, options?: IoOptions): MaybePromise<void> {
-    const wait = this.#admission();
+    const wait = this.#admission(undefined);
     if (wait !== undefined) return wait.then(() => this.read(offset, into, options));
     return this.#node.read(offset, into, options);
   }
 
   /** Writes exactly the vector's length. The buffers stay unchanged until it settles. */
   write(offset: number, from: IoVec, options?: WriteOptions): MaybePromise<void> {
-    this.#demand("write");
-    const wait = this.#admission();
+    const wait = this.#admission("write");
     if (wait !== undefined) return wait.then(() => this.write(offset, from, options));
     return this.#node.write(offset, from, options);
   }
 
   /** Makes the range read as zeroes; emulated by writing where the device cannot, unless `noFallback`. */
   writeZeroes(offset: number, length: number, options?: ZeroOptions): MaybePromise<void> {
-    this.#demand("write");
-    const wait = this.#admission();
+    const wait = this.#admission("write");
     if (wait !== undefined) return wait.then(() => this.writeZeroes(offset, length, options));
     return this.#node.writeZeroes(offset, length, options);
   }
 
   /** Says that the content is not needed any more; does nothing where the device has no discard. */
   discard(offset: number, length: number, options?: IoOptions): MaybePromise<void> {
-    this.#demand("write");
-    const wait = this.#admission();
+    const wait = this.#admission("write");
     if (wait !== undefined) return wait.then(() => this.discard(offset, length, options));
     return this.#node.discard(offset, length, options);
   }
 
   /** Makes every write that settled before durable. */
   flush(options?: IoOptions): MaybePromise<void> {
-    const wait = this.#admission();
+    const wait = this.#admission(undefined);
     if (wait !== undefined) return wait.then(() => this.flush(options));
     return this.#node.flush(options);
   }
 
   /** Changes the node's size; needs the `resize` permission. */
   async resize(size: number, options?: ResizeOptions): Promise<void> {
-    this.#demand("resize");
-    for (let wait = this.#admission(); wait !== undefined; wait = this.#admission()) await wait;
+    for (let wait = this.#admission("resize"); wait !== undefined; wait = this.#admission("resize"))
+      await wait;
     await this.#node.resize(size, options);
   }
 
   /** Describes the range as this one layer sees it. See `resolveStatus` for the whole chain. */
   status(offset: number, length: number, extents: ExtentList, options?: StatusOptions): MaybePromise<void> {
-    const wait = this.#admission();
+    const wait = this.#admission(undefined);
     if (wait !== undefined) return wait.then(() => this.status(offset, length, extents, options));
     return this.#node.status(offset, length, extents, options);
   }
@@ -206,10 +205,24 @@ export class BlockEdge implements BlockChild {
     this.#shares = shares;
   }
 
+  /** Called by the graph when the edge is gone: its claim counts no more, so it must do nothing any more. */
+  retire(): void {
+    this.#isRetired = true;
+  }
+
   /**
-   * Requests of nodes are never held back: they serve requests that were admitted above, which the drain waits for.
+   * Checks that the request may be made at all, and holds it back while the node is drained. Requests of nodes are never
+   * held back: they serve requests that were admitted above, which the drain waits for.
    */
-  #admission(): Promise<void> | undefined {
+  #admission(permission: Permission | undefined): Promise<void> | undefined {
+    if (this.#isRetired) {
+      throw new BlockError(
+        "ESHUTDOWN",
+        `${this.parentName} is not attached to node '${this.#node.name}' any more`,
+        { node: this.#node.name },
+      );
+    }
+    if (permission !== undefined) this.#demand(permission);
     if (this.owner !== undefined || this.onDrainBegin !== undefined) return undefined;
     return this.#gate.admission(this.#node);
   }
