@@ -198,6 +198,7 @@ function scripted(script: {
   const log: string[] = [];
   const ops: FileOps = {
     nextData: unused,
+    startWriteback: unused,
     nextHole: unused,
     end: unused,
     punchHole: unused,

@@ -13,6 +13,7 @@ import { BlockError, toBlockError } from "../../errors.ts";
 import { deferred, type Deferred } from "../../io/deferred.ts";
 import { allocateSpace, setSize } from "./allocate-space.ts";
 import { describeCapabilities, describeDevice, type FileDeviceInit } from "./describe-device.ts";
+import { EarlyWriteback } from "./early-writeback.ts";
 import type { FileOps } from "./file-ops.ts";
 import { HoleMap } from "./hole-map.ts";
 import { unlockImage } from "./image-lock.ts";
@@ -57,6 +58,7 @@ export class FileDevice implements BlockDevice {
   readonly #canPunch: boolean;
   readonly #locked: boolean;
   readonly #copier: RangeCopier<FileDevice> | undefined;
+  readonly #writeback: EarlyWriteback | undefined;
   #canZeroRange: boolean;
   #info: DeviceInfo;
   /** Changes that have settled, and how many of them the last good flush covered. */
@@ -80,6 +82,7 @@ export class FileDevice implements BlockDevice {
     this.#canPunch = init.canPunch;
     this.#canZeroRange = ops !== undefined;
     this.#locked = init.locked;
+    this.#writeback = ops === undefined || readOnly ? undefined : new EarlyWriteback(ops, file.fd);
     const can = describeCapabilities(init);
     this.#info = describeDevice(init, can);
     if (!readOnly) {
@@ -136,7 +139,12 @@ export class FileDevice implements BlockDevice {
     this.#admit("write", offset, length, options);
     if (length === 0) return undefined;
     return this.#request("write", offset, length, true, (settle) =>
-      writeFully(this.#calls, this.#fd, offset, from, settle),
+      writeFully(this.#calls, this.#fd, offset, from, (error) => {
+        if (error === undefined && this.#writeback?.note(offset, length) === true) {
+          void this.#tracked(() => this.#writeback?.begin() ?? Promise.resolve());
+        }
+        settle(error);
+      }),
     );
   };
 

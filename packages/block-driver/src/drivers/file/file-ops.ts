@@ -23,6 +23,8 @@ export interface FileOps {
   cloneRange?(range: RangeCopy): Promise<void>;
   /** Copies inside the kernel; returns the bytes copied, 0 at the end of the source. */
   copyRange(range: RangeCopy): Promise<number>;
+  /** Has the kernel begin to write the range out, without waiting for it. */
+  startWriteback(fd: number, offset: number, length: number): Promise<void>;
   /** Takes (`shared`) or releases (`unlock`) an open-file-description lock on one byte. */
   setLock(fd: number, byte: number, action: "shared" | "unlock"): void;
   /** Whether another open file description holds any lock on one byte. */

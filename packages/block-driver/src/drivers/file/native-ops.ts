@@ -8,6 +8,7 @@ const SEEK_HOLE = 4;
 const FALLOC_FL_KEEP_SIZE = 0x01;
 const FALLOC_FL_PUNCH_HOLE = 0x02;
 const FALLOC_FL_ZERO_RANGE = 0x10;
+const SYNC_FILE_RANGE_WRITE = 2;
 const FICLONERANGE = 0x4020940d;
 const F_OFD_GETLK = 36;
 const F_OFD_SETLK = 37;
@@ -50,6 +51,7 @@ export async function openNativeOps(): Promise<FileOps> {
   const copyFileRange: AsyncFunction = libc.func(
     "int64_t copy_file_range(int, void *, int, void *, size_t, unsigned int)",
   );
+  const syncFileRange: AsyncFunction = libc.func("int sync_file_range(int, int64_t, int64_t, unsigned int)");
   const errno = (): number => koffi.errno();
   const pool = new CallPool(errno);
 
@@ -98,6 +100,9 @@ export async function openNativeOps(): Promise<FileOps> {
         length,
         0,
       ),
+    async startWriteback(fd, offset, length) {
+      await pool.run(syncFileRange, "sync_file_range", fd, offset, length, SYNC_FILE_RANGE_WRITE);
+    },
     setLock(fd, byte, action) {
       lockCall(fd, F_OFD_SETLK, byte, action === "shared" ? F_RDLCK : F_UNLCK);
     },
