@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { appFile, nodePath, spawnInPty } from "../support/pty.ts";
 import { scratchDirectory, startCli } from "../cli/support/run-cli.ts";
 
-describe.concurrent("the demo", () => {
+describe("the demo", () => {
   test("unattended in a pipe: identical, exit status 0, nothing left behind", async () => {
     const own = scratchDirectory();
     const { status, stdout, stderr } = await startCli(["demo"], { env: { TMPDIR: own.path } }).ended;
@@ -14,7 +14,7 @@ describe.concurrent("the demo", () => {
   });
 
   test.each([/A sparse disk/u, /demo: copy/u])(
-    "interrupted after %s: 130, nothing left behind",
+    "interrupted at %s: 130, nothing left behind",
     async (moment) => {
       const own = scratchDirectory();
       const run = startCli(["demo", "--interval", "0.2"], { env: { TMPDIR: own.path } });
@@ -33,6 +33,8 @@ describe.concurrent("the demo", () => {
     const program = spawnInPty(nodePath, [appFile("bin", "blockmirror.js"), "demo"], {
       env: { TMPDIR: own.path },
     });
+    // Making the images takes its time on a slow disk.
+    await program.waitFor(/A sparse disk|RUNNING/u);
     await program.waitFor(/demo.*RUNNING/u);
     expect(program.onAlternateScreen()).toBe(true);
     for (const line of program.screen().split("\n")) expect(line.length).toBeLessThanOrEqual(80);
