@@ -75,7 +75,7 @@ describe("the verb table", () => {
     const isUserPaused = job.snapshot().userPaused;
     if (verb === "pause" && isUserPaused) {
       job.resume();
-      job.drainBegin();
+      void job.drainBegin();
       await bench.clock.settle();
     }
     if (verb === "resume" && allowed && !isUserPaused) job.pause();

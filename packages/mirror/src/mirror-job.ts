@@ -141,10 +141,10 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       if (this.#backOff.isWaiting(job.clock.now())) await this.#awaitRetry(job);
       await this.#copySome(job, () => !this.#hasFailed && !job.isForceCancelled);
       await this.#engine.waitForAll();
-      if (this.#hasFailed || !this.#isNearlyClean() || !(await this.#flush(job))) continue;
+      if (this.#hasFailed || !this.#isNearlyClean() || !(await this.#flush())) continue;
       const section = await this.#holdClean(job);
       if (section === undefined) continue;
-      if (await this.#flush(job)) this.#held = section;
+      if (await this.#flush()) this.#held = section;
       else section.end();
     }
   }
@@ -175,7 +175,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   }
 
   details(): MirrorDetails {
-    const { source, target, tuning, dirty, granularity } = this.#init;
+    const { source, target, tuning, granularity } = this.#init;
     return {
       source: source.node.name,
       target: target.node.name,
@@ -237,7 +237,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       if (this.#backOff.isWaiting(job.clock.now())) {
         await this.#awaitRetry(job);
       } else if (this.#isClean() && !job.isReady) {
-        if (await this.#flush(job)) this.#becomeReady(job);
+        if (await this.#flush()) this.#becomeReady(job);
       } else if (this.#shouldFinish(job) && this.#isNearlyClean()) {
         if (await this.#finish(job)) return;
       } else if (!job.isReady && this.#isStalled()) {
@@ -329,10 +329,10 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   async #finish(job: JobControl): Promise<boolean> {
     await this.#engine.waitForAll();
     // What was copied so far becomes durable before the guests are held, so that little is left to flush then.
-    if (!(await this.#flush(job)) || this.#hasFailed || job.shouldPause) return false;
+    if (!(await this.#flush()) || this.#hasFailed || job.shouldPause) return false;
     const section = await this.#holdClean(job);
     if (section === undefined) return false;
-    if (!(await this.#flush(job))) {
+    if (!(await this.#flush())) {
       section.end();
       return false;
     }
@@ -365,7 +365,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   }
 
   /** Flushes the target if something was written since the last time; false after an error that does not end the job. */
-  async #flush(job: JobControl): Promise<boolean> {
+  async #flush(): Promise<boolean> {
     if (!this.#unflushed) return true;
     this.#unflushed = false;
     try {

@@ -82,9 +82,9 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("with QEMU's tools", () => {
     const guest = graph.attach(source, { name: "guest", uses: ["read", "write"], shares: ALL_PERMISSIONS });
     const reference = await open(referenceFile, "r+");
     const random = seededRandom(42);
-    let stop = false;
+    const guestLife = { over: false };
     const writing = (async () => {
-      for (let count = 0; !stop; count += 1) {
+      for (let count = 0; !guestLife.over; count += 1) {
         const length = Math.ceil(random() * 200 * KIB);
         const offset = Math.floor(random() * (SIZE - length));
         const bytes = Buffer.alloc(length, 1 + (count % 255));
@@ -101,7 +101,7 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("with QEMU's tools", () => {
     await mirror.job.complete();
     expect(await mirror.job.done).toEqual({ outcome: "completed" });
     expect(guest.node).toBe(target);
-    stop = true;
+    guestLife.over = true;
     await writing;
     await reference.close();
     await graph.detach(guest);

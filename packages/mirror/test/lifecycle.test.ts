@@ -95,10 +95,10 @@ describe("complete", () => {
     rig.fill("source", 0, 16 * MIB, 1);
     const guest = rig.guest();
     const random = seededRandom(7);
-    let stop = false;
+    const guestLife = { over: false };
     let longestMs = 0;
     const writing = (async () => {
-      while (!stop) {
+      while (!guestLife.over) {
         const began = rig.clock.now();
         await guest.write(Math.floor(random() * (16 * MIB - 4 * KIB)) & ~511, [Buffer.alloc(4 * KIB, 3)]);
         longestMs = Math.max(longestMs, rig.clock.now() - began);
@@ -108,7 +108,7 @@ describe("complete", () => {
     await rig.until("BLOCK_JOB_READY");
     await rig.run(job.complete());
     expect((await rig.run(job.done)).outcome).toBe("completed");
-    stop = true;
+    guestLife.over = true;
     await rig.run(writing);
     expect(guest.node).toBe(rig.target);
     expect(longestMs).toBeLessThan(250);
@@ -314,16 +314,16 @@ describe("progress", () => {
     rig.fill("source", 0, 64 * MIB, 1);
     const guest = rig.guest();
     const { job } = await rig.mirror({ speed: 2 * MIB });
-    let stop = false;
+    const guestLife = { over: false };
     const writing = (async () => {
-      for (let index = 0; !stop; index += 1)
+      for (let index = 0; !guestLife.over; index += 1)
         await guest.write(((index * 7) % 960) * 64 * KIB, [Buffer.alloc(64 * KIB, 2)]);
     })();
     await rig.clock.advance(20_000);
     const details = job.snapshot().details;
     expect(details?.etaSec).toBe("never");
     expect(details?.dirtyRateBytesPerSec).toBeGreaterThan(MIB);
-    stop = true;
+    guestLife.over = true;
     job.cancel();
     await rig.run(Promise.all([writing, job.done]));
   });

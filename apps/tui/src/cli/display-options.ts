@@ -1,18 +1,18 @@
 import { Option, type Command } from "commander";
+import { THEME_NAMES, type ThemeName } from "../ui/theme.ts";
 import { choiceArgument } from "./arguments.ts";
 import { UsageError } from "./exit-status.ts";
 import type { DisplayOptions, OutputMode } from "./job-view.ts";
 
 const OUTPUTS = ["tui", "plain", "json"] as const;
 const COLORS = ["auto", "always", "never"] as const;
-const THEMES = ["default", "mono", "colorblind"] as const;
 
 /** The options as commander hands them over. */
 export interface DisplayFlags {
   readonly output?: OutputMode;
   readonly ascii?: boolean;
   readonly color?: (typeof COLORS)[number];
-  readonly theme?: (typeof THEMES)[number];
+  readonly theme?: ThemeName;
   readonly readOnly?: boolean;
   readonly interval: number;
 }
@@ -28,7 +28,9 @@ export function addDisplayOptions(command: Command): Command {
     .addOption(new Option("--interval <seconds>", "time between two updates").argParser(seconds).default(1))
     .option("--ascii", "draw with ASCII characters only")
     .addOption(new Option("--color <when>", COLORS.join(", ")).argParser(choiceArgument("--color", COLORS)))
-    .addOption(new Option("--theme <name>", THEMES.join(", ")).argParser(choiceArgument("--theme", THEMES)))
+    .addOption(
+      new Option("--theme <name>", THEME_NAMES.join(", ")).argParser(choiceArgument("--theme", THEME_NAMES)),
+    )
     .option("--read-only", "watch only: no keys that change anything");
 }
 

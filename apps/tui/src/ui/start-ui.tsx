@@ -4,7 +4,6 @@ import type * as RunUi from "./run-ui.tsx";
 import type { UiOptions } from "./ui-options.ts";
 
 export type { UiResult } from "./controller-options.ts";
-export { THEME_NAMES, type ThemeName } from "./theme.ts";
 export type { UiOptions } from "./ui-options.ts";
 
 /** Loads the drawing half of the UI. React chooses between its slow and its fast build when it is loaded. */

@@ -60,7 +60,9 @@ export function renderTui(options: RenderTuiOptions = {}): RenderedTui {
     maxFps: 1000,
     clock,
     // The streams are what ink needs of a terminal, not all that Node's own are.
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion
     stdout: terminal.stdout as unknown as NodeJS.WriteStream,
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion
     stdin: terminal.stdin as unknown as NodeJS.ReadStream,
   }).finally(() => {
     ended = true;

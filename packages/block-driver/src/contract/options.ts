@@ -75,6 +75,7 @@ function mapFields<F extends Readonly<Record<string, OptionField<unknown>>>>(
   parse: (name: string, field: OptionField<unknown>) => unknown,
 ): OptionValues<F> {
   const entries = Object.entries(fields).map(([name, field]) => [name, parse(name, field)] as const);
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- `fromEntries` forgets which key has which type
   return Object.fromEntries(entries) as OptionValues<F>;
 }
 

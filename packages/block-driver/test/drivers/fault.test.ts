@@ -66,12 +66,12 @@ describe("rules", () => {
     controller.add({ operation: "flush", newState: 2 });
     controller.add({ operation: "write", state: 2, error: "ENOSPC", times: 0 });
     controller.add({ operation: "discard", state: 2, newState: 1, times: 0 });
-    edge.write(0, [filled(1, 1)]);
+    await edge.write(0, [filled(1, 1)]);
     controller.state = 2;
     await failure("ENOSPC", () => edge.write(0, [filled(1, 1)]));
-    edge.discard(0, 1);
+    await edge.discard(0, 1);
     expect(controller.state).toBe(1);
-    edge.write(0, [filled(1, 1)]);
+    await edge.write(0, [filled(1, 1)]);
   });
 
   test("come and go while the device works; the first that strikes decides", async () => {
@@ -82,7 +82,7 @@ describe("rules", () => {
     remove();
     await failure("ENOSPC", () => edge.write(0, [filled(1, 1)]));
     controller.clear();
-    edge.write(0, [filled(1, 1)]);
+    await edge.write(0, [filled(1, 1)]);
   });
 
   test.each(["EIO", "ENOSPC", "ETIMEDOUT"] satisfies BlockErrorCode[])(
@@ -130,7 +130,7 @@ describe("rules", () => {
 describe("what a strike does", () => {
   test("short transfers: a part is done, then it fails", async () => {
     const { edge, controller } = await disturbed();
-    edge.write(0, [filled(1024, 1)]);
+    await edge.write(0, [filled(1024, 1)]);
     controller.add({ operation: "write", error: "EIO", transferred: 100 });
     await failure("EIO", () => edge.write(0, [filled(60, 2), filled(1000, 3)]));
     expect(await readBytes(edge, 0, 1024)).toEqual(
@@ -200,7 +200,7 @@ describe("what a strike does", () => {
   test("the log keeps requests in order with what became of them", async () => {
     const { edge, controller } = await disturbed();
     controller.add({ operation: "write", nth: 2, error: "EIO" });
-    edge.write(0, [filled(512, 1)]);
+    await edge.write(0, [filled(512, 1)]);
     await failure("EIO", () => edge.write(512, [filled(10, 1)]));
     await edge.resize(1024);
     expect(controller.log).toEqual([
@@ -218,7 +218,7 @@ describe("what a strike does", () => {
     const file = { driver: "memory", size: 512 };
     const a = graph.attach(await graph.open({ driver: "fault", controller, file }), parent("a"));
     const b = graph.attach(await graph.open({ driver: "fault", controller, file }), parent("b"));
-    a.read(0, [filled(1, 0)]);
+    await a.read(0, [filled(1, 0)]);
     await failure("EIO", () => b.read(0, [filled(1, 0)]));
   });
 });

@@ -15,7 +15,7 @@ async function window(
 describe("a raw image", () => {
   test("is its file, byte for byte", async () => {
     const { edge, below } = await window({});
-    edge.write(9999, [filled(1, 7)]);
+    await edge.write(9999, [filled(1, 7)]);
     expect(await readBytes(below, 9999, 1)).toEqual(filled(1, 7));
     expect(edge.info).toMatchObject({ driver: "raw", size: 10_000 });
     await edge.resize(20_000);
@@ -24,7 +24,7 @@ describe("a raw image", () => {
 
   test("a window shows its part and nothing outside", async () => {
     const { edge, below } = await window({ offset: 1000, size: 500 });
-    below.write(0, [filled(10_000, 1)]);
+    await below.write(0, [filled(10_000, 1)]);
     await edge.write(0, [filled(500, 2)]);
     await failure("EINVAL", () => edge.write(1, [filled(500, 3)]));
     await edge.writeZeroes(499, 1);
@@ -46,7 +46,7 @@ describe("a raw image", () => {
 
   test("status is moved into the window and keeps where the bytes are", async () => {
     const { edge, below } = await window({ offset: 4000, size: 5000 });
-    below.write(4096, [filled(10, 1)]);
+    await below.write(4096, [filled(10, 1)]);
     const list = new ExtentList();
     await edge.status(0, 5000, list);
     expect(list.count).toBe(3);
@@ -71,7 +71,7 @@ describe("a raw image", () => {
     const edge = graph.attach(node, parent("user"));
     await failure("EIO", () => edge.status(0, 8192, new ExtentList()));
     const lists = [new ExtentList(), new ExtentList(), new ExtentList()];
-    await Promise.all(lists.map((list, index) => edge.status(index * 1000, 8192 - index * 1000, list)));
+    await Promise.all(lists.map(async (list, index) => edge.status(index * 1000, 8192 - index * 1000, list)));
     for (const list of lists) expect([list.count, list.next]).toEqual([1, 8192]);
   });
 

@@ -13,7 +13,7 @@ import {
 import { layerDriver } from "./layer.ts";
 import { strictDriver } from "./strict.ts";
 
-export const KIB = 1024;
+const KIB = 1024;
 
 /** A graph that knows the drivers of this package, and the two made for tests. */
 export function makeGraph(gate?: OpenGate): BlockGraph {

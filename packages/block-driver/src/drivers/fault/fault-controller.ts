@@ -15,8 +15,8 @@ export interface FaultControllerOptions {
 
 /** A request in the log. */
 export interface FaultLogEntry extends FaultRequest {
-  /** What the device did: let it pass, or failed it with this code. */
-  readonly outcome: "passed" | string;
+  /** What the device did: `passed`, or the code it failed it with. */
+  readonly outcome: string;
 }
 
 /** A request that is held until somebody lets it go. */

@@ -72,7 +72,7 @@ export class ActiveRule {
     this.#operations = new Set(typeof operation === "string" ? [operation] : operation);
     for (const name of this.#operations) {
       if (!FAULT_OPERATIONS.includes(name)) {
-        throw new RangeError(`a fault rule knows ${FAULT_OPERATIONS.join(", ")}, not '${String(name)}'`);
+        throw new RangeError(`a fault rule knows ${FAULT_OPERATIONS.join(", ")}, not '${name}'`);
       }
     }
   }

@@ -140,9 +140,7 @@ export class FileDevice implements BlockDevice {
     if (length === 0) return undefined;
     return this.#request("write", offset, length, true, (settle) =>
       writeFully(this.#calls, this.#fd, offset, from, (error) => {
-        if (error === undefined && this.#writeback?.note(offset, length) === true) {
-          void this.#tracked(() => this.#writeback?.begin() ?? Promise.resolve());
-        }
+        if (error === undefined) this.#writeOutEarly(offset, length);
         settle(error);
       }),
     );
@@ -248,6 +246,11 @@ export class FileDevice implements BlockDevice {
         this.#holes?.forget();
       }
     });
+  }
+
+  #writeOutEarly(offset: number, length: number): void {
+    const writeback = this.#writeback;
+    if (writeback?.note(offset, length) === true) void this.#tracked(() => writeback.begin());
   }
 
   async #sync(covered: number): Promise<void> {
