@@ -7,8 +7,9 @@ import { WORD_BITS, fillZeroes, wordAt, wordOf } from "./words.ts";
 export const MAX_BITS: number = 2 ** 35;
 
 /**
- * The words of a hierarchical bitmap, signed because engines then handle them as plain 32-bit integers. Level 0 is the finest and holds one bit per group of items; a bit of
+ * The words of a hierarchical bitmap. Level 0 is the finest and holds one bit per group of items; a bit of
  * level `n + 1` is set exactly when the word it stands for in level `n` is not zero; the last level is one word.
+ * Words are signed because engines then handle them as plain 32-bit integers.
  *
  * Invariants: bits at or beyond `bits` are clear in every level, and `dirtyBits` is the number of set bits of
  * the finest level. The functions that change words keep both.

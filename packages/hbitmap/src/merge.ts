@@ -1,4 +1,4 @@
-import type { Levels } from "./levels.ts";
+import { type Levels, levelAt } from "./levels.ts";
 import { popcount, wordAt } from "./words.ts";
 
 /**
@@ -7,6 +7,11 @@ import { popcount, wordAt } from "./words.ts";
  */
 export function orLevels(target: Levels, source: Levels): void {
   if (source.dirtyBits === 0 || target === source) return;
+  if (target.dirtyBits === 0) {
+    for (const [level, words] of source.words.entries()) levelAt(target.words, level).set(words);
+    target.dirtyBits = source.dirtyBits;
+    return;
+  }
   const from = source.finest;
   const into = target.finest;
   const parents = source.words[1];
@@ -29,9 +34,8 @@ export function orLevels(target: Levels, source: Levels): void {
 /** A word of the union is not zero exactly when one of the two was, so coarser levels are a plain OR too. */
 function orCoarser(target: Levels, source: Levels): void {
   for (let level = 1; level < target.words.length; level += 1) {
-    const into = target.words[level];
-    const from = source.words[level];
-    if (into === undefined || from === undefined) return;
+    const into = levelAt(target.words, level);
+    const from = levelAt(source.words, level);
     for (let index = 0; index < from.length; index += 1) {
       into[index] = wordAt(into, index) | wordAt(from, index);
     }

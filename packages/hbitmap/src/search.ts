@@ -3,8 +3,7 @@ import { WORD_BITS, lowestBit, maskFrom, wordAt, wordOf } from "./words.ts";
 
 /** Whether `bit` is set. */
 export function testBit(levels: Levels, bit: number): boolean {
-  const index = wordOf(bit);
-  return ((wordAt(levels.finest, index) >>> (bit - index * WORD_BITS)) & 1) === 1;
+  return ((wordAt(levels.finest, wordOf(bit)) >>> bit) & 1) === 1;
 }
 
 /** The first set bit at or after `from`, or -1. Climbs only as far as needed, so it costs O(levels). */

@@ -1,5 +1,6 @@
 // Arithmetic on the 32-bit words of one level. Bit `i` of a level is bit `i mod 32` of word `i div 32`.
-// Bit indices may exceed 2^31, so they are divided as Numbers; word indices never do (see MAX_BITS).
+// Bit indices may exceed 2^31, so they are divided as Numbers; word indices never do (see MAX_BITS). Only as the
+// count of a shift is a bit index used as it is: that is taken modulo 32, exactly, whatever its size.
 
 /** Bits in one word of a level. */
 export const WORD_BITS = 32;
@@ -21,12 +22,12 @@ export function lowestBit(word: number): number {
 
 /** Mask of the bits of `bit`'s word at or above it. */
 export function maskFrom(bit: number): number {
-  return -1 << (bit - wordOf(bit) * WORD_BITS);
+  return -1 << bit;
 }
 
 /** Mask of the bits of `bit`'s word at or below it. */
 export function maskThrough(bit: number): number {
-  return -1 >>> (WORD_BITS - 1 - (bit - wordOf(bit) * WORD_BITS));
+  return -1 >>> (WORD_BITS - 1 - bit);
 }
 
 /** Number of set bits in a word. */
