@@ -8,10 +8,7 @@ import { findRoaring } from "./roaring.ts";
 import { searchContests, sweepContests } from "./sweep-contests.ts";
 
 /** Measures the dirty bitmap of a 1 TiB disk in 64 KiB chunks. */
-export async function benchHBitmap({
-  runs,
-  log,
-}: Pick<BenchContext, "runs" | "log">): Promise<readonly BenchRow[]> {
+async function benchHBitmap({ runs, log }: Pick<BenchContext, "runs" | "log">): Promise<readonly BenchRow[]> {
   const roaring = await findRoaring();
   if (roaring === undefined) log("roaring is not installed here: its figures are missing");
   const contests = [

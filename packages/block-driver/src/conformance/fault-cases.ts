@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { inspect } from "node:util";
 import type { DeviceInfo } from "../contract/device.ts";
 import type { DeviceSpec } from "../contract/options.ts";
 import { createDefaultRegistry } from "../default-registry.ts";
@@ -73,7 +74,7 @@ async function openings(plain: ConformanceSubject): Promise<void> {
     await withStorage(subject, async (storage) => {
       const open = Specimen.open(subject, storage, { change: (spec) => disturb(spec, controller) });
       const error = await caught(async () => (await open).close());
-      assert.ok(error === undefined || error instanceof BlockError, `a BlockError, not ${String(error)}`);
+      assert.ok(error === undefined || error instanceof BlockError, `a BlockError, not ${inspect(error)}`);
       if (error === undefined) return;
       controller.clear();
       // A lock or a descriptor that was left behind would be in the way now.
@@ -156,7 +157,7 @@ async function perform(specimen: Specimen, operation: Operation, model: ContentM
     operation.apply(model, info);
     return undefined;
   }
-  assert.ok(error instanceof BlockError, `${operation.text} fails with a BlockError, not ${String(error)}`);
+  assert.ok(error instanceof BlockError, `${operation.text} fails with a BlockError, not ${inspect(error)}`);
   if (error.code === "BLK_FENCED") return error;
   assert.ok(
     ["EIO", "ENOSPC"].includes(error.code),

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { inspect } from "node:util";
 import type { DeviceInfo } from "../contract/device.ts";
 import type { DeviceSpec } from "../contract/options.ts";
 import { createDefaultRegistry } from "../default-registry.ts";
@@ -178,7 +179,10 @@ export async function rejects(
 ): Promise<void> {
   const error = await caught(run);
   assert.ok(error !== undefined, `${what} should fail, but it succeeds`);
-  assert.ok(error instanceof BlockError, `${what} should fail with a BlockError, not with: ${String(error)}`);
+  assert.ok(
+    error instanceof BlockError,
+    `${what} should fail with a BlockError, not with: ${inspect(error)}`,
+  );
   assert.ok(codes.includes(error.code), `${what} should fail with ${String(codes)}, not with ${error.code}`);
 }
 
