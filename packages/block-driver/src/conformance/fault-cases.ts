@@ -25,11 +25,12 @@ const SCRIPT_LENGTH = 24;
 /** No script causes so many requests below; a driver that does has run away. */
 const MOST_REQUESTS = 2000;
 
-/** How the child fails: at once, for want of space, or after a part has been transferred. */
+/** How the child fails: once, for want of space, after a part has been transferred, or from then on for ever. */
 const FAILURES: readonly FaultRule[] = [
   { error: "EIO" },
   { error: "ENOSPC" },
   { error: "EIO", transferred: 100 },
+  { error: "EIO", times: 0 },
 ];
 
 /** Cases that fail the requests to the `file` child one after another. */
@@ -121,9 +122,10 @@ async function oneFailure(
     controller.add(rule);
     const random = new Random(seed);
     for (let step = 0; step < SCRIPT_LENGTH; step += 1) {
-      const operation = randomOperation(random, specimen.node.info);
+      const { info } = specimen.node;
+      const operation = randomOperation(random, info);
       const error = await perform(specimen, operation, model);
-      durable.forget(operation.offset, operation.length);
+      operation.mayApply(durable, info);
       if (operation.text === "flush" && error === undefined) durable = model.clone();
     }
     controller.clear();
@@ -149,7 +151,7 @@ async function oneFailure(
   }
 }
 
-/** Runs an operation; when it fails its range is uncertain, and the failure is one that the driver may report. */
+/** Runs an operation; one that fails leaves old bytes or its own, and the failure is one that the driver may report. */
 async function perform(specimen: Specimen, operation: Operation, model: ContentModel): Promise<unknown> {
   const { info } = specimen.node;
   const error = await caught(() => operation.run(specimen));
@@ -163,7 +165,7 @@ async function perform(specimen: Specimen, operation: Operation, model: ContentM
     ["EIO", "ENOSPC"].includes(error.code),
     `${operation.text} fails as its file did, not with ${error.code}`,
   );
-  model.forget(operation.offset, operation.length);
+  operation.mayApply(model, info);
   return error;
 }
 

@@ -17,9 +17,11 @@
  * @packageDocumentation
  */
 export { conformanceCases } from "./cases.ts";
+export { constrainedDriver, type ConstrainedOptions } from "./constrained-driver.ts";
 export type {
   ConformanceCase,
   ConformanceFeatures,
   ConformanceStorage,
   ConformanceSubject,
 } from "./subject.ts";
+export { throughWrappers } from "./wrappers.ts";

@@ -7,11 +7,11 @@ import type { Specimen } from "./subject.ts";
 export interface Operation {
   /** For messages. */
   readonly text: string;
-  /** Range whose content is uncertain when it fails. */
-  readonly offset: number;
-  readonly length: number;
   readonly run: (specimen: Specimen) => Promise<void>;
+  /** What it does when it succeeds. */
   readonly apply: (model: ContentModel, info: DeviceInfo) => void;
+  /** What it may have done when it failed, or is not durable yet. */
+  readonly mayApply: (model: ContentModel, info: DeviceInfo) => void;
 }
 
 /** A range with a liking for the edges of units: `k * unit + {0, 1, 511, 512}` and the end of the disk. */
@@ -47,10 +47,9 @@ export function randomOperation(random: Random, info: DeviceInfo): Operation {
       const fua = random.below(4) === 0;
       return {
         text,
-        offset,
-        length,
         run: async ({ edge }) => edge.write(offset, from, { fua }),
         apply: (model) => model.write(offset, data),
+        mayApply: (model) => model.mayWrite(offset, data),
       };
     }
     case "writeZeroes":
@@ -58,31 +57,28 @@ export function randomOperation(random: Random, info: DeviceInfo): Operation {
       const options = { unmap: kind === "unmap", fua: random.below(8) === 0 };
       return {
         text,
-        offset,
-        length,
         run: async ({ edge }) => edge.writeZeroes(offset, length, options),
         apply: (model) => model.zero(offset, length),
+        mayApply: (model) => model.mayZero(offset, length),
       };
     }
     case "discard":
       return {
         text,
-        offset,
-        length,
         run: async ({ edge }) => edge.discard(offset, length),
         apply: (model, now) => model.discard(offset, length, now),
+        mayApply: (model, now) => model.mayDiscard(offset, length, now),
       };
     case "flush":
-      return { text: "flush", offset: 0, length: 0, run: async ({ edge }) => edge.flush(), apply: () => {} };
+      return { text: "flush", run: async ({ edge }) => edge.flush(), apply: () => {}, mayApply: () => {} };
     default: {
       const buffer = new Uint8Array(length);
       const into = random.pieces(buffer);
       return {
         text,
-        offset,
-        length: 0,
         run: async ({ edge }) => edge.read(offset, into),
         apply: (model) => model.check(offset, buffer, text),
+        mayApply: () => {},
       };
     }
   }

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import type { DeviceInfo } from "../contract/device.ts";
 import { ExtentFlag, ExtentList } from "../contract/extents.ts";
+import { skipFilters } from "../graph/resolve-status.ts";
+import { isZero } from "../io/zero-page.ts";
 import { interestingRange, randomOperation } from "./operations.ts";
 import { Random } from "./random.ts";
 import {
@@ -36,7 +38,38 @@ export function statusCases(subject: ConformanceSubject, info: DeviceInfo): read
       run: () => seeded(seed, () => withSpecimen(subject, (specimen) => mapping(specimen, new Random(seed)))),
     });
   }
+  const { can } = info;
+  if (can.status === "exact" && can.unmap && !info.readOnly) {
+    cases.push({
+      name: "status: what was unmapped is not called data",
+      run: () => withSpecimen(subject, unmapped),
+    });
+  }
   return cases;
+}
+
+/** Space that was given back, and status that misses nothing stored as a hole: then there is a hole. */
+async function unmapped({ edge, node }: Specimen): Promise<void> {
+  const { align, size } = node.info;
+  const unit = Math.max(65_536, align.allocation, align.zero);
+  await edge.write(0, [new Uint8Array(size).fill(1)]);
+  await edge.writeZeroes(0, size, { unmap: true });
+  await edge.flush();
+  const extents = new ExtentList();
+  // Not the ends: they may share a unit of what is below with their neighbours.
+  const end = size - (size % unit) - unit;
+  for (let at = unit; at < end; at = extents.next) {
+    await edge.status(at, end - at, extents);
+    assert.ok(extents.next > at, `status from ${at} makes progress`);
+    extents.clip(end);
+    for (let index = 0; index < extents.count; index += 1) {
+      const isData = (extents.flagsAt(index) & ExtentFlag.Data) !== 0;
+      assert.ok(
+        !isData,
+        `${extents.offsetAt(index)} was unmapped and is called data by a device of exact status`,
+      );
+    }
+  }
 }
 
 async function scatter(specimen: Specimen, random: Random, operations = 40): Promise<void> {
@@ -77,6 +110,7 @@ async function checkRange(
     extents.append(1, ExtentFlag.Zero);
     await specimen.edge.status(at, end - at, extents, { precise });
     checkAnswer(specimen, extents, at, content);
+    await checkDeferred(specimen, extents, content);
     await checkHostBytes(specimen, extents, content);
   }
 }
@@ -104,10 +138,9 @@ function checkAnswer(specimen: Specimen, extents: ExtentList, start: number, con
     assert.equal(extents.depthAt(index), 0, `${where}: a layer speaks for itself`);
     if (info.can.status === "none")
       assert.equal(kind, ExtentFlag.Data, `${where}: without status all is data`);
-    const backing = specimen.node.child("backing");
-    const reads = content.subarray(at, at + length);
-    if (kind === ExtentFlag.Zero || (kind === ExtentFlag.Deferred && backing === undefined)) {
-      assert.ok(isAllZero(reads), `${where}: ${at}+${length} is called zero and does not read as zeroes`);
+    if (kind === ExtentFlag.Zero) {
+      const reads = content.subarray(at, at + length);
+      assert.ok(isZero(reads), `${where}: ${at}+${length} is called zero and does not read as zeroes`);
     }
     if (index > 0 && (flags & (ExtentFlag.HostOffset | ExtentFlag.Compressed)) === 0) {
       assert.notEqual(extents.flagsAt(index - 1), flags, `${where}: equal neighbours at ${at} are merged`);
@@ -117,9 +150,30 @@ function checkAnswer(specimen: Specimen, extents: ExtentList, start: number, con
   assert.equal(at, extents.next, `${where}: the extents cover the answer`);
 }
 
+/** What is deferred reads as the backing node, and as zeroes beyond its end or where there is none. */
+async function checkDeferred({ node }: Specimen, extents: ExtentList, content: Uint8Array): Promise<void> {
+  const layer = skipFilters(node);
+  const backing = layer.child("backing");
+  for (let index = 0; index < extents.count; index += 1) {
+    if ((extents.flagsAt(index) & ExtentFlag.Deferred) === 0) continue;
+    const offset = extents.offsetAt(index);
+    assert.equal(layer.kind, "format", `status at ${offset}: a ${layer.kind} has nothing to defer to`);
+    const bytes = new Uint8Array(extents.lengthAt(index));
+    const inside = backing === undefined ? 0 : Math.min(bytes.byteLength, backing.info.size - offset);
+    if (inside > 0) await backing?.read(offset, [bytes.subarray(0, inside)]);
+    sameBytes(
+      content.subarray(offset, offset + bytes.byteLength),
+      bytes,
+      "what an extent leaves to the backing node",
+      offset,
+    );
+  }
+}
+
 /** Where an extent says which bytes below hold it, they do. */
 async function checkHostBytes(specimen: Specimen, extents: ExtentList, content: Uint8Array): Promise<void> {
-  const child = specimen.node.child("data") ?? specimen.node.child("file");
+  const layer = skipFilters(specimen.node);
+  const child = layer.child("data") ?? layer.child("file");
   if (child === undefined) return;
   for (let index = 0; index < extents.count; index += 1) {
     const flags = extents.flagsAt(index);
@@ -165,8 +219,4 @@ async function mapping(specimen: Specimen, random: Random): Promise<void> {
     await found.child.read(found.offset, [bytes]);
     sameBytes(bytes, content.subarray(offset, offset + found.length), `map ${offset}+${length}`, offset);
   }
-}
-
-function isAllZero(bytes: Uint8Array): boolean {
-  return bytes.every((byte) => byte === 0);
 }

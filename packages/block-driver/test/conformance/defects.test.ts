@@ -109,6 +109,28 @@ const DEFECTS: readonly (readonly [string, string, (child: BlockChild) => BlockD
       })(child),
   ],
   [
+    "leaves to a backing node what it holds itself",
+    "status",
+    (child) =>
+      new (class extends Defective {
+        override status(offset: number, length: number, extents: ExtentList): void {
+          extents.reset(offset);
+          extents.append(length, ExtentFlag.Deferred);
+        }
+      })(child),
+  ],
+  [
+    "announces exact status and calls holes data",
+    "status",
+    (child) =>
+      new (class extends Defective {
+        override status(offset: number, length: number, extents: ExtentList): void {
+          extents.reset(offset);
+          extents.append(length, ExtentFlag.Data);
+        }
+      })(child),
+  ],
+  [
     "makes no progress in status",
     "status",
     (child) =>
@@ -186,6 +208,21 @@ const DEFECTS: readonly (readonly [string, string, (child: BlockChild) => BlockD
             await super.write(offset, from);
           } catch {
             // This is the defect.
+          }
+        }
+      })(child),
+  ],
+  [
+    "leaves other bytes where a write failed",
+    "faults",
+    (child) =>
+      new (class extends Defective {
+        override async write(offset: number, from: IoVec): Promise<void> {
+          try {
+            await super.write(offset, from);
+          } catch (error) {
+            await super.write(offset, [new Uint8Array(iovLength(from)).fill(0xdb)]);
+            throw error;
           }
         }
       })(child),
