@@ -14,7 +14,7 @@
  * | `EACCES`, `ENOENT`, `EEXIST`, `EISDIR` | the file system refused | as the message says |
  * | `ECANCELED` | the caller's signal was aborted before anything happened | none |
  * | `ETIMEDOUT` | the storage below did not answer in time | look at the storage |
- * | `ESHUTDOWN` | the node or device is closed | open it again |
+ * | `ESHUTDOWN` | the node or device is closed, or the edge was detached | open or attach it again |
  * | `BLK_CORRUPT` | the image contradicts itself | check and repair the image |
  * | `BLK_DENIED` | a name inside an image was refused by the open gate | allow it explicitly |
  * | `BLK_FENCED` | an earlier failure made the node's state unknown; every request is refused | reopen the node |
