@@ -101,7 +101,7 @@ describe.each(WORD_SIZES)("with words of $W bits", ({ L1, L2, L3 }) => {
       shadow.set(edge - 1, L1 + 2);
       shadow.reset(edge, L1 - 1);
       shadow.set(edge - 3, 7);
-      shadow.reset(edge - 2, L1 * 3 > L3 ? 1 : L1 * 3);
+      shadow.reset(edge - 2, L1 * 3);
       shadow.set(0, edge + 2);
       shadow.reset(1, edge - 1);
     }
