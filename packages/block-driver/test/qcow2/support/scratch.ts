@@ -1,0 +1,16 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach } from "vitest";
+
+/** A fresh directory for each test of the file; returns the function that makes paths in it. */
+export function scratchFiles(): (name: string) => string {
+  let root = "";
+  beforeEach(() => {
+    root = mkdtempSync(join(tmpdir(), "blockmirror-qcow2-"));
+  });
+  afterEach(() => {
+    rmSync(root, { recursive: true, force: true });
+  });
+  return (name) => join(root, name);
+}
