@@ -5,6 +5,15 @@ import type { Geometry } from "../format/geometry.ts";
 import { readHost } from "./host-read.ts";
 import type { L1Table } from "./l1-table.ts";
 import { L2Slice } from "./l2-slice.ts";
+import { MetadataKind } from "./metadata-map.ts";
+import type { MetadataWrite } from "./metadata-write.ts";
+
+/** A table that is in memory only: nothing on disk points to it before it has been written as a whole. */
+interface UnwrittenTable {
+  readonly hostOffset: number;
+  /** What the table was copied from, as stored; undefined for a table that was empty. */
+  readonly base: Uint8Array | undefined;
+}
 
 /** What a cache of L2 tables needs. */
 export interface L2CacheInit {
@@ -33,7 +42,9 @@ export class L2Cache {
   readonly #entriesPerSlice: number;
   readonly #coverage: number;
   readonly #slices = new Map<number, L2Slice>();
-  readonly #loading = new Map<number, Promise<L2Slice>>();
+  readonly #loading = new Map<number, Promise<L2Slice | undefined>>();
+  readonly #dirty = new Set<L2Slice>();
+  readonly #unwritten = new Map<number, UnwrittenTable>();
   #last: L2Slice | undefined;
 
   constructor({ file, geometry, l1, sliceBytes, budgetBytes, label }: L2CacheInit) {
@@ -52,9 +63,15 @@ export class L2Cache {
     return this.#coverage;
   }
 
-  /** All slices in memory, for whoever writes them. */
-  get slices(): IterableIterator<L2Slice> {
-    return this.#slices.values();
+  /** Bytes that the next commit has to write at least. */
+  get dirtyBytes(): number {
+    return this.#dirty.size * this.#sliceBytes + this.#unwritten.size * this.#geometry.clusterSize;
+  }
+
+  /** Words `[from, to)` of the slice have been changed. */
+  markDirty(slice: L2Slice, from: number, to: number): void {
+    slice.markDirty(from, to);
+    this.#dirty.add(slice);
   }
 
   /**
@@ -75,17 +92,94 @@ export class L2Cache {
     return this.#loading.get(number) ?? this.#load(number);
   }
 
-  /** Takes in a slice that was made in memory, of a new table. */
-  add(slice: L2Slice): void {
-    this.#slices.set(Math.floor(slice.guestOffset / this.#coverage), slice);
-    this.#last = slice;
-    this.#evict();
+  /**
+   * The table of L1 entry `l1Index` is at `hostOffset` from now on, in memory only: empty, or a copy of `base`. Slices of the
+   * table it replaces stay valid, since a copy has the same content.
+   */
+  createTable(l1Index: number, hostOffset: number, base?: Uint8Array): void {
+    this.#unwritten.set(l1Index, { hostOffset, base });
+    for (const slice of this.#slicesOf(l1Index)) slice.hostOffset = hostOffset + this.#bytesBefore(slice);
   }
 
-  /** Forgets the slice that maps `offset`, if it is there: its table is gone. */
-  drop(offset: number): void {
-    this.#slices.delete(Math.floor(offset / this.#coverage));
+  /** Forgets everything of the table of L1 entry `l1Index`: it is gone. */
+  dropTable(l1Index: number): void {
+    this.#unwritten.delete(l1Index);
+    for (const slice of this.#slicesOf(l1Index)) {
+      slice.takeDirty();
+      this.#dirty.delete(slice);
+      this.#slices.delete(Math.floor(slice.guestOffset / this.#coverage));
+    }
     this.#last = undefined;
+  }
+
+  /** New tables as wholes, with all that was entered in them. Nothing on disk points to them yet. */
+  takeTables(): MetadataWrite[] {
+    const writes: MetadataWrite[] = [];
+    for (const [l1Index, table] of this.#unwritten) {
+      const bytes = table.base?.slice() ?? new Uint8Array(this.#geometry.clusterSize);
+      const taken: MetadataWrite[] = [];
+      for (const slice of this.#slicesOf(l1Index)) {
+        if (!slice.dirty) continue;
+        encodeWords(slice.words, 0, slice.words.length, bytes, this.#bytesBefore(slice));
+        taken.push(this.#take(slice));
+      }
+      writes.push({
+        kind: MetadataKind.L2Table,
+        offset: table.hostOffset,
+        bytes,
+        done: () => {
+          if (this.#unwritten.get(l1Index) === table) this.#unwritten.delete(l1Index);
+          for (const { done } of taken) done();
+        },
+        failed: () => {
+          for (const { failed } of taken) failed();
+        },
+      });
+    }
+    return writes;
+  }
+
+  /** What was changed in tables that are on disk; to be called after {@link takeTables}, which takes the others. */
+  takeSlices(): MetadataWrite[] {
+    return Array.from(this.#dirty, (slice) => this.#take(slice));
+  }
+
+  /** The changed part of a slice. It stays in memory until it is written: what is on disk is older. */
+  #take(slice: L2Slice): MetadataWrite {
+    const { from, to } = slice.takeDirty();
+    this.#dirty.delete(slice);
+    slice.pins += 1;
+    const bytes = new Uint8Array(4 * (to - from));
+    encodeWords(slice.words, from, to, bytes, 0);
+    return {
+      kind: MetadataKind.L2Table,
+      offset: slice.hostOffset + 4 * from,
+      bytes,
+      done: () => {
+        slice.pins -= 1;
+      },
+      failed: () => {
+        slice.pins -= 1;
+        // A slice whose table was dropped meanwhile is not this cache's any more.
+        if (this.#slices.get(Math.floor(slice.guestOffset / this.#coverage)) !== slice) return;
+        this.markDirty(slice, from, to);
+      },
+    };
+  }
+
+  #bytesBefore(slice: L2Slice): number {
+    return slice.firstEntry * this.#geometry.l2EntryBytes;
+  }
+
+  #slicesOf(l1Index: number): L2Slice[] {
+    const first = Math.floor((l1Index * this.#geometry.l2Coverage) / this.#coverage);
+    const count = this.#geometry.l2Coverage / this.#coverage;
+    const slices: L2Slice[] = [];
+    for (let number = first; number < first + count; number += 1) {
+      const slice = this.#slices.get(number);
+      if (slice !== undefined) slices.push(slice);
+    }
+    return slices;
   }
 
   #load(number: number): MaybePromise<L2Slice | undefined> {
@@ -93,18 +187,24 @@ export class L2Cache {
     const l1Index = Math.floor(guestOffset / this.#geometry.l2Coverage);
     const table = this.#l1.offsetOf(l1Index);
     if (table === 0) return undefined;
-    this.#mustBeTable(table, l1Index);
+    const unwritten = this.#unwritten.get(l1Index);
+    if (unwritten === undefined) this.#mustBeTable(table, l1Index);
     const firstEntry = (number * this.#entriesPerSlice) % this.#geometry.l2Entries;
-    const hostOffset = table + firstEntry * this.#geometry.l2EntryBytes;
-    const bytes = new Uint8Array(this.#sliceBytes);
-    const finish = (): L2Slice => {
-      const slice = new L2Slice(l1Index, firstEntry, guestOffset, hostOffset, toWords(bytes));
+    const inTable = firstEntry * this.#geometry.l2EntryBytes;
+    const bytes =
+      unwritten?.base?.subarray(inTable, inTable + this.#sliceBytes) ?? new Uint8Array(this.#sliceBytes);
+    const finish = (): L2Slice | undefined => {
+      // While it was read, the table may have been copied to another place, or gone.
+      const now = this.#l1.offsetOf(l1Index);
+      if (now === 0) return undefined;
+      const slice = new L2Slice(l1Index, firstEntry, guestOffset, now + inTable, toWords(bytes));
       this.#slices.set(number, slice);
       this.#last = slice;
       this.#evict();
       return slice;
     };
-    const read = readHost(this.#file, hostOffset, [bytes]);
+    if (unwritten !== undefined) return finish();
+    const read = readHost(this.#file, table + inTable, [bytes]);
     if (!isPromise(read)) return finish();
     const loading = read.then(finish).finally(() => this.#loading.delete(number));
     this.#loading.set(number, loading);
@@ -144,4 +244,10 @@ function toWords(bytes: Uint8Array): Uint32Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let word = 0; word < words.length; word += 1) words[word] = view.getUint32(4 * word);
   return words;
+}
+
+/** Stores words `[from, to)` big-endian from byte `at` of `bytes` on. */
+function encodeWords(words: Uint32Array, from: number, to: number, bytes: Uint8Array, at: number): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let word = from; word < to; word += 1) view.setUint32(at + 4 * (word - from), words[word] ?? 0);
 }

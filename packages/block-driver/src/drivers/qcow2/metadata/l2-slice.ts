@@ -17,8 +17,8 @@ export class L2Slice {
   readonly words: Uint32Array;
   /** Users that rely on the slice staying in memory; it is not evicted while there is one. */
   pins = 0;
-  /** In memory it differs from the file; never evicted before it has been written. */
-  dirty = false;
+  #dirtyFrom = Infinity;
+  #dirtyTo = 0;
   /** Second chance of eviction: set by every use, taken by the search for a victim. */
   recentlyUsed = true;
 
@@ -34,5 +34,23 @@ export class L2Slice {
     this.guestOffset = guestOffset;
     this.hostOffset = hostOffset;
     this.words = words;
+  }
+  /** In memory it differs from the file; never evicted before it has been written. */
+  get dirty(): boolean {
+    return this.#dirtyFrom < this.#dirtyTo;
+  }
+
+  /** Words `[from, to)` differ from the file. Only `L2Cache.markDirty` calls it: a cache knows its dirty slices. */
+  markDirty(from: number, to: number): void {
+    if (from < this.#dirtyFrom) this.#dirtyFrom = from;
+    if (to > this.#dirtyTo) this.#dirtyTo = to;
+  }
+
+  /** The words that differ from the file, which count as written from now on. */
+  takeDirty(): { readonly from: number; readonly to: number } {
+    const range = { from: this.#dirtyFrom, to: this.#dirtyTo };
+    this.#dirtyFrom = Infinity;
+    this.#dirtyTo = 0;
+    return range;
   }
 }

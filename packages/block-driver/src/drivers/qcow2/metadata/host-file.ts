@@ -1,0 +1,149 @@
+import type { BlockChild, DeviceInfo } from "../../../contract/device.ts";
+import { iovLength, isPromise, type IoVec, type MaybePromise } from "../../../contract/io.ts";
+import { BlockError } from "../../../errors.ts";
+import { Limits } from "../format/constants.ts";
+
+const MIB = 1024 * 1024;
+/** Least and most bytes by which a file is made larger ahead of need. They are a hole until something is written. */
+const GROWTH = { least: 16 * MIB, most: 1024 * MIB } as const;
+
+/** Requests to a child since the image was opened for writing, for tests of amplification and for people who tune. */
+export interface HostCounters {
+  writes: number;
+  bytesWritten: number;
+  zeroRequests: number;
+  discards: number;
+  flushes: number;
+  resizes: number;
+}
+
+/**
+ * The file of an image as its writer sees it: it becomes larger when it has to. A device refuses what ends beyond its
+ * size, so the file is grown in generous steps ahead of need, and cut to what is used when the image is closed.
+ */
+export class HostFile {
+  readonly counters: HostCounters = {
+    writes: 0,
+    bytesWritten: 0,
+    zeroRequests: 0,
+    discards: 0,
+    flushes: 0,
+    resizes: 0,
+  };
+  readonly #file: BlockChild;
+  readonly #label: string;
+  #growing: Promise<void> | undefined;
+
+  constructor(file: BlockChild, label: string) {
+    this.#file = file;
+    this.#label = label;
+  }
+
+  get info(): DeviceInfo {
+    return this.#file.info;
+  }
+
+  /** Bytes of the file now, with what it was grown by ahead of need. */
+  get size(): number {
+    return this.#file.info.size;
+  }
+
+  /** Writes; beyond the end the file becomes larger first. */
+  write(offset: number, from: IoVec): MaybePromise<void> {
+    const length = iovLength(from);
+    const room = this.reserve(offset + length);
+    if (room !== undefined) return room.then(() => this.#write(offset, from, length));
+    return this.#write(offset, from, length);
+  }
+
+  /** Makes a range read as zeroes; beyond the end the file becomes larger first. */
+  writeZeroes(offset: number, length: number): MaybePromise<void> {
+    const room = this.reserve(offset + length);
+    if (room !== undefined) return room.then(() => this.#writeZeroes(offset, length));
+    return this.#writeZeroes(offset, length);
+  }
+
+  /** Gives space back. What lies beyond the end of the file needs nothing. */
+  discard(offset: number, length: number): MaybePromise<void> {
+    const inside = Math.min(length, this.size - offset);
+    if (inside <= 0) return undefined;
+    this.counters.discards += 1;
+    return this.#file.discard(offset, inside);
+  }
+
+  /** Makes everything written before durable. */
+  flush(): MaybePromise<void> {
+    this.counters.flushes += 1;
+    return this.#file.flush();
+  }
+
+  /**
+   * Undefined when the file reaches to `end` already, else a promise that it does. Nearing the end starts growing, so
+   * that a steady writer never waits.
+   */
+  reserve(end: number): Promise<void> | undefined {
+    const { size } = this;
+    if (end > size) return this.#growTo(end);
+    if (size - end < GROWTH.least / 2 && this.#growing === undefined && this.counters.resizes > 0) {
+      // Growing ahead is a courtesy: whoever really needs the room will see why it failed.
+      this.#growTo(size + 1).catch(() => {});
+    }
+    return undefined;
+  }
+
+  /** Sets the size, larger or smaller. */
+  async resize(size: number): Promise<void> {
+    while (this.#growing !== undefined) await this.#growing.catch(() => {});
+    if (size === this.size) return;
+    this.counters.resizes += 1;
+    await this.#file.resize(size);
+  }
+
+  async #growTo(end: number): Promise<void> {
+    while (end > this.size) {
+      this.#growing ??= this.#grow(end).finally(() => (this.#growing = undefined));
+      await this.#growing;
+    }
+  }
+
+  async #grow(end: number): Promise<void> {
+    if (this.#file.info.can.resize === "no") {
+      throw new BlockError(
+        "ENOSPC",
+        `${this.#label}: its file has ${this.size} bytes and cannot grow to ${end}; use a larger one`,
+        { node: this.#label },
+      );
+    }
+    if (end > Limits.hostOffset) {
+      throw new BlockError("EFBIG", `${this.#label}: its file cannot grow to ${end} bytes`, {
+        node: this.#label,
+      });
+    }
+    const step = Math.min(GROWTH.most, Math.max(GROWTH.least, this.size / 4));
+    const wanted = Math.ceil((end + step) / MIB) * MIB;
+    this.counters.resizes += 1;
+    try {
+      await this.#file.resize(wanted);
+    } catch (error) {
+      // A file system that has a limit may still take what is needed.
+      if (!(error instanceof BlockError) || !["EFBIG", "ENOSPC", "EINVAL"].includes(error.code)) throw error;
+      await this.#file.resize(end);
+    }
+  }
+
+  #write(offset: number, from: IoVec, length: number): MaybePromise<void> {
+    this.counters.writes += 1;
+    this.counters.bytesWritten += length;
+    return this.#file.write(offset, from);
+  }
+
+  #writeZeroes(offset: number, length: number): MaybePromise<void> {
+    this.counters.zeroRequests += 1;
+    return this.#file.writeZeroes(offset, length);
+  }
+}
+
+/** Runs both, one after the other, without a promise when both answer at once. */
+export function inTurn(first: MaybePromise<void>, second: () => MaybePromise<void>): MaybePromise<void> {
+  return isPromise(first) ? first.then(second) : second();
+}
