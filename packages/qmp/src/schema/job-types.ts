@@ -1,0 +1,163 @@
+/** Types of jobs, bitmaps, transactions and exports. Names and members of the QAPI reference. */
+export const JOB_TYPES = {
+  BlockDeviceIoStatus: { enum: ["ok", "failed", "nospace"] },
+  BlockdevOnError: { enum: ["report", "ignore", "enospc", "stop", "auto"] },
+  MirrorSyncMode: { enum: ["top", "full", "none", "incremental", "bitmap"] },
+  MirrorCopyMode: { enum: ["background", "write-blocking"] },
+  JobType: { enum: ["commit", "stream", "mirror", "backup", "create", "amend"] },
+  JobStatus: {
+    enum: [
+      "undefined",
+      "created",
+      "running",
+      "paused",
+      "ready",
+      "standby",
+      "waiting",
+      "pending",
+      "aborting",
+      "concluded",
+      "null",
+    ],
+  },
+  IoOperationType: { enum: ["read", "write"] },
+  BlockErrorAction: { enum: ["ignore", "report", "stop"] },
+  JobInfo: {
+    struct: {
+      id: "str",
+      type: "JobType",
+      status: "JobStatus",
+      "current-progress": "int",
+      "total-progress": "int",
+      "error?": "str",
+    },
+  },
+  BlockJobInfo: {
+    struct: {
+      type: "JobType",
+      device: "str",
+      len: "int",
+      offset: "int",
+      busy: "bool",
+      paused: "bool",
+      speed: "int",
+      "io-status": "BlockDeviceIoStatus",
+      ready: "bool",
+      status: "JobStatus",
+      "auto-finalize": "bool",
+      "auto-dismiss": "bool",
+      "error?": "str",
+      "actively-synced?": "bool",
+    },
+  },
+  BlockJobChangeOptionsMirror: { struct: { "copy-mode": "MirrorCopyMode" } },
+  BlockJobChangeOptions: {
+    base: { id: "str" },
+    tag: "type",
+    union: { mirror: "BlockJobChangeOptionsMirror" },
+  },
+
+  BlockDirtyBitmap: { struct: { node: "str", name: "str" } },
+  BlockDirtyBitmapAdd: {
+    struct: {
+      node: "str",
+      name: "str",
+      "granularity?": "uint32",
+      "persistent?": "bool",
+      "disabled?": "bool",
+    },
+  },
+  BlockDirtyBitmapOrStr: { alternate: ["str", "BlockDirtyBitmap"] },
+  BlockDirtyBitmapMerge: { struct: { node: "str", target: "str", bitmaps: ["BlockDirtyBitmapOrStr"] } },
+  AbortWrapper: { struct: { data: "Empty" } },
+  BlockDirtyBitmapWrapper: { struct: { data: "BlockDirtyBitmap" } },
+  BlockDirtyBitmapAddWrapper: { struct: { data: "BlockDirtyBitmapAdd" } },
+  BlockDirtyBitmapMergeWrapper: { struct: { data: "BlockDirtyBitmapMerge" } },
+  TransactionAction: {
+    base: {},
+    tag: "type",
+    union: {
+      abort: "AbortWrapper",
+      "block-dirty-bitmap-add": "BlockDirtyBitmapAddWrapper",
+      "block-dirty-bitmap-remove": "BlockDirtyBitmapWrapper",
+      "block-dirty-bitmap-clear": "BlockDirtyBitmapWrapper",
+      "block-dirty-bitmap-enable": "BlockDirtyBitmapWrapper",
+      "block-dirty-bitmap-disable": "BlockDirtyBitmapWrapper",
+      "block-dirty-bitmap-merge": "BlockDirtyBitmapMergeWrapper",
+    },
+  },
+  ActionCompletionMode: { enum: ["individual", "grouped"] },
+  TransactionProperties: { struct: { "completion-mode?": "ActionCompletionMode" } },
+  BlockDirtyBitmapSha256: { struct: { sha256: "str" } },
+
+  BlockExportType: { enum: ["nbd"] },
+  BlockExportRemoveMode: { enum: ["safe", "hard"] },
+  BlockExportOptionsNbd: {
+    struct: {
+      "name?": "str",
+      "description?": "str",
+      "bitmaps?": ["BlockDirtyBitmapOrStr"],
+      "allocation-depth?": "bool",
+    },
+  },
+  BlockExportOptions: {
+    base: {
+      id: "str",
+      "fixed-iothread?": "bool",
+      "iothread?": "str",
+      "node-name": "str",
+      "writable?": "bool",
+      "writethrough?": "bool",
+    },
+    tag: "type",
+    union: { nbd: "BlockExportOptionsNbd" },
+  },
+  BlockExportInfo: {
+    struct: { id: "str", type: "BlockExportType", "node-name": "str", "shutting-down": "bool" },
+  },
+
+  ThrottleLimits: {
+    struct: {
+      "iops-total?": "int",
+      "iops-read?": "int",
+      "iops-write?": "int",
+      "bps-total?": "int",
+      "bps-read?": "int",
+      "bps-write?": "int",
+    },
+  },
+  ThrottleGroupProperties: { struct: { "limits?": "ThrottleLimits" } },
+  QCryptoSecretFormat: { enum: ["raw", "base64"] },
+  SecretProperties: {
+    struct: { "format?": "QCryptoSecretFormat", "data?": "str", "file?": "str" },
+  },
+  QCryptoTLSCredsEndpoint: { enum: ["client", "server"] },
+  TlsCredsProperties: {
+    struct: {
+      "verify-peer?": "bool",
+      "dir?": "str",
+      "endpoint?": "QCryptoTLSCredsEndpoint",
+      "priority?": "str",
+    },
+  },
+  TlsCredsPskProperties: { base: "TlsCredsProperties", struct: { "username?": "str" } },
+  TlsCredsX509Properties: {
+    base: "TlsCredsProperties",
+    struct: { "sanity-check?": "bool", "passwordid?": "str" },
+  },
+  ObjectOptions: {
+    base: { id: "str" },
+    tag: "qom-type",
+    union: {
+      secret: "SecretProperties",
+      "throttle-group": "ThrottleGroupProperties",
+      "tls-creds-psk": "TlsCredsPskProperties",
+      "tls-creds-x509": "TlsCredsX509Properties",
+    },
+  },
+
+  VersionTriple: { struct: { major: "int", minor: "int", micro: "int" } },
+  VersionInfo: { struct: { qemu: "VersionTriple", package: "str" } },
+  CommandInfo: { struct: { name: "str" } },
+  QMPCapability: { enum: ["oob"] },
+} as const;
