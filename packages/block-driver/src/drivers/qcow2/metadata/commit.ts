@@ -11,6 +11,10 @@ import type { ReleasedClusters } from "./released-clusters.ts";
 
 /** Metadata writes that run at the same time. */
 const IN_FLIGHT = 16;
+/** From here on a commit starts in the background, so that a crash loses little and memory stays bounded … */
+const WANTED = { bytes: 4 * 1024 * 1024, released: 16_384 } as const;
+/** … and from here on whoever changes metadata waits for one. */
+const PRESSING = { bytes: 16 * 1024 * 1024, released: 65_536 } as const;
 /** Neighbouring pieces become one write of at most this many bytes. */
 const MOST_MERGED = 1024 * 1024;
 
@@ -77,6 +81,39 @@ export class CommitEngine {
         return this.#start();
       });
     return this.#next;
+  }
+
+  /** There is enough to write for a commit that nobody asked for. */
+  get wanted(): boolean {
+    return this.#isBeyond(WANTED);
+  }
+
+  /** There is so much to write that new changes should wait: see {@link relieve}. */
+  get pressing(): boolean {
+    return this.#isBeyond(PRESSING);
+  }
+
+  /** Something differs from the file. */
+  get dirty(): boolean {
+    const { image, refcounts, released } = this.#init;
+    return (
+      image.l2.dirtyBytes > 0 || image.l1.dirtyEntries > 0 || refcounts.dirty || released.unlinkedRuns > 0
+    );
+  }
+
+  /** Commits without anybody waiting. A failure is kept until somebody flushes, since everything stays changed. */
+  startInBackground(): void {
+    if (this.#running === undefined) this.#start().catch(() => {});
+  }
+
+  /** Waits until there is less to write. Rejects as the commit does. */
+  relieve(): Promise<void> {
+    return this.#running ?? this.#start();
+  }
+
+  #isBeyond(limit: { readonly bytes: number; readonly released: number }): boolean {
+    const { image, released } = this.#init;
+    return image.l2.dirtyBytes >= limit.bytes || released.unlinkedRuns >= limit.released;
   }
 
   #start(): Promise<void> {

@@ -1,0 +1,199 @@
+import type { ResizeOptions } from "../../../contract/device.ts";
+import { BlockError } from "../../../errors.ts";
+import { Limits } from "../format/constants.ts";
+import { writeL1Location, writeSize } from "../metadata/header-fields.ts";
+import { MetadataKind } from "../metadata/metadata-map.ts";
+import type { WriteState } from "./write-state.ts";
+import { writeZeroRange, zeroClusters, type WriteZeroData } from "./zero-clusters.ts";
+import { unallocatedIsZero, ZeroMode } from "./zero-entry.ts";
+
+const SECTOR = 512;
+
+/**
+ * Changes the virtual size. Nothing else runs meanwhile. The recorded size changes in one write, after everything that a
+ * larger disk needs is durable, and before anything of a smaller one is given up.
+ * @throws BlockError `EINVAL` for a size that is no multiple of 512, `EFBIG` beyond the largest L1 table, `ENOTSUP` for
+ * version 2 images with snapshots (they do not record the size a snapshot had) and for preallocation.
+ */
+export async function resizeImage(
+  state: WriteState,
+  size: number,
+  options: ResizeOptions | undefined,
+  writeData: WriteZeroData,
+): Promise<void> {
+  const { image } = state;
+  const { label } = image;
+  const context = { node: label, operation: "resize" };
+  if (size % SECTOR !== 0) {
+    throw new BlockError("EINVAL", `${label}: a size of ${size} bytes is no multiple of ${SECTOR}`, context);
+  }
+  if (image.header.version < 3 && image.header.snapshotCount > 0) {
+    throw new BlockError("ENOTSUP", `${label}: a version 2 image with snapshots cannot be resized`, context);
+  }
+  if (options?.preallocation === "full") {
+    throw new BlockError("ENOTSUP", `${label}: growing with preallocation is not supported`, context);
+  }
+  const before = image.virtualSize;
+  if (size > before) await grow(state, before, size, writeData);
+  else if (size < before) await shrink(state, before, size, writeData);
+}
+
+async function grow(
+  state: WriteState,
+  before: number,
+  size: number,
+  writeData: WriteZeroData,
+): Promise<void> {
+  const { image } = state;
+  const { geometry } = image;
+  const needed = geometry.l1EntriesFor(size);
+  if (needed * 8 > Limits.l1Bytes) {
+    throw new BlockError(
+      "EFBIG",
+      `${image.label}: ${size} bytes need an L1 table of ${needed} entries; with clusters of ${geometry.clusterSize} bytes at most ${(Limits.l1Bytes / 8) * geometry.l2Coverage} bytes are possible`,
+      { node: image.label, operation: "resize" },
+    );
+  }
+  if (needed > image.l1.entries) await growL1(state, needed);
+  if (image.hasDataFile && state.data.size < size) await state.data.resize(size);
+  // Whatever was left behind the old end by a shrink, by another program or by a longer backing file must read as zeroes.
+  // The disk is longer in memory already, so that its new part can be written; on disk it is not until that is durable.
+  image.virtualSize = size;
+  try {
+    await clearNewPart(state, before, size, writeData);
+    await state.commit.flush();
+    await recordSize(state, size);
+  } catch (error) {
+    image.virtualSize = before;
+    throw error;
+  }
+}
+
+async function clearNewPart(
+  state: WriteState,
+  before: number,
+  size: number,
+  writeData: WriteZeroData,
+): Promise<void> {
+  const { image } = state;
+  const { geometry } = image;
+  const backingEnd = image.backing?.info.size ?? 0;
+  // The surplus of the last cluster holds whatever its last writer put there.
+  const clusterEnd = Math.min(size, geometry.clusterEnd(before));
+  if (before < clusterEnd) {
+    if (image.header.version < 3 && !unallocatedIsZero(state)) await writeData(before, clusterEnd);
+    else await writeZeroRange(state, before, clusterEnd, { unmap: false, noFallback: false }, writeData);
+  }
+  const shown = Math.min(size, backingEnd);
+  if (clusterEnd < shown) {
+    if (image.header.version < 3) await writeData(clusterEnd, shown);
+    else await zeroClusters(state, clusterEnd, geometry.clusterEnd(shown), ZeroMode.Unmap, writeData);
+  }
+  const rest = Math.max(clusterEnd, geometry.clusterEnd(shown));
+  // Entries beyond the end of the disk are no part of it: what they hold is dropped.
+  if (rest < size) await zeroClusters(state, rest, size, ZeroMode.Drop, writeData);
+  if (state.rawDataFile) await state.data.writeZeroes(before, size - before);
+}
+
+/** A longer L1 table is written whole to a new place before the header points to it. */
+async function growL1(state: WriteState, entries: number): Promise<void> {
+  const { image, file, map, allocator } = state;
+  const { clusterSize } = image.geometry;
+  const clusters = Math.ceil((entries * 8) / clusterSize);
+  const old = {
+    cluster: image.header.l1Offset / clusterSize,
+    count: Math.ceil((image.header.l1Entries * 8) / clusterSize),
+  };
+  const placed = await allocator.allocateAtEnd(clusters);
+  try {
+    // The entries must not point to tables that are not there yet.
+    await state.commit.flush();
+    image.l1.grow(entries);
+    const bytes = new Uint8Array(clusters * clusterSize);
+    bytes.set(image.l1.encode());
+    await file.write(placed * clusterSize, [bytes]);
+  } catch (error) {
+    if (state.fence.failure === undefined) await allocator.giveBack(placed, clusters).catch(() => {});
+    throw error;
+  }
+  await flushFile(state);
+  const header = { ...image.header, l1Entries: entries, l1Offset: placed * clusterSize };
+  try {
+    await writeL1Location(file, header);
+  } catch (error) {
+    // Which of the two tables the header points to is unknown now.
+    state.fence.flushFailed(error);
+    throw error;
+  }
+  image.header = header;
+  map.add(MetadataKind.L1Table, placed, clusters);
+  map.remove(MetadataKind.L1Table, old.cluster, old.count);
+  await flushFile(state);
+  if (old.count > 0) state.released.add(old.cluster, old.count, false);
+}
+
+async function shrink(
+  state: WriteState,
+  before: number,
+  size: number,
+  writeData: WriteZeroData,
+): Promise<void> {
+  const { image } = state;
+  const { geometry } = image;
+  // Writes that were promised to be durable must not depend on what is about to be given up.
+  await state.commit.flush();
+  await recordSize(state, size);
+  const clusterEnd = Math.min(before, geometry.clusterEnd(size));
+  try {
+    if (size < clusterEnd) await clearSurplus(state, size, clusterEnd, writeData);
+  } finally {
+    image.virtualSize = size;
+  }
+  if (clusterEnd < before) {
+    await zeroClusters(state, clusterEnd, geometry.clusterEnd(before), ZeroMode.Drop, writeData);
+  }
+  dropTables(state, geometry.l1EntriesFor(size));
+  state.shrunk = true;
+  if (image.hasDataFile && state.data.info.can.resize === "both") await state.data.resize(size);
+}
+
+/** The rest of the last cluster would show again if the disk grew. */
+async function clearSurplus(
+  state: WriteState,
+  size: number,
+  clusterEnd: number,
+  writeData: WriteZeroData,
+): Promise<void> {
+  if (state.image.header.version < 3 && !unallocatedIsZero(state)) await writeData(size, clusterEnd);
+  else await writeZeroRange(state, size, clusterEnd, { unmap: false, noFallback: false }, writeData);
+}
+
+/** Gives up L2 tables that map nothing of the disk any more. */
+function dropTables(state: WriteState, firstIndex: number): void {
+  const { image, map, released } = state;
+  const { clusterSize } = image.geometry;
+  for (let index = firstIndex; index < image.l1.entries; index += 1) {
+    const offset = image.l1.offsetOf(index);
+    if (offset === 0) continue;
+    image.l2.dropTable(index);
+    image.l1.set(index, 0);
+    map.remove(MetadataKind.L2Table, offset / clusterSize);
+    released.add(offset / clusterSize, 1, false);
+  }
+}
+
+async function recordSize(state: WriteState, size: number): Promise<void> {
+  const header = { ...state.image.header, size };
+  await writeSize(state.file, header);
+  await flushFile(state);
+  state.image.header = header;
+}
+
+async function flushFile(state: WriteState): Promise<void> {
+  try {
+    await state.file.flush();
+  } catch (error) {
+    state.fence.flushFailed(error);
+    throw error;
+  }
+}
