@@ -80,7 +80,9 @@ async function writePart(
 ): Promise<void> {
   const ends = copiedEnds(state.image, slice, action, offset, end);
   const whole = ends.start === offset && ends.end === end;
-  const { start, vector } = whole ? { start: offset, vector: data } : await widen(state, ends, offset, end, data, fresh);
+  const { start, vector } = whole
+    ? { start: offset, vector: data }
+    : await widen(state, ends, offset, end, data, fresh);
   const first = state.image.geometry.clusterStart(offset);
   const target = host + (start - first);
   state.mustNotOverlap(host, state.image.geometry.clusterEnd(end) - first);

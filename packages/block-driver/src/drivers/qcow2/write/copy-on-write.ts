@@ -37,7 +37,14 @@ export function copiedEnds(
   const { geometry } = image;
   const firstCluster = geometry.clusterStart(offset);
   const lastCluster = geometry.clusterStart(end - 1);
-  const head = spanOf(image, slice, action, firstCluster, offset, Math.min(end, firstCluster + geometry.clusterSize));
+  const head = spanOf(
+    image,
+    slice,
+    action,
+    firstCluster,
+    offset,
+    Math.min(end, firstCluster + geometry.clusterSize),
+  );
   const tail =
     lastCluster === firstCluster ? head : spanOf(image, slice, action, lastCluster, lastCluster, end);
   return {

@@ -53,7 +53,8 @@ export function findWriteRun(
   if (run.action !== WriteAction.Invalid) {
     for (index += 1; at < limit; index += 1, at += clusterSize) {
       if (actionOf(slice, index, geometry, dataFile, 0, limit - at) !== run.action) break;
-      if (run.action !== WriteAction.Allocate && hostOf(slice, index, stride) !== run.host + (at - start)) break;
+      if (run.action !== WriteAction.Allocate && hostOf(slice, index, stride) !== run.host + (at - start))
+        break;
     }
   }
   run.end = Math.min(at, limit);

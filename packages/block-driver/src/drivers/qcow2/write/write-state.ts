@@ -90,7 +90,10 @@ export class WriteState {
       onFree: (cluster) => this.allocator.noteFree(cluster),
       onLeak: (cause) => {
         const text = cause instanceof Error ? cause.message : String(cause);
-        image.report({ type: "warning", message: `${label}: some freed space is lost until a check: ${text}` });
+        image.report({
+          type: "warning",
+          message: `${label}: some freed space is lost until a check: ${text}`,
+        });
       },
     });
     this.allocator = new ClusterAllocator({
@@ -234,7 +237,10 @@ export class WriteState {
     let base: Uint8Array | undefined;
     if (old !== 0) {
       if (old % clusterSize !== 0 || old >= this.file.size) {
-        throw this.fence.corrupt(`the L2 table of L1 entry ${l1Index} at offset 0x${old.toString(16)} is invalid`, old);
+        throw this.fence.corrupt(
+          `the L2 table of L1 entry ${l1Index} at offset 0x${old.toString(16)} is invalid`,
+          old,
+        );
       }
       base = new Uint8Array(clusterSize);
       await readHost(image.file, old, [base]);

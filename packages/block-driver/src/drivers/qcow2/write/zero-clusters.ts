@@ -59,7 +59,12 @@ export async function discardRange(
   const { image } = state;
   const { clusterSize } = image.geometry;
   if (image.header.version < 3 && !unallocatedIsZero(state)) {
-    throw notSupported(state, offset, end, "discarding would let the backing file of a version 2 image show through");
+    throw notSupported(
+      state,
+      offset,
+      end,
+      "discarding would let the backing file of a version 2 image show through",
+    );
   }
   const start = roundUp(offset, clusterSize);
   const stop = end === image.virtualSize ? end : roundDown(end, clusterSize);

@@ -45,7 +45,8 @@ export function zeroEntry(
   const low = slice.words[at + 1] ?? 0;
   if (mode === ZeroMode.Drop || header.version < 3) {
     // Version 2 cannot say zero; without a backing file it need not.
-    if (high !== 0 || low !== 0 || isMarked(slice, at, stride)) unlinkCluster(state, slice, index, "nothing", punch);
+    if (high !== 0 || low !== 0 || isMarked(slice, at, stride))
+      unlinkCluster(state, slice, index, "nothing", punch);
     return true;
   }
   if (geometry.extendedL2) return zeroExtended(state, slice, index, mode, from, to);
