@@ -73,6 +73,22 @@ export {
 } from "./drivers/fault/rules.ts";
 export { MemoryDevice, memoryDriver, type MemoryOptions } from "./drivers/memory.ts";
 export { rawDriver, type RawCreateOptions, type RawOptions } from "./drivers/raw.ts";
+export {
+  checkQcow2,
+  type Qcow2CheckOptions,
+} from "./drivers/qcow2/check/check-image.ts";
+export type {
+  Qcow2CheckProgress,
+  Qcow2CheckReport,
+  Qcow2Finding,
+} from "./drivers/qcow2/check/check-report.ts";
+export type { Qcow2CreateOptions } from "./drivers/qcow2/create/create-options.ts";
+export {
+  measureQcow2,
+  type DataRange,
+  type Qcow2MeasureOptions,
+  type Qcow2Measurement,
+} from "./drivers/qcow2/measure.ts";
 export { DriverRegistry } from "./registry.ts";
 export {
   DEFAULT_BITMAP_GRANULARITY,

@@ -3,7 +3,7 @@ import { bufferSizeProblem, granularityProblem, jobIdProblem } from "../engine/r
 import { UsageError } from "./exit-status.ts";
 
 /** A size such as `64K` or `1.5G`, in bytes. @throws UsageError naming the option. */
-function sizeArgument(option: string): (text: string) => number {
+export function byteArgument(option: string): (text: string) => number {
   return (text) => {
     const parsed = parseSize(text);
     if (!parsed.ok) throw new UsageError(`${option} ${text}: ${parsed.reason}`);
@@ -13,12 +13,12 @@ function sizeArgument(option: string): (text: string) => number {
 
 /** A size that a mirror takes as granularity. @throws UsageError naming the option. */
 export function granularityArgument(option: string): (text: string) => number {
-  return checked(option, sizeArgument(option), granularityProblem);
+  return checked(option, byteArgument(option), granularityProblem);
 }
 
 /** A size that a mirror takes as buffer. @throws UsageError naming the option. */
 export function bufferSizeArgument(option: string): (text: string) => number {
-  return checked(option, sizeArgument(option), bufferSizeProblem);
+  return checked(option, byteArgument(option), bufferSizeProblem);
 }
 
 /** The name of a job. @throws UsageError naming the option. */

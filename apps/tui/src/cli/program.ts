@@ -3,7 +3,10 @@ import { BlockError } from "@blockmirror/block-driver";
 import { JobError } from "@blockmirror/blockjob";
 import { RequestError } from "../engine/request-error.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
+import { addCheckCommand } from "./check-command.ts";
+import { addCreateCommand } from "./create-command.ts";
 import { addDemoCommand } from "./demo-command.ts";
+import { addMeasureCommand } from "./measure-command.ts";
 import { addMirrorCommand } from "./mirror-command.ts";
 import { watchOutput } from "./standard-output.ts";
 import { addUiCommand } from "./ui-command.ts";
@@ -25,6 +28,9 @@ export async function runProgram(args: readonly string[], version: string): Prom
   addUiCommand(program, finish);
   addMirrorCommand(program, finish);
   addDemoCommand(program, finish);
+  addCreateCommand(program, finish);
+  addCheckCommand(program, finish);
+  addMeasureCommand(program, finish);
   // The program's own leave, which is there to name unknown commands, is handed down to every command otherwise.
   for (const command of program.commands) command.allowExcessArguments(false);
   for (const command of [program, ...program.commands]) sayErrorsInOneLine(command);

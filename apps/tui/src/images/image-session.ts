@@ -1,0 +1,95 @@
+import { constants } from "node:fs";
+import { open, rm, stat } from "node:fs/promises";
+import path from "node:path";
+import {
+  BlockGraph,
+  createDefaultRegistry,
+  directoryGate,
+  type BlockEdge,
+  type BlockNode,
+  type ParentInit,
+} from "@blockmirror/block-driver";
+import { PROBE_BYTES, probeFormat, type ImageFormat } from "./image-format.ts";
+
+/** How an image of the user's is opened. */
+export interface OpenImageOptions {
+  /** Default: what its first bytes announce. */
+  readonly format?: ImageFormat;
+  /** Put up with a program that is writing it. */
+  readonly shared?: boolean;
+}
+
+/** The images of one command: opened by the user's names, closed together. */
+export class ImageSession implements AsyncDisposable {
+  readonly graph: BlockGraph;
+
+  /** @param allowed directories in which backing files may lie, beside the image's own. */
+  constructor(allowed: readonly string[] = []) {
+    this.graph = new BlockGraph({ registry: createDefaultRegistry(), gate: directoryGate(allowed) });
+  }
+
+  /** The format of a file of the user's, by its first bytes. */
+  async formatOf(filename: string): Promise<ImageFormat> {
+    // A FIFO would make the opening wait for a writer; the driver refuses it later.
+    const handle = await open(filename, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const stats = await handle.stat();
+      if (!stats.isFile() && !stats.isBlockDevice()) return "raw";
+      const head = new Uint8Array(PROBE_BYTES);
+      const { bytesRead } = await handle.read(head, 0, head.length, 0);
+      const { registry } = this.graph;
+      const drivers = registry.names().map((name) => registry.get(name));
+      return probeFormat(drivers, head.subarray(0, bytesRead), stats.size);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** Opens an image with its backing chain, read-only. */
+  async openImage(filename: string, options: OpenImageOptions = {}): Promise<BlockNode> {
+    const format = options.format ?? (await this.formatOf(filename));
+    return this.graph.open({ driver: format, readOnly: true, file: fileSpec(filename, options) });
+  }
+
+  /** Opens the file that holds an image, not the image, and attaches to it. */
+  async openContainer(
+    filename: string,
+    user: Pick<ParentInit, "name" | "uses">,
+    options: Pick<OpenImageOptions, "shared"> = {},
+  ): Promise<BlockEdge> {
+    const readOnly = !user.uses.includes("write");
+    const node = await this.graph.open({ ...fileSpec(filename, options), readOnly });
+    return this.graph.attach(node, { ...user, shares: readOnly ? ["read", "write", "resize"] : ["read"] });
+  }
+
+  async close(): Promise<void> {
+    await this.graph.closeAll();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+function fileSpec(filename: string, { shared }: Pick<OpenImageOptions, "shared">) {
+  return {
+    driver: "file",
+    filename: path.resolve(filename),
+    ...(shared === true && { locking: "off" }),
+  };
+}
+
+/** Whether something has that name. */
+export async function fileExists(filename: string): Promise<boolean> {
+  try {
+    await stat(filename);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Removes a file that this command made. */
+export async function removeFile(filename: string): Promise<void> {
+  await rm(filename, { force: true });
+}
