@@ -1,0 +1,57 @@
+import { BlockError, toBlockError, type BlockErrorCode } from "@blockmirror/block-driver";
+import { describeAddress } from "./address.ts";
+import type { NbdAddress } from "../protocol/uri.ts";
+import { ExportRefusedError, ProtocolError } from "./protocol-error.ts";
+import type { Request } from "./request.ts";
+
+/** A request was not answered in time. Kept as the `cause` of the `BlockError`. */
+export class LateError extends Error {
+  override readonly name: string = "LateError";
+}
+
+/** The failure of one request. */
+export function requestFailure(
+  code: BlockErrorCode,
+  label: string,
+  request: Request,
+  text: string,
+  cause?: unknown,
+): BlockError {
+  const { operation, offset, length } = request;
+  const range = operation === "flush" ? "" : ` at offset ${offset} (${length} bytes)`;
+  return new BlockError(code, `${operation} on ${label}${range} failed: ${text}`, {
+    node: label,
+    operation,
+    ...(operation !== "flush" && { offset, length }),
+    ...(cause !== undefined && { cause }),
+  });
+}
+
+/** The failure of an attempt to connect, with a remedy. */
+export function openFailure(error: unknown, label: string, address: NbdAddress): BlockError {
+  if (error instanceof BlockError) return error;
+  const context = { node: label, operation: "open", cause: error };
+  if (error instanceof ExportRefusedError)
+    return new BlockError(error.code, `cannot open ${label}: ${error.message}`, context);
+  if (error instanceof ProtocolError) {
+    return new BlockError(
+      "EIO",
+      `cannot open ${label}: ${error.message}; is this an NBD server, and is TLS set on neither side or on both?`,
+      context,
+    );
+  }
+  if (error instanceof LateError)
+    return new BlockError("ETIMEDOUT", `cannot open ${label}: ${error.message}`, context);
+  const { code } = toBlockError(error, context);
+  const text = error instanceof Error ? error.message : String(error);
+  return new BlockError(
+    code,
+    `cannot open ${label}: no connection with ${describeAddress(address)}: ${text}; is the server running there?`,
+    context,
+  );
+}
+
+/** What ended a connection, in words. */
+export function describeLoss(error: Error | undefined): string {
+  return error === undefined ? "the server hung up" : error.message;
+}

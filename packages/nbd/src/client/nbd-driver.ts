@@ -1,0 +1,157 @@
+import {
+  BlockError,
+  DRIVER_CONTRACT_VERSION,
+  type BlockDevice,
+  type BlockDriver,
+  type OpenContext,
+} from "@blockmirror/block-driver";
+import { parseNbdUri } from "../protocol/uri.ts";
+import { describeAddress } from "./address.ts";
+import type { NbdAddress } from "../protocol/uri.ts";
+import type { Endpoint } from "./connection.ts";
+import { loadCredentials } from "./credentials.ts";
+import { describeDevice } from "./describe-device.ts";
+import { openFailure } from "./failures.ts";
+import { NbdDevice } from "./nbd-device.ts";
+import { NBD_OPTIONS, type NbdOptions, type NbdTlsFiles } from "./nbd-options.ts";
+import { Session } from "./session.ts";
+import { SYSTEM_TIMERS, type NbdTimers } from "./timers.ts";
+
+/** How {@link createNbdDriver} differs from the driver that everybody uses. */
+export interface NbdDriverInit {
+  /** The clock of timeouts and reconnection; for tests. */
+  readonly timers?: NbdTimers;
+}
+
+/**
+ * Makes an `nbd` driver: a device is an export of a server that speaks the Network Block Device protocol, such as
+ * qemu-nbd, nbdkit, a QEMU or another Blockmirror.
+ *
+ * Limitations: an export is made and resized by its server, so there is no `create` and no `resize`. A server that hangs
+ * without hanging up can still do, later, what it was sent before a timeout.
+ */
+export function createNbdDriver(init: NbdDriverInit = {}): BlockDriver<NbdOptions> {
+  const timers = init.timers ?? SYSTEM_TIMERS;
+  return {
+    name: "nbd",
+    kind: "protocol",
+    contractVersion: DRIVER_CONTRACT_VERSION,
+    options: NBD_OPTIONS,
+    open: (options, context) => open(options, context, timers),
+  };
+}
+
+/** The `nbd` driver; see {@link createNbdDriver}. */
+export const nbdDriver: BlockDriver<NbdOptions> = createNbdDriver();
+
+async function open(options: NbdOptions, context: OpenContext, timers: NbdTimers): Promise<BlockDevice> {
+  const { nodeName, readOnly, signal } = context;
+  const target = locate(options, nodeName);
+  const { address, exportName, tls } = target;
+  const label = describeTarget(target);
+  const endpoint: Endpoint = {
+    address,
+    exportName,
+    tls: tls === undefined ? undefined : await loadCredentials(tls, address, nodeName),
+  };
+  let session: Session;
+  try {
+    session = await Session.open(
+      {
+        endpoint,
+        label,
+        readOnly,
+        connections: options.connections,
+        patience: {
+          openMs: options.openTimeoutMs,
+          reconnectMs: options.reconnectDelayMs,
+          requestMs: options.requestTimeoutMs,
+          flushMs: Math.max(options.requestTimeoutMs, options.flushTimeoutMs),
+        },
+        trustsServer: options.unflushedWrites === "trust",
+        timers,
+        report: (message) => context.report({ type: "warning", message }),
+      },
+      signal,
+    );
+  } catch (error) {
+    if (signal?.aborted === true) {
+      throw new BlockError("ECANCELED", `opening ${label} was cancelled`, {
+        node: nodeName,
+        operation: "open",
+      });
+    }
+    throw openFailure(error, label, address);
+  }
+  try {
+    const info = describeDevice(session.negotiated, {
+      label,
+      identity: `nbd:${describeAddress(address)}:${exportName}`,
+      exportName,
+      readOnly,
+      isSecure: tls !== undefined,
+    });
+    return new NbdDevice(session, info);
+  } catch (error) {
+    await session.close();
+    throw error;
+  }
+}
+
+interface Target {
+  readonly address: NbdAddress;
+  readonly exportName: string;
+  /** Undefined: without TLS. */
+  readonly tls: NbdTlsFiles | undefined;
+}
+
+/** Puts URI and options together; they must not contradict each other. */
+function locate(options: NbdOptions, node: string): Target {
+  const refuse = (text: string, cause?: unknown): never => {
+    throw new BlockError("EINVAL", `node '${node}' (nbd): ${text}`, {
+      node,
+      operation: "open",
+      ...(cause !== undefined && { cause }),
+    });
+  };
+  const { uri, server } = options;
+  const exportName = options.export;
+  const files = typeof options.tls === "object" ? options.tls : {};
+  if (uri === undefined) {
+    if (server === undefined) return refuse("needs either 'uri' or 'server'");
+    const isSecure = options.tls !== undefined && options.tls !== false;
+    return { address: server, exportName: exportName ?? "", tls: isSecure ? files : undefined };
+  }
+  if (server !== undefined) return refuse("takes 'uri' or 'server', not both");
+  try {
+    const parsed = parseNbdUri(uri);
+    const named = {
+      ...(parsed.tlsCertificates !== undefined && { directory: parsed.tlsCertificates }),
+      ...(parsed.tlsHostname !== undefined && { serverName: parsed.tlsHostname }),
+    };
+    if (exportName !== undefined && parsed.exportName !== "" && parsed.exportName !== exportName) {
+      return refuse(
+        `the URI names the export '${parsed.exportName}' and option 'export' names '${exportName}'`,
+      );
+    }
+    if (options.tls === false && parsed.tls)
+      return refuse("the URI asks for TLS and option 'tls' forbids it");
+    const isSecure = parsed.tls || (options.tls !== undefined && options.tls !== false);
+    return {
+      address: parsed.address,
+      exportName: exportName ?? parsed.exportName,
+      tls: isSecure ? { ...named, ...files } : undefined,
+    };
+  } catch (error) {
+    if (error instanceof BlockError) throw error;
+    return refuse(error instanceof Error ? error.message : String(error), error);
+  }
+}
+
+/** The export as a URI, for messages. */
+function describeTarget({ address, exportName, tls }: Target): string {
+  const scheme = tls === undefined ? "nbd" : "nbds";
+  const name = encodeURI(exportName);
+  if ("path" in address) return `${scheme}+unix:///${name}?socket=${address.path}`;
+  return `${scheme}://${describeAddress(address)}/${name}`;
+}

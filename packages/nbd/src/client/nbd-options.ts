@@ -1,0 +1,127 @@
+import { option, optionSchema, type OptionSchema } from "@blockmirror/block-driver";
+import { DEFAULT_PORT, MAX_STRING } from "../protocol/constants.ts";
+import type { NbdAddress } from "../protocol/uri.ts";
+
+/** Certificates for a connection with TLS; files in PEM form. */
+export interface NbdTlsFiles {
+  /**
+   * A directory with `ca-cert.pem`, and for a server that wants to know its clients `client-cert.pem` and
+   * `client-key.pem`: the names that QEMU and libnbd use.
+   */
+  readonly directory?: string;
+  /** The authorities that the server's certificate is checked against. Default: those of the system. */
+  readonly ca?: string;
+  /** The client's certificate. */
+  readonly certificate?: string;
+  /** The key of the client's certificate. */
+  readonly key?: string;
+  /** The name that the server's certificate must have. Default: the host, or `localhost` for a Unix socket. */
+  readonly serverName?: string;
+}
+
+/** Options of the `nbd` driver. Either `uri` or `server` is needed. */
+export interface NbdOptions {
+  /** `nbd://host:port/export`, `nbd+unix:///export?socket=path`, or the same with `nbds` for TLS. */
+  readonly uri: string | undefined;
+  /** A Unix socket, or a host and port. Default port 10809. */
+  readonly server: NbdAddress | undefined;
+  /** Name of the export. Default: that of the URI, or empty, the server's default. */
+  readonly export: string | undefined;
+  /** TLS: false, true, or its files. Default: as the URI says. */
+  readonly tls: boolean | NbdTlsFiles | undefined;
+  /** Most connections to a server that allows several, 1 to 16. Default 4. */
+  readonly connections: number;
+  /** How long requests wait for a lost server, in milliseconds; 0 fails them at once. Default 10 000. */
+  readonly reconnectDelayMs: number;
+  /** Limit of connecting and shaking hands, in milliseconds. Default 10 000. */
+  readonly openTimeoutMs: number;
+  /** How long a server may be silent with a request outstanding, in milliseconds. Default 60 000. */
+  readonly requestTimeoutMs: number;
+  /** The same while a flush is outstanding. Default 600 000. */
+  readonly flushTimeoutMs: number;
+  /**
+   * What a lost server means for writes it answered but had not flushed. `fail`: they may be gone, the device refuses
+   * requests from then on. `trust`: the server keeps what it answered, even when it is started again. Default `fail`.
+   */
+  readonly unflushedWrites: "fail" | "trust";
+}
+
+const MAX_TIME_MS = 2 ** 31 - 1;
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function onlyKnown(value: Readonly<Record<string, unknown>>, known: readonly string[]): void {
+  const unknown = Object.keys(value).find((name) => !known.includes(name));
+  if (unknown !== undefined)
+    throw new Error(`has an unknown member '${unknown}'; it can have ${known.join(", ")}`);
+}
+
+function text(value: unknown, what: string): string {
+  if (typeof value === "string" && value !== "" && !value.includes("\0")) return value;
+  throw new Error(`needs a non-empty ${what}`);
+}
+
+function parseServer(value: unknown): NbdAddress | undefined {
+  if (value === undefined) return undefined;
+  if (!isRecord(value)) throw new Error("must be { path } or { host, port }");
+  if ("path" in value) {
+    onlyKnown(value, ["path"]);
+    return { path: text(value["path"], "path") };
+  }
+  onlyKnown(value, ["host", "port"]);
+  const port = value["port"] ?? DEFAULT_PORT;
+  if (typeof port !== "number" || !Number.isInteger(port) || port < 1 || port > 65_535) {
+    throw new Error("needs a port from 1 to 65535");
+  }
+  return { host: text(value["host"], "host"), port };
+}
+
+function parseName(value: unknown): string | undefined {
+  if (value === undefined) return undefined;
+  if (typeof value !== "string" || value.includes("\0")) throw new Error("must be a string without NUL");
+  if (Buffer.byteLength(value) > MAX_STRING) throw new Error(`has more than ${MAX_STRING} bytes`);
+  return value;
+}
+
+const TLS_MEMBERS = ["directory", "ca", "certificate", "key", "serverName"] as const;
+
+function parseTls(value: unknown): boolean | NbdTlsFiles | undefined {
+  if (value === undefined || typeof value === "boolean") return value;
+  if (!isRecord(value)) throw new Error(`must be true, false, or an object with ${TLS_MEMBERS.join(", ")}`);
+  onlyKnown(value, TLS_MEMBERS);
+  const given = TLS_MEMBERS.filter((name) => value[name] !== undefined);
+  const files: NbdTlsFiles = Object.fromEntries(given.map((name) => [name, text(value[name], name)]));
+  if ((files.certificate === undefined) !== (files.key === undefined)) {
+    throw new Error("needs both certificate and key, or neither");
+  }
+  return files;
+}
+
+/** What the `nbd` driver accepts. */
+export const NBD_OPTIONS: OptionSchema<NbdOptions> = optionSchema({
+  uri: option.optionalString("nbd://host:port/export or nbd+unix:///export?socket=path; nbds for TLS"),
+  server: option.json("{ path } of a Unix socket, or { host, port }", parseServer),
+  export: option.json("name of the export; default: the server's default export", parseName),
+  tls: option.json("false, true, or an object with directory, ca, certificate, key, serverName", parseTls),
+  connections: option.integer("most connections to a server that allows several", 4, { min: 1, max: 16 }),
+  reconnectDelayMs: option.integer("how long requests wait for a lost server", 10_000, { max: MAX_TIME_MS }),
+  openTimeoutMs: option.integer("limit of connecting and shaking hands", 10_000, {
+    min: 1,
+    max: MAX_TIME_MS,
+  }),
+  requestTimeoutMs: option.integer("how long a server may be silent with a request outstanding", 60_000, {
+    min: 1,
+    max: MAX_TIME_MS,
+  }),
+  flushTimeoutMs: option.integer("the same while a flush is outstanding", 600_000, {
+    min: 1,
+    max: MAX_TIME_MS,
+  }),
+  unflushedWrites: option.choice(
+    "what a lost server means for answered writes that were not flushed",
+    ["fail", "trust"],
+    "fail",
+  ),
+});

@@ -1,0 +1,389 @@
+import { BlockError, type BlockErrorCode } from "@blockmirror/block-driver";
+import { blockErrorCode } from "../protocol/errors.ts";
+import { incompatibility } from "./compatibility.ts";
+import type { Connection, ConnectionOwner, Endpoint, Refusal } from "./connection.ts";
+import { Dialer } from "./dialer.ts";
+import { Command } from "../protocol/constants.ts";
+import { describeLoss, LateError, requestFailure } from "./failures.ts";
+import { Growth } from "./growth.ts";
+import { allowsSeveralConnections, canFlush, type NegotiatedExport } from "./negotiated.ts";
+import { ProtocolError } from "./protocol-error.ts";
+import { Reconnection } from "./reconnection.ts";
+import { Request, type RequestInit } from "./request.ts";
+import type { NbdTimers } from "./timers.ts";
+import { UnflushedWrites } from "./unflushed-writes.ts";
+import { Watchdog } from "./watchdog.ts";
+
+/** How patient a session is, in milliseconds. */
+export interface Patience {
+  /** For one attempt to connect and shake hands. */
+  readonly openMs: number;
+  /** For a lost server to come back; 0: requests fail at once. */
+  readonly reconnectMs: number;
+  /** For an answer, while no byte moves. */
+  readonly requestMs: number;
+  /** The same, while a flush is being done. */
+  readonly flushMs: number;
+}
+
+/** What makes a {@link Session}. */
+export interface SessionInit {
+  readonly endpoint: Endpoint;
+  /** For messages. */
+  readonly label: string;
+  readonly readOnly: boolean;
+  /** Most connections, where the server allows several. */
+  readonly connections: number;
+  readonly patience: Patience;
+  /** The server keeps what it answered, even when it is started again. */
+  readonly trustsServer: boolean;
+  readonly timers: NbdTimers;
+  /** Takes one sentence about a loss or a recovery. */
+  readonly report: (message: string) => void;
+}
+
+/** What `close` sends for writes that nobody has flushed. */
+const FLUSH: RequestInit = { operation: "flush", command: Command.Flush, flags: 0, offset: 0, length: 0 };
+
+/** A request is given up when it was cut off this often: it may be what ends the server. */
+const MAX_ATTEMPTS = 5;
+/** How long a server may take to hang up after the goodbye. */
+const GOODBYE_MS = 2000;
+
+/**
+ * The requests of one device and the connections they travel on.
+ *
+ * When a connection is lost, its unanswered requests are sent again, over another connection or the next one, as long
+ * as that cannot undo anything:
+ * - Reads and status change nothing.
+ * - A write, zero request or trim was not answered, so its caller still holds the buffers and expects either content. It
+ *   is sent again unless an overlapping one that was sent meanwhile has been answered: that one would be undone.
+ * - After a timeout nothing is sent again: the server may wake up and do late what was sent to it.
+ *
+ * What was answered and not flushed can be lost with the server. As long as one connection lives, the server does too
+ * (NBD protocol, `NBD_FLAG_CAN_MULTI_CONN`). When the last one is gone while such writes exist, the device is fenced: it
+ * cannot be told any more whether they are there, so no later flush may say so, and no read may return what was there
+ * before.
+ */
+export class Session implements ConnectionOwner {
+  readonly #init: SessionInit;
+  readonly #connections: Connection[] = [];
+  readonly #dialer: Dialer;
+  readonly #reconnection: Reconnection;
+  readonly #growth: Growth;
+  readonly #watchdog: Watchdog;
+  readonly #unflushed = new UnflushedWrites();
+  /** Changes that were sent and are not settled. */
+  readonly #changing = new Set<Request>();
+  /** Requests that wait for a connection, oldest first. */
+  readonly #queue: Request[] = [];
+  #negotiated: NegotiatedExport | undefined;
+  #unsettled = 0;
+  #idle: (() => void) | undefined;
+  #fence: BlockError | undefined;
+  #closing: Promise<void> | undefined;
+
+  private constructor(init: SessionInit) {
+    this.#init = init;
+    const { timers, patience } = init;
+    this.#dialer = new Dialer(init.endpoint, this, timers);
+    this.#watchdog = new Watchdog(timers, patience, this.#connections);
+    this.#reconnection = new Reconnection({
+      dialer: this.#dialer,
+      timers,
+      patience,
+      admit: (connection) => this.#comeBack(connection),
+      giveUp: (error) => this.#giveUp(error),
+    });
+    this.#growth = new Growth({
+      dialer: this.#dialer,
+      timers,
+      openMs: patience.openMs,
+      admit: (connection) => this.#join(connection),
+    });
+  }
+
+  /** Connects. @throws as {@link Connection.open}, and LateError. */
+  static async open(init: SessionInit, signal: AbortSignal | undefined): Promise<Session> {
+    const session = new Session(init);
+    const first = await session.#dialer.dial(init.patience.openMs, signal);
+    session.#negotiated = first.negotiated;
+    session.#connections.push(first);
+    return session;
+  }
+
+  /** What was agreed with the server. */
+  get negotiated(): NegotiatedExport {
+    if (this.#negotiated === undefined) throw new Error("Session: not open");
+    return this.#negotiated;
+  }
+
+  /** Number of connections that are ready. */
+  get connections(): number {
+    return this.#connections.length;
+  }
+
+  /** Runs a request to its end. */
+  submit(init: RequestInit, signal: AbortSignal | undefined): Promise<void> {
+    const request = new Request(init);
+    if (this.#fence !== undefined) throw this.#fence;
+    if (this.#closing !== undefined) {
+      throw requestFailure("ESHUTDOWN", this.#init.label, request, "the device is closed");
+    }
+    if (signal?.aborted === true) throw this.#cancelled(request);
+    return this.#start(request, signal);
+  }
+
+  /** Waits for requests, makes the last writes durable, says goodbye. Rejects when writes may be lost. */
+  close(): Promise<void> {
+    this.#closing ??= this.#end();
+    return this.#closing;
+  }
+
+  answered(request: Request, refusal: Refusal | undefined): void {
+    if (request.changes) {
+      this.#changing.delete(request);
+      for (const other of this.#changing) if (other.overlaps(request)) other.overtaken = true;
+      // A change that failed may have been made in part.
+      if (request.needsFlush) this.#unflushed.add();
+    }
+    if (refusal !== undefined) this.#refused(request, refusal);
+    else {
+      if (request.operation === "flush") this.#unflushed.flushed(request.covers);
+      request.succeed();
+    }
+    this.#sendQueued();
+  }
+
+  lost(connection: Connection, error: Error | undefined, unanswered: readonly Request[]): void {
+    const index = this.#connections.indexOf(connection);
+    if (index >= 0) this.#connections.splice(index, 1);
+    if (this.#closing !== undefined && unanswered.length === 0 && this.#unsettled === 0) return;
+    const isLast = this.#connections.length === 0;
+    if (isLast) this.#mourn(error);
+    const again = unanswered.filter((request) => this.#mayRepeat(request, error));
+    this.#queue.unshift(...again);
+    if (this.#fence !== undefined) this.#failQueue((request) => this.#lossOf(request, error));
+    else if (isLast) this.#awaitServer(error);
+    else this.#sendQueued();
+  }
+
+  #start(request: Request, signal: AbortSignal | undefined): Promise<void> {
+    this.#unsettled += 1;
+    request.covers = this.#unflushed.mark;
+    const abort = (): void => this.#abort(request);
+    signal?.addEventListener("abort", abort, { once: true });
+    request.onSettled = () => {
+      signal?.removeEventListener("abort", abort);
+      this.#changing.delete(request);
+      this.#unsettled -= 1;
+      if (this.#unsettled === 0) this.#idle?.();
+    };
+    this.#queue.push(request);
+    this.#sendQueued();
+    return request.promise;
+  }
+
+  #sendQueued(): void {
+    if (this.#queue.length === 0) return;
+    if (this.#connections.length === 0) {
+      if (this.#fence === undefined) this.#reconnection.start();
+      return;
+    }
+    let sent = 0;
+    for (const request of this.#queue) {
+      const connection = this.#leastLoaded();
+      if (connection === undefined) break;
+      sent += 1;
+      if (request.settled) continue;
+      request.attempts += 1;
+      request.sentAt = this.#init.timers.now();
+      if (connection.inFlight === 0) connection.progressAt = request.sentAt;
+      if (request.changes) this.#changing.add(request);
+      connection.send(request);
+    }
+    this.#queue.splice(0, sent);
+    this.#watchdog.watch();
+    this.#growth.consider(this.#connections, this.#allowedConnections);
+  }
+
+  /** Sharing writes between connections needs the server's promise that a flush covers them all. */
+  get #allowedConnections(): number {
+    return allowsSeveralConnections(this.negotiated) && this.#closing === undefined
+      ? this.#init.connections
+      : 1;
+  }
+
+  #leastLoaded(): Connection | undefined {
+    let best: Connection | undefined;
+    for (const connection of this.#connections) {
+      if (connection.isFull) continue;
+      const isBetter =
+        best === undefined ||
+        connection.payload < best.payload ||
+        (connection.payload === best.payload && connection.inFlight < best.inFlight);
+      if (isBetter) best = connection;
+    }
+    return best;
+  }
+
+  #refused(request: Request, { errorNumber, text }: Refusal): void {
+    const { label } = this.#init;
+    const code = blockErrorCode(errorNumber);
+    const said = text === "" ? "" : `: ${text}`;
+    const failure = requestFailure(code, label, request, `the server answered ${code}${said}`);
+    if (request.operation === "flush") {
+      // After a failed flush a server may have dropped what it could not write, and succeed the next time.
+      this.#raiseFence(
+        `a flush failed (${failure.message}); what was written before may be lost: check the server's storage and reopen it`,
+        failure,
+      );
+    }
+    request.fail(failure);
+  }
+
+  /** The last connection is gone: with it goes what was answered and not flushed. */
+  #mourn(error: Error | undefined): void {
+    const { readOnly, trustsServer, report, label } = this.#init;
+    report(`${label}: connection lost: ${describeLoss(error)}`);
+    const { count } = this.#unflushed;
+    if (readOnly || trustsServer || count === 0 || !canFlush(this.negotiated)) return;
+    this.#raiseFence(
+      `the connection was lost (${describeLoss(error)}) while ${count} writes were answered but not flushed, and a server that was started again may not have them: write the data again after reopening it, or set unflushedWrites to "trust" for a server that keeps what it answered`,
+      error,
+    );
+  }
+
+  #mayRepeat(request: Request, error: Error | undefined): boolean {
+    if (request.settled) return false;
+    const isSafe =
+      !(error instanceof LateError) &&
+      !(error instanceof ProtocolError) &&
+      !request.overtaken &&
+      request.attempts < MAX_ATTEMPTS;
+    if (!isSafe) request.fail(this.#lossOf(request, error));
+    return isSafe;
+  }
+
+  #lossOf(request: Request, error: Error | undefined): BlockError {
+    const code: BlockErrorCode = error instanceof LateError ? "ETIMEDOUT" : "EIO";
+    const text = request.overtaken
+      ? "its connection was lost, and it cannot be sent again because a write of the same range was answered meanwhile; what the range holds is unknown"
+      : `its connection was lost: ${describeLoss(error)}`;
+    return requestFailure(code, this.#init.label, request, text, error);
+  }
+
+  #awaitServer(error: Error | undefined): void {
+    if (this.#init.patience.reconnectMs === 0) this.#failQueue((request) => this.#lossOf(request, error));
+    else if (this.#closing === undefined || this.#unsettled > 0) this.#reconnection.start();
+  }
+
+  #giveUp(error: Error): void {
+    const { label, patience } = this.#init;
+    const code: BlockErrorCode = error instanceof LateError ? "ETIMEDOUT" : "EIO";
+    this.#failQueue((request) =>
+      requestFailure(
+        code,
+        label,
+        request,
+        `the server did not come back within ${patience.reconnectMs} ms: ${error.message}`,
+        error,
+      ),
+    );
+  }
+
+  #failQueue(failure: (request: Request) => BlockError): void {
+    for (const request of this.#queue.splice(0)) if (!request.settled) request.fail(failure(request));
+  }
+
+  /** Takes a connection made after all were lost; throws what makes it useless for good. */
+  #comeBack(connection: Connection): void {
+    const problem = incompatibility(this.negotiated, connection.negotiated, this.#init.readOnly);
+    if (problem !== undefined) {
+      connection.abandon(new Error(problem));
+      this.#raiseFence(`the server came back with another export: ${problem}; reopen it`, undefined);
+      this.#failQueue((request) =>
+        requestFailure(
+          "EIO",
+          this.#init.label,
+          request,
+          `the server came back with another export: ${problem}`,
+        ),
+      );
+      return;
+    }
+    this.#init.report(`${this.#init.label}: connected again`);
+    this.#connections.push(connection);
+    this.#sendQueued();
+  }
+
+  /** Takes one more connection beside others; false when it is of no use. */
+  #join(connection: Connection): boolean {
+    const problem = incompatibility(this.negotiated, connection.negotiated, this.#init.readOnly);
+    const isUseful = problem === undefined && this.#closing === undefined && this.#fence === undefined;
+    if (!isUseful) {
+      connection.abandon(new Error(problem ?? "not needed"));
+      return false;
+    }
+    this.#connections.push(connection);
+    this.#sendQueued();
+    return true;
+  }
+
+  #raiseFence(reason: string, cause: unknown): void {
+    const { label } = this.#init;
+    this.#fence ??= new BlockError("BLK_FENCED", `${label} refuses requests: ${reason}`, {
+      node: label,
+      ...(cause !== undefined && { cause }),
+    });
+  }
+
+  /** Ends a request whose caller gave up, if nothing has come of it. */
+  #abort(request: Request): void {
+    const isQueued = this.#queue.includes(request);
+    if (isQueued && request.attempts === 0) request.fail(this.#cancelled(request));
+    else if (!request.changes && !this.#connections.some((each) => each.isReceiving(request))) {
+      // The answer, when it comes, is read past the buffers.
+      request.fail(this.#cancelled(request));
+    }
+  }
+
+  #cancelled(request: Request): BlockError {
+    const { operation, offset, length } = request;
+    const { label } = this.#init;
+    return new BlockError("ECANCELED", `${operation} on ${label} was cancelled`, {
+      node: label,
+      operation,
+      offset,
+      length,
+    });
+  }
+
+  async #end(): Promise<void> {
+    let failure: unknown;
+    await this.#finishRequests();
+    if (this.#fence === undefined && this.#unflushed.count > 0 && canFlush(this.negotiated)) {
+      const flush = new Request(FLUSH);
+      await this.#start(flush, undefined).catch((error: unknown) => (failure = error));
+    }
+    failure = this.#fence ?? failure;
+    this.#reconnection.stop();
+    this.#watchdog.stop();
+    this.#dialer.abort(new Error("the device is closed"));
+    let callOff: () => void = () => undefined;
+    const patience = new Promise<void>((resolve) => {
+      callOff = this.#init.timers.after(GOODBYE_MS, resolve);
+    });
+    await Promise.all([...this.#connections].map((connection) => connection.close(patience)));
+    callOff();
+    if (failure !== undefined) throw failure;
+  }
+
+  async #finishRequests(): Promise<void> {
+    while (this.#unsettled > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+      });
+    }
+  }
+}

@@ -1,0 +1,114 @@
+import { DEFAULT_PORT, MAX_STRING } from "./constants.ts";
+
+/** Where a server listens: a TCP host and port, or the path of a Unix socket. */
+export type NbdAddress = { readonly host: string; readonly port: number } | { readonly path: string };
+
+/** What an NBD URI says (the NBD project's URI document). */
+export interface NbdUri {
+  readonly address: NbdAddress;
+  /** Name of the export; empty is the server's default. */
+  readonly exportName: string;
+  /** `nbds`: with TLS. */
+  readonly tls: boolean;
+  /** `tls-certificates`: a directory of certificates. */
+  readonly tlsCertificates?: string;
+  /** `tls-hostname`: the name that the server's certificate must have. */
+  readonly tlsHostname?: string;
+}
+
+const SCHEMES: ReadonlyMap<string, { readonly tls: boolean; readonly unix: boolean }> = new Map([
+  ["nbd:", { tls: false, unix: false }],
+  ["nbds:", { tls: true, unix: false }],
+  ["nbd+unix:", { tls: false, unix: true }],
+  ["nbds+unix:", { tls: true, unix: true }],
+]);
+
+/** Whether the text is meant to be an NBD URI. */
+export function isNbdUri(text: string): boolean {
+  return /^nbds?(?:\+unix)?:\/\//i.test(text);
+}
+
+/**
+ * Takes an NBD URI apart: `nbd://host:port/export`, `nbd+unix:///export?socket=path`, or `nbds` for TLS.
+ * @throws SyntaxError saying what is wrong with it.
+ */
+export function parseNbdUri(text: string): NbdUri {
+  const refuse = (problem: string): never => {
+    throw new SyntaxError(`'${text}' is no NBD URI: ${problem}`);
+  };
+  const url = URL.canParse(text)
+    ? new URL(text)
+    : refuse("use nbd://host:port/export or nbd+unix:///export?socket=path");
+  const scheme =
+    SCHEMES.get(url.protocol) ?? refuse(`its scheme is not one of nbd, nbds, nbd+unix, nbds+unix`);
+  if (url.hash !== "") refuse("it has a fragment; write a '#' of the export's name as %23");
+  const parameters = queryOf(url, refuse);
+  const take = (name: string): string | undefined => {
+    const value = parameters.get(name);
+    parameters.delete(name);
+    return value;
+  };
+  const socket = take("socket");
+  const tlsCertificates = take("tls-certificates");
+  const tlsHostname = take("tls-hostname");
+  const [unknown] = parameters.keys();
+  if (unknown !== undefined) refuse(`it has an unknown parameter '${unknown}'`);
+  if (!scheme.tls && (tlsCertificates !== undefined || tlsHostname !== undefined))
+    refuse("TLS needs the scheme nbds");
+  const address = scheme.unix ? unixAddress(url, socket, refuse) : tcpAddress(url, socket, refuse);
+  return {
+    address,
+    exportName: exportName(url, refuse),
+    tls: scheme.tls,
+    ...(tlsCertificates !== undefined && { tlsCertificates }),
+    ...(tlsHostname !== undefined && { tlsHostname }),
+  };
+}
+
+type Refuse = (problem: string) => never;
+
+function unixAddress(url: URL, socket: string | undefined, refuse: Refuse): NbdAddress {
+  if (url.host !== "") return refuse("a Unix socket has no host: write nbd+unix:///export?socket=path");
+  if (socket === undefined || socket === "" || socket.includes("\0"))
+    return refuse("it names no socket: add ?socket=path");
+  return { path: socket };
+}
+
+function tcpAddress(url: URL, socket: string | undefined, refuse: Refuse): NbdAddress {
+  if (socket !== undefined) return refuse("a socket needs the scheme nbd+unix or nbds+unix");
+  const host = decodeURIComponent(url.hostname).replace(/^\[(.*)\]$/, "$1");
+  if (host === "") return refuse("it names no host");
+  const port = url.port === "" ? DEFAULT_PORT : Number(url.port);
+  return port === 0 ? refuse("port 0 is no port") : { host, port };
+}
+
+/** The query, percent-decoded only: a plus is a plus here, as in file names. */
+function queryOf(url: URL, refuse: Refuse): Map<string, string> {
+  const parts = url.search.slice(1).split("&");
+  try {
+    return new Map(
+      parts
+        .filter((part) => part !== "")
+        .map((part) => {
+          const at = part.includes("=") ? part.indexOf("=") : part.length;
+          return [decodeURIComponent(part.slice(0, at)), decodeURIComponent(part.slice(at + 1))];
+        }),
+    );
+  } catch {
+    return refuse("its query is not well encoded");
+  }
+}
+
+/** The path without its first slash, decoded. */
+function exportName(url: URL, refuse: Refuse): string {
+  let name: string;
+  try {
+    name = decodeURIComponent(url.pathname.replace(/^\//, ""));
+  } catch {
+    return refuse("the name of its export is not well encoded");
+  }
+  if (name.includes("\0")) return refuse("the name of its export has a NUL");
+  return Buffer.byteLength(name) > MAX_STRING
+    ? refuse(`the name of its export has more than ${MAX_STRING} bytes`)
+    : name;
+}
