@@ -5,6 +5,7 @@
  * @packageDocumentation
  */
 export { BlockError, toBlockError, type BlockErrorCode, type BlockErrorContext } from "./errors.ts";
+export type { BitmapStore, KeptBitmap, StoredBitmap } from "./contract/bitmap-store.ts";
 export {
   BYTE_ALIGNMENT,
   DEFAULT_LIMITS,
@@ -73,10 +74,7 @@ export {
 } from "./drivers/fault/rules.ts";
 export { MemoryDevice, memoryDriver, type MemoryOptions } from "./drivers/memory.ts";
 export { rawDriver, type RawCreateOptions, type RawOptions } from "./drivers/raw.ts";
-export {
-  checkQcow2,
-  type Qcow2CheckOptions,
-} from "./drivers/qcow2/check/check-image.ts";
+export { checkQcow2, type Qcow2CheckOptions } from "./drivers/qcow2/check/check-image.ts";
 export type {
   Qcow2CheckProgress,
   Qcow2CheckReport,
@@ -103,6 +101,7 @@ export type { DrainedSection } from "./graph/drain.ts";
 export { BlockGraph, type FilterInit, type GraphOptions } from "./graph/graph.ts";
 export { BlockNode, type NodeInit } from "./graph/node.ts";
 export { ALL_PERMISSIONS, type Permission, type PermissionClaim } from "./graph/permissions.ts";
+export { keepDirtyBitmap } from "./graph/stored-bitmaps.ts";
 export { skipFilters, StatusResolver, type ResolveOptions } from "./graph/resolve-status.ts";
 export { allocateAligned } from "./io/aligned-buffer.ts";
 export { isZero, zeroVector } from "./io/zero-page.ts";

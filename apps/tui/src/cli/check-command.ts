@@ -32,9 +32,10 @@ export function addCheckCommand(program: Command, finish: (status: number) => vo
     .argument("<file>", "the image, which nobody may be writing", pathArgument("FILE"))
     .addOption(formatOption("-f, --format <format>", "by default told by its magic"))
     .addOption(
-      new Option("-r, --repair <what>", "leaks gives back lost space; all repairs what can be repaired").argParser(
-        choiceArgument("--repair", REPAIRS),
-      ),
+      new Option(
+        "-r, --repair <what>",
+        "leaks gives back lost space; all repairs what can be repaired",
+      ).argParser(choiceArgument("--repair", REPAIRS)),
     )
     .option("-U, --force-share", "look at an image that another program is writing");
   addOutputOption(command).action(async (file: string, flags: CheckFlags) => {

@@ -31,15 +31,27 @@ export function addCreateCommand(program: Command, finish: (status: number) => v
     .argument("<file>", "the image to make", pathArgument("FILE"))
     .argument("[size]", "its size, such as 10G", byteArgument("SIZE"))
     .addOption(formatOption("-f, --format <format>", "what to make").default("qcow2"))
-    .option("-b, --backing <file>", "what the image does not hold is read from there; relative to the image", pathArgument("--backing"))
-    .addOption(formatOption("-F, --backing-format <format>", "format of the backing file; by default told by its magic"))
+    .option(
+      "-b, --backing <file>",
+      "what the image does not hold is read from there; relative to the image",
+      pathArgument("--backing"),
+    )
+    .addOption(
+      formatOption(
+        "-F, --backing-format <format>",
+        "format of the backing file; by default told by its magic",
+      ),
+    )
     .addOption(
       new Option("-o, --option <key=value>", "an option of the format, named as by qemu-img; repeatable")
         .argParser(collect)
         .default([]),
     )
     .addOption(
-      new Option("--allow-backing <directory>", "files that the backing file names may lie there too; repeatable")
+      new Option(
+        "--allow-backing <directory>",
+        "files that the backing file names may lie there too; repeatable",
+      )
         .argParser(collect)
         .default([]),
     )
@@ -94,7 +106,8 @@ async function backingOf(
     if (flags.backingFormat !== undefined) throw new UsageError("--backing-format needs --backing");
     return { options: {} };
   }
-  if (flags.format === "raw") throw new UsageError("a raw image cannot have a backing file; make a qcow2 image");
+  if (flags.format === "raw")
+    throw new UsageError("a raw image cannot have a backing file; make a qcow2 image");
   const filename = path.resolve(path.dirname(image), name);
   await stat(filename).catch(() => {
     throw new RequestError(`backing file ${filename} does not exist; its name is relative to the image`);

@@ -76,7 +76,9 @@ export function parseCreationOptions(format: "raw" | "qcow2", given: readonly st
     const key = equals < 0 ? item : item.slice(0, equals);
     const option = Object.hasOwn(known, key) ? known[key] : undefined;
     if (option === undefined) {
-      throw new UsageError(`-o ${item}: ${format} has no option '${key}'; it has ${Object.keys(known).join(", ")}`);
+      throw new UsageError(
+        `-o ${item}: ${format} has no option '${key}'; it has ${Object.keys(known).join(", ")}`,
+      );
     }
     if (equals < 0) throw new UsageError(`-o ${item}: give it a value, ${key}=…`);
     options[option.option] = option.parse(item.slice(equals + 1), key);

@@ -1,3 +1,4 @@
+import type { BitmapStore } from "./bitmap-store.ts";
 import type { ExtentList } from "./extents.ts";
 import type { IoVec, MaybePromise } from "./io.ts";
 
@@ -145,6 +146,9 @@ export interface DeviceMapping {
  */
 export interface BlockDevice {
   readonly info: DeviceInfo;
+
+  /** The dirty bitmaps that the device keeps from one opening to the next, where it can. */
+  readonly bitmaps?: BitmapStore;
 
   /** Reads exactly the vector's length. Content of the buffers is undefined after a failure. */
   read(offset: number, into: IoVec, options?: IoOptions): MaybePromise<void>;

@@ -31,6 +31,8 @@ export class DirtyBitmap {
   generation = 0;
   /** Used by an operation: it must not be removed, and its node must not be resized. */
   busy = false;
+  /** The image of its node stores it; see `keepDirtyBitmap`. */
+  persistent = false;
 
   constructor(size: number, init: DirtyBitmapInit) {
     const { name, granularity = DEFAULT_BITMAP_GRANULARITY, enabled = true } = init;

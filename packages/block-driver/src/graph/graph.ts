@@ -9,6 +9,7 @@ import { checkDevice } from "./check-device.ts";
 import { askGate, denyGate, type OpenGate } from "./gate.ts";
 import { BlockEdge, BlockNode, type ParentInit } from "./node.ts";
 import { ALL_PERMISSIONS, permissionMask, type Permission, type PermissionClaim } from "./permissions.ts";
+import { attachStoredBitmaps } from "./stored-bitmaps.ts";
 import { nodesBelow } from "./topology.ts";
 
 /** Options of a {@link BlockGraph}. */
@@ -353,6 +354,7 @@ export class BlockGraph {
       node.own(await driver.open(spec, context), readOnly);
       if (this.#nodes.get(node.name) !== node) throw closedMeanwhile(node);
       checkDevice(node, this.#nodes.values());
+      await attachStoredBitmaps(node);
       return node;
     } catch (error) {
       if (this.#nodes.get(node.name) === node) this.#nodes.delete(node.name);

@@ -103,9 +103,14 @@ export class NodeRequests {
     return bitmap;
   }
 
-  /** Detaches a bitmap; it stops following writes. No effect if it is not attached. */
+  /**
+   * Detaches a bitmap; it stops following writes, and a persistent one is gone from the image. No effect if it is not
+   * attached.
+   */
   removeDirtyBitmap(bitmap: DirtyBitmap): void {
-    this.#bitmaps.delete(bitmap);
+    if (!this.#bitmaps.delete(bitmap) || !bitmap.persistent || bitmap.name === undefined) return;
+    bitmap.persistent = false;
+    this.#device?.bitmaps?.drop(bitmap.name);
   }
 
   /** See `BlockEdge.read`. */

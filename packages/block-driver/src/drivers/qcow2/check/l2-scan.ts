@@ -50,11 +50,7 @@ export class L2Scan {
    * all the same, so that they can be repaired.
    * @returns indices of those entries.
    */
-  scan(
-    table: ScannedTable,
-    statistics: LayerStatistics | undefined,
-    repairs: boolean,
-  ): readonly number[] {
+  scan(table: ScannedTable, statistics: LayerStatistics | undefined, repairs: boolean): readonly number[] {
     const { geometry } = this.#image;
     const view = viewOf(table.bytes);
     const repairable: number[] = [];
