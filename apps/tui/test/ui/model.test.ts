@@ -262,6 +262,7 @@ describe("drawing", () => {
           selected: false,
           pending: undefined,
           trendMax: undefined,
+          endpoints: false,
         });
         expect(lineWidth(row)).toBe(wanted);
         expect(lineText(row)).not.toMatch(/NaN|undefined|Infinity/u);

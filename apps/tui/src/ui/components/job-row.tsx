@@ -23,6 +23,7 @@ export const JobRow: (props: JobRowProps) => ReactNode = memo((props) => {
     selected: props.selected,
     pending: props.pending,
     trendMax: props.trendMax,
+    endpoints: props.table.columns.some(({ id }) => id === "endpoint"),
   };
   return <Lines lines={[drawRow(props.view, props.table, context)]} />;
 });

@@ -2,7 +2,8 @@ import { type ReactNode, use, useMemo } from "react";
 import { textWidth } from "../../format/text.ts";
 import type { Frame } from "../frame.ts";
 import { fitLine, type Line, segment } from "../draw/line.ts";
-import { drawTitles, showName } from "../model/cells.ts";
+import type { Glyphs } from "../glyphs.ts";
+import { drawTitles, nameBesideEndpoint, showName } from "../model/cells.ts";
 import { fitColumns, type FittedTable, TABLE_MIN_COLUMNS } from "../model/columns.ts";
 import type { JobView } from "../model/job-view.ts";
 import { windowAround } from "../model/window.ts";
@@ -29,6 +30,13 @@ function trendMaxOf(views: readonly JobView[], table: FittedTable): number | und
   return max;
 }
 
+/** Columns of the longest endpoint name, or 0 when there is only one endpoint. */
+function longestEndpointOf(views: readonly JobView[], glyphs: Glyphs): number {
+  const names = new Set(views.map((view) => view.snapshot.endpoint));
+  if (names.size < 2) return 0;
+  return Math.max("ENDPOINT".length, ...Array.from(names, (name) => textWidth(showName(name, glyphs))));
+}
+
 function emptyText({ sample, canStart, readOnly }: Frame): string {
   if (sample.jobs.length > 0) return "No job passes the filter; Esc clears it.";
   return canStart && !readOnly ? "No jobs yet; press n to start a mirror." : "No jobs here yet.";
@@ -43,14 +51,16 @@ export function jobsPerPage(width: number, height: number): number {
 export function JobTable({ frame, width, height }: JobTableProps): ReactNode {
   const { glyphs } = use(StyleContext);
   const { state, visible } = frame;
-  const longestName = useMemo(
-    () => visible.reduce((max, view) => Math.max(max, textWidth(showName(view.snapshot.id, glyphs))), 0),
-    [visible, glyphs],
-  );
+  const longestEndpoint = useMemo(() => longestEndpointOf(visible, glyphs), [visible, glyphs]);
+  const longestName = useMemo(() => {
+    const nameOf = ({ snapshot }: JobView): string =>
+      longestEndpoint > 0 ? nameBesideEndpoint(snapshot) : snapshot.id;
+    return visible.reduce((max, view) => Math.max(max, textWidth(showName(nameOf(view), glyphs))), 0);
+  }, [visible, glyphs, longestEndpoint]);
   const cards = width < TABLE_MIN_COLUMNS;
   const table = useMemo(
-    () => (cards ? undefined : fitColumns(width, longestName)),
-    [cards, width, longestName],
+    () => (cards ? undefined : fitColumns(width, longestName, longestEndpoint)),
+    [cards, width, longestName, longestEndpoint],
   );
   const { start, end } = windowAround(visible.length, state.selectedIndex, jobsPerPage(width, height));
   const shown = visible.slice(start, end);

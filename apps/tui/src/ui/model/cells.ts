@@ -5,6 +5,7 @@ import { fit, printable, truncateMiddle } from "../../format/text.ts";
 import { drawBar } from "../draw/bar.ts";
 import { drawSparkline } from "../draw/chart.ts";
 import { fitLine, type Line, segment, type Segment } from "../draw/line.ts";
+import type { JobSnapshot } from "../../job-source/job-source.ts";
 import { type Glyphs, spell } from "../glyphs.ts";
 import type { PendingVerb } from "../state/pending.ts";
 import type { ColumnId, FittedTable } from "./columns.ts";
@@ -19,6 +20,8 @@ export interface CellContext {
   readonly pending: PendingVerb | undefined;
   /** Full height of the trend column, so that rows compare; `undefined` scales each row by itself. */
   readonly trendMax: number | undefined;
+  /** The table has a column for endpoints. */
+  readonly endpoints: boolean;
 }
 
 /** A name from outside, fit for this terminal. */
@@ -56,9 +59,15 @@ function inFlightText(view: JobView): string {
     : `${inFlightOperations}/${maxInFlightOperations}`;
 }
 
+/** A job's name where a column of its own names the endpoint: without the endpoint in front. */
+export function nameBesideEndpoint({ id, endpoint }: JobSnapshot): string {
+  return id.startsWith(`${endpoint}/`) ? id.slice(endpoint.length + 1) : id;
+}
+
 function nameCell(view: JobView, width: number, context: CellContext): Segment[] {
-  const { glyphs, selected } = context;
-  const name = truncateMiddle(showName(view.snapshot.id, glyphs), width, glyphs.ellipsis);
+  const { glyphs, selected, endpoints } = context;
+  const full = endpoints ? nameBesideEndpoint(view.snapshot) : view.snapshot.id;
+  const name = truncateMiddle(showName(full, glyphs), width, glyphs.ellipsis);
   return [segment(fit(name, width, "left", glyphs.ellipsis), selected ? "selection" : "plain")];
 }
 
@@ -90,6 +99,12 @@ type CellRenderer = (view: JobView, width: number, context: CellContext) => Segm
 const RENDERERS: Readonly<Record<ColumnId, CellRenderer>> = {
   mark: (view, _width, { selected }) => markOf(view, selected),
   name: nameCell,
+  endpoint: (view, width, { glyphs }) => [
+    segment(
+      fit(truncateMiddle(showName(view.snapshot.endpoint, glyphs), width, glyphs.ellipsis), width),
+      "dim",
+    ),
+  ],
   state: (view, width, context) => [stateCell(view, context.pending, width)],
   progress: (view, width, context) => progressCell(view, width, context.glyphs),
   rate: (view, _width, { glyphs }) => [
@@ -143,6 +158,7 @@ export function drawRow(view: JobView, table: FittedTable, context: CellContext)
 const TITLES: Readonly<Record<ColumnId, string>> = {
   mark: "",
   name: "NAME",
+  endpoint: "ENDPOINT",
   state: "STATE",
   progress: "PROGRESS",
   rate: "RATE",

@@ -7,6 +7,7 @@ import { STATE_WIDTH } from "./state-word.ts";
 export type ColumnId =
   | "mark"
   | "name"
+  | "endpoint"
   | "state"
   | "progress"
   | "rate"
@@ -49,6 +50,7 @@ function fixed(id: ColumnId, priority: ColumnRule["priority"], width: number): C
 export const TABLE_MIN_COLUMNS = 60;
 
 const NAME: ColumnRule = { id: "name", priority: 1, min: 8, max: 24 };
+const ENDPOINT: ColumnRule = { id: "endpoint", priority: 2, min: 6, max: 16 };
 const PROGRESS: ColumnRule = {
   id: "progress",
   priority: 1,
@@ -61,6 +63,7 @@ const TREND: ColumnRule = { id: "trend", priority: 4, min: 8, max: 120 };
 const RULES: readonly ColumnRule[] = [
   fixed("mark", 1, 2),
   NAME,
+  ENDPOINT,
   fixed("state", 1, STATE_WIDTH),
   fixed("type", 3, 6),
   PROGRESS,
@@ -81,6 +84,7 @@ const JOINING: readonly ColumnId[] = [
   "name",
   "state",
   "progress",
+  "endpoint",
   "rate",
   "eta",
   "dirty",
@@ -112,8 +116,9 @@ function minimumOf(rule: ColumnRule, comfortable: boolean): number {
  * left over goes to names, bars and then trends. The whole never exceeds `width`.
  * @param width - columns of the terminal, at least {@link TABLE_MIN_COLUMNS}.
  * @param longestName - columns of the longest job name; wider names than that need no room.
+ * @param longestEndpoint - columns of the longest endpoint name; 0 when all jobs have the same, which needs no column.
  */
-export function fitColumns(width: number, longestName: number): FittedTable {
+export function fitColumns(width: number, longestName: number, longestEndpoint = 0): FittedTable {
   if (!(width >= TABLE_MIN_COLUMNS)) {
     throw new RangeError(`a table needs at least ${TABLE_MIN_COLUMNS} columns, not ${width}`);
   }
@@ -123,12 +128,13 @@ export function fitColumns(width: number, longestName: number): FittedTable {
   for (const id of JOINING) {
     const rule = RULES.find((candidate) => candidate.id === id);
     if (rule === undefined || rule.priority > highest) continue;
+    if (rule === ENDPOINT && longestEndpoint === 0) continue;
     const joined = RULES.filter((candidate) => candidate === rule || chosen.includes(candidate));
     // No smaller column slips in before a more important one that did not fit: growing must never lose a column.
     if (minimumWidth(joined, gap, rule.priority >= 3) > width) break;
     chosen = joined;
   }
-  return { columns: distribute(chosen, width, gap, longestName), gap };
+  return { columns: distribute(chosen, width, gap, longestName, longestEndpoint), gap };
 }
 
 function gapsOf(count: number, gap: number): number {
@@ -146,6 +152,7 @@ function distribute(
   width: number,
   gap: number,
   longestName: number,
+  longestEndpoint: number,
 ): FittedColumn[] {
   const comfortable = rules.some((rule) => rule.priority >= 3);
   const widths = new Map(rules.map((rule) => [rule.id, minimumOf(rule, comfortable)]));
@@ -158,6 +165,7 @@ function distribute(
     spare -= extra;
   };
   grow("name", Math.min(NAME.max, Math.max(NAME.min, longestName)));
+  grow("endpoint", Math.min(ENDPOINT.max, longestEndpoint));
   grow("progress", 20 + 1 + PERCENT_WIDTH);
   grow("trend", 30);
   grow("progress", PROGRESS.max);

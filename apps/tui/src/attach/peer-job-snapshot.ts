@@ -1,0 +1,76 @@
+import type { JobIoStatus, JobSnapshot, JobStatus } from "../job-source/job-source.ts";
+import type { PeerJob } from "./peer-answers.ts";
+import type { JobSides } from "./peer-nodes.ts";
+
+/** What is known about a job from having watched it, beside the peer's last answer. */
+export interface WatchedJob {
+  readonly firstSeenMs: number;
+  readonly errorCount: number;
+  readonly pausedMs: number;
+  readonly sides: JobSides | undefined;
+  /** When the watched job ended; its clock stands still from then on. */
+  readonly endedMs: number | undefined;
+}
+
+const STATUSES: ReadonlySet<string> = new Set<JobStatus>([
+  "created",
+  "running",
+  "paused",
+  "ready",
+  "standby",
+  "waiting",
+  "pending",
+  "aborting",
+  "concluded",
+]);
+
+function isStatus(status: string): status is JobStatus {
+  return STATUSES.has(status);
+}
+
+/** QEMU's words for a job that ended because it was told to. */
+const CANCELLED = "Operation canceled";
+
+/** A peer's job as the UI shows it. What a peer cannot know is left out, and the UI derives it where it can. */
+export function peerJobSnapshot(
+  job: PeerJob,
+  watched: WatchedJob,
+  endpoint: string,
+  updatedAtMs: number,
+  nowMs: number,
+): JobSnapshot {
+  const status = isStatus(job.status) ? job.status : "running";
+  const cancelled = status === "concluded" && job.error === CANCELLED;
+  return {
+    id: job.id,
+    type: job.type,
+    status,
+    endpoint,
+    offset: job.offset,
+    length: job.length,
+    speed: job.speed,
+    ioStatus: ioStatusOf(job.ioStatus),
+    errorCount: watched.errorCount,
+    ...(job.error !== undefined && !cancelled && { error: { code: "EIO", message: job.error } }),
+    cancelled,
+    paused: job.paused,
+    // QMP does not say who paused a job; a resume is accepted for whatever a person may end.
+    userPaused: job.paused && (status === "paused" || status === "standby"),
+    busy: job.busy,
+    ready: job.ready,
+    autoFinalize: job.autoFinalize,
+    autoDismiss: job.autoDismiss,
+    ...(job.activelySynced !== undefined && { activelySynced: job.activelySynced }),
+    ...((job.copyMode === "background" || job.copyMode === "write-blocking") && { copyMode: job.copyMode }),
+    source: watched.sides?.source,
+    target: watched.sides?.target,
+    startedAtMs: watched.firstSeenMs,
+    elapsedMs: (watched.endedMs ?? nowMs) - watched.firstSeenMs,
+    pausedMs: watched.pausedMs,
+    updatedAtMs,
+  };
+}
+
+function ioStatusOf(word: string): JobIoStatus {
+  return word === "failed" || word === "nospace" ? word : "ok";
+}

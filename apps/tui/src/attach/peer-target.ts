@@ -1,0 +1,55 @@
+import { open } from "node:fs/promises";
+
+/** Options of `blockdev-add` that open the target of a new job. */
+export type TargetOptions = Readonly<Record<string, unknown>>;
+
+/** True for an address of an NBD export. */
+export function isNbdUri(target: string): boolean {
+  return /^nbds?(\+unix)?:\/\//u.test(target);
+}
+
+/**
+ * The `blockdev-add` options for the target of a mirror on a peer: a file, raw or (by its magic, when it is there and can
+ * be read from here) qcow2, or an NBD export.
+ * @throws Error when an NBD address cannot be expressed.
+ */
+export async function targetOptions(target: string, nodeName: string): Promise<TargetOptions> {
+  if (isNbdUri(target)) {
+    return { driver: "raw", "node-name": nodeName, file: { driver: "nbd", ...nbdServer(target) } };
+  }
+  const driver = (await isQcow2(target)) ? "qcow2" : "raw";
+  return {
+    driver,
+    "node-name": nodeName,
+    discard: "unmap",
+    file: { driver: "file", filename: target, discard: "unmap" },
+  };
+}
+
+function nbdServer(uri: string): Readonly<Record<string, unknown>> {
+  const url = new URL(uri);
+  if (url.protocol.startsWith("nbds")) {
+    throw new Error("a peer needs a TLS credentials object for nbds; add the node by its monitor first");
+  }
+  const name = decodeURIComponent(url.pathname.replace(/^\//u, ""));
+  if (url.protocol === "nbd+unix:") {
+    const path = url.searchParams.get("socket");
+    if (path === null) throw new Error("an nbd+unix address needs ?socket=PATH");
+    return { server: { type: "unix", path }, export: name };
+  }
+  return {
+    server: { type: "inet", host: url.hostname, port: url.port === "" ? "10809" : url.port },
+    export: name,
+  };
+}
+
+async function isQcow2(path: string): Promise<boolean> {
+  try {
+    await using file = await open(path, "r");
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(4), 0, 4, 0);
+    return bytesRead === 4 && buffer.readUInt32BE(0) === 0x514649fb;
+  } catch {
+    // It may be on a file system only the peer sees; whether it can be opened is the peer's to say.
+    return false;
+  }
+}

@@ -1,0 +1,230 @@
+import type { Clock } from "../job-source/clock.ts";
+import type {
+  EndpointInfo,
+  JobSnapshot,
+  JobSource,
+  JobSourceEvent,
+  JobVerb,
+  NewJobRequest,
+  NewJobReview,
+  SyncMode,
+  VerbPermission,
+} from "../job-source/job-source.ts";
+import { verbPermission } from "../job-source/verb-rules.ts";
+import { asObjects, readBlockJobs, readOtherJobs, textOf } from "./peer-answers.ts";
+import { toJobEvent } from "./peer-events.ts";
+import { PeerJobs } from "./peer-jobs.ts";
+import { PeerMirror } from "./peer-mirror.ts";
+import { sidesOfJobs } from "./peer-nodes.ts";
+import type { PeerEvent, QmpPeer } from "./qmp-peer.ts";
+import { verbCommand } from "./verb-commands.ts";
+
+/** Several events in one breath, as at a job's end, are answered by one question. */
+const EVENT_DELAY_MS = 30;
+
+/** Settings of a {@link QmpJobSource}. */
+export interface QmpJobSourceOptions {
+  /** Short name for people, without a slash. */
+  readonly name: string;
+  readonly clock: Clock;
+  /** Time between two questions about the jobs, milliseconds. */
+  readonly pollMs: number;
+}
+
+/**
+ * The block jobs of any QMP socket as a {@link JobSource}: ours, qemu-storage-daemon's, or a running machine's. It asks
+ * at a steady pace and after every event, and never holds anything back while the peer is silent: what it shows then
+ * grows old visibly.
+ */
+export class QmpJobSource implements JobSource {
+  readonly syncModes: readonly SyncMode[] = ["full", "top", "none"];
+  readonly #peer: QmpPeer;
+  readonly #name: string;
+  readonly #clock: Clock;
+  readonly #pollMs: number;
+  readonly #jobs: PeerJobs;
+  readonly #mirror: PeerMirror;
+  readonly #listeners = new Set<(event: JobSourceEvent) => void>();
+  readonly #unwatch: readonly (() => void)[];
+  /** What the peer can be told; undefined until it has been asked. */
+  #commands: ReadonlySet<string> | undefined;
+  #asking: Promise<void> | undefined;
+  #askAgain = false;
+  #cancelTimer: (() => void) | undefined;
+  #closed = false;
+
+  /** @param peer - closed by {@link close}. */
+  constructor(peer: QmpPeer, { name, clock, pollMs }: QmpJobSourceOptions) {
+    this.#peer = peer;
+    this.#name = name;
+    this.#clock = clock;
+    this.#pollMs = pollMs;
+    this.#jobs = new PeerJobs(name);
+    this.#mirror = new PeerMirror(peer);
+    this.#unwatch = [peer.onEvent((event) => this.#heard(event)), peer.onState(() => this.#stateChanged())];
+    this.#ask();
+  }
+
+  get endpoint(): EndpointInfo {
+    return { name: this.#name, kind: "qmp", state: this.#peer.state };
+  }
+
+  list(): readonly JobSnapshot[] {
+    return this.#jobs.list(this.#clock.now());
+  }
+
+  subscribe(listener: (event: JobSourceEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+    };
+  }
+
+  can(id: string, verb: JobVerb): VerbPermission {
+    const snapshot = this.#jobs.snapshot(id, this.#clock.now());
+    const permission = verbPermission(snapshot, verb);
+    const job = this.#jobs.find(id);
+    // What only we still show is dismissed here, with or without the peer.
+    if (!permission.allowed || job === undefined) return permission;
+    if (this.#peer.state !== "connected") return { allowed: false, reason: "the peer is not connected" };
+    if (verb === "set-speed" && !job.isBlockJob) {
+      return { allowed: false, reason: `a ${job.type} job has no limit` };
+    }
+    const { command } = verbCommand(verb, job, this.#commands);
+    if (this.#commands !== undefined && !this.#commands.has(command)) {
+      return { allowed: false, reason: `this peer has no ${command}` };
+    }
+    return permission;
+  }
+
+  pause(id: string): Promise<void> {
+    return this.#send(id, "pause");
+  }
+
+  resume(id: string): Promise<void> {
+    return this.#send(id, "resume");
+  }
+
+  setSpeed(id: string, bytesPerSec: number): Promise<void> {
+    return this.#send(id, "set-speed", { speed: bytesPerSec });
+  }
+
+  complete(id: string): Promise<void> {
+    return this.#send(id, "complete");
+  }
+
+  cancel(id: string, { force }: { readonly force: boolean }): Promise<void> {
+    const job = this.#jobs.find(id);
+    return this.#send(id, "cancel", job?.isBlockJob === false ? {} : { force });
+  }
+
+  finalize(id: string): Promise<void> {
+    return this.#send(id, "finalize");
+  }
+
+  async dismiss(id: string): Promise<void> {
+    if (this.#jobs.forget(id)) this.#tell({ event: "changed" });
+    else await this.#send(id, "dismiss");
+  }
+
+  async validate(request: NewJobRequest): Promise<NewJobReview> {
+    const review = await this.#mirror.validate(request);
+    if (this.#jobs.find(request.id) === undefined) return review;
+    const taken = { field: "id", message: "a job of this name exists; choose another" } as const;
+    return { ...review, problems: [taken, ...review.problems] };
+  }
+
+  async start(request: NewJobRequest): Promise<string> {
+    const id = await this.#mirror.start(request);
+    this.#askSoon(0);
+    return id;
+  }
+
+  /** Stops watching and closes the connection. The peer's jobs go on. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#cancelTimer?.();
+    for (const unwatch of this.#unwatch) unwatch();
+    await this.#peer.close();
+  }
+
+  async #send(id: string, verb: JobVerb, extra: Readonly<Record<string, unknown>> = {}): Promise<void> {
+    const job = this.#jobs.find(id);
+    if (job === undefined) throw new Error(`there is no job '${id}'`);
+    const { command, args } = verbCommand(verb, job, this.#commands);
+    await this.#peer.execute(command, { ...args, ...extra });
+    this.#askSoon(0);
+  }
+
+  #heard(peerEvent: PeerEvent): void {
+    const event = toJobEvent(peerEvent);
+    if (event === undefined) return;
+    this.#jobs.note(event);
+    this.#tell(event);
+    this.#askSoon(EVENT_DELAY_MS);
+  }
+
+  #stateChanged(): void {
+    // Another process may answer after a reconnect.
+    this.#commands = undefined;
+    this.#tell({ event: "changed" });
+    if (this.#peer.state === "connected") this.#askSoon(0);
+  }
+
+  #askSoon(delayMs: number): void {
+    if (this.#closed) return;
+    if (this.#asking !== undefined) {
+      this.#askAgain = true;
+      return;
+    }
+    this.#cancelTimer?.();
+    this.#cancelTimer = this.#clock.schedule(delayMs, () => this.#ask());
+  }
+
+  #ask(): void {
+    this.#askAgain = false;
+    this.#asking = this.#question().finally(() => {
+      this.#asking = undefined;
+      this.#askSoon(this.#askAgain ? EVENT_DELAY_MS : this.#pollMs);
+    });
+  }
+
+  /** Asks about everything. A peer that fails to answer is simply not heard; its connection says what is wrong. */
+  async #question(): Promise<void> {
+    if (this.#peer.state !== "connected") return;
+    try {
+      this.#commands ??= await this.#queryCommands();
+      const blockJobs = readBlockJobs(await this.#peer.execute("query-block-jobs"));
+      const others = this.#commands.has("query-jobs")
+        ? readOtherJobs(await this.#peer.execute("query-jobs"), blockJobs)
+        : [];
+      this.#jobs.update([...blockJobs, ...others], this.#clock.now());
+      if (this.#jobs.lacksSides) await this.#describeJobs(this.#commands);
+      this.#tell({ event: "changed" });
+    } catch {
+      // Told by the peer's state, and by the age of what is shown.
+    }
+  }
+
+  async #queryCommands(): Promise<ReadonlySet<string>> {
+    const answer = asObjects(await this.#peer.execute("query-commands"));
+    return new Set(answer.flatMap((entry) => textOf(entry, "name") ?? []));
+  }
+
+  async #describeJobs(commands: ReadonlySet<string>): Promise<void> {
+    const known = commands.has("x-debug-query-block-graph") && commands.has("query-named-block-nodes");
+    const sides = known
+      ? sidesOfJobs(
+          await this.#peer.execute("x-debug-query-block-graph"),
+          await this.#peer.execute("query-named-block-nodes", { flat: true }),
+        )
+      : new Map();
+    // Asked once per job: one whose images are not told is not asked for again.
+    const nothing = { source: undefined, target: undefined };
+    this.#jobs.describe(new Map(this.list().map(({ id }) => [id, sides.get(id) ?? nothing] as const)));
+  }
+
+  #tell(event: JobSourceEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+}

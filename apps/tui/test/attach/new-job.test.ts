@@ -1,0 +1,167 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { PeerMirror } from "../../src/attach/peer-mirror.ts";
+import type { NewJobRequest } from "../../src/job-source/job-source.ts";
+import { FakePeer, settle } from "../support/fake-peer.ts";
+
+const NODES = {
+  "query-named-block-nodes": () => [
+    { "node-name": "disk", drv: "raw", image: { "virtual-size": 4096 } },
+    { "node-name": "#block1", drv: "file" },
+  ],
+};
+
+const COMMANDS = {
+  ...NODES,
+  "blockdev-add": () => ({}),
+  "blockdev-del": () => ({}),
+  "blockdev-mirror": () => ({}),
+  "job-dismiss": () => ({}),
+};
+
+const REQUEST: NewJobRequest = {
+  id: "m0",
+  sourcePath: "disk",
+  targetPath: "/copies/disk.raw",
+  sync: "full",
+  existing: true,
+  speed: 7,
+};
+
+describe("looking at a request", () => {
+  const mirror = new PeerMirror(new FakePeer(COMMANDS));
+
+  it("names the nodes there are when the source is none of them", async () => {
+    const { problems } = await mirror.validate({ ...REQUEST, sourcePath: "disc" });
+    expect(problems).toEqual([{ field: "sourcePath", message: "no such node; there are disk" }]);
+  });
+
+  it("wants a target that means something to the peer", async () => {
+    const { problems } = await mirror.validate({ ...REQUEST, targetPath: "copy.raw" });
+    expect(problems).toMatchObject([{ field: "targetPath" }]);
+  });
+
+  it("does not promise to make an export", async () => {
+    const { problems } = await mirror.validate({ ...REQUEST, targetPath: "nbd://host/x", existing: false });
+    expect(problems).toMatchObject([{ field: "targetPath" }]);
+  });
+
+  it("says what an existing target loses", async () => {
+    expect(await mirror.validate(REQUEST)).toEqual({
+      problems: [],
+      destroys: { target: "/copies/disk.raw" },
+    });
+  });
+});
+
+describe("starting a mirror on a peer", () => {
+  let directory: string;
+
+  beforeEach(() => {
+    directory = mkdtempSync(path.join(tmpdir(), "blockmirror-attach-"));
+  });
+
+  afterEach(() => {
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  it("opens the target and starts the job", async () => {
+    const peer = new FakePeer(COMMANDS);
+    expect(await new PeerMirror(peer).start(REQUEST)).toBe("m0");
+    expect(peer.told).toEqual([
+      [
+        "blockdev-add",
+        {
+          driver: "raw",
+          "node-name": "m0-target",
+          discard: "unmap",
+          file: { driver: "file", filename: "/copies/disk.raw", discard: "unmap" },
+        },
+      ],
+      [
+        "blockdev-mirror",
+        {
+          "job-id": "m0",
+          device: "disk",
+          target: "m0-target",
+          sync: "full",
+          speed: 7,
+          "auto-dismiss": false,
+        },
+      ],
+    ]);
+  });
+
+  it("never writes raw bytes over a qcow2 image", async () => {
+    const target = path.join(directory, "copy.qcow2");
+    writeFileSync(target, Buffer.from("514649fb00000003", "hex"));
+    const peer = new FakePeer(COMMANDS);
+    await new PeerMirror(peer).start({ ...REQUEST, targetPath: target });
+    expect(peer.told[0]).toMatchObject(["blockdev-add", { driver: "qcow2" }]);
+  });
+
+  it.each([
+    ["nbd://host/vol", { server: { type: "inet", host: "host", port: "10809" }, export: "vol" }],
+    ["nbd://host:1234/vol%20a", { server: { type: "inet", host: "host", port: "1234" }, export: "vol a" }],
+    ["nbd+unix:///vol?socket=/run/n.sock", { server: { type: "unix", path: "/run/n.sock" }, export: "vol" }],
+  ])("reaches %s", async (targetPath, file) => {
+    const peer = new FakePeer(COMMANDS);
+    await new PeerMirror(peer).start({ ...REQUEST, targetPath });
+    expect(peer.told[0]).toMatchObject(["blockdev-add", { file: { driver: "nbd", ...file } }]);
+  });
+
+  it("takes the target away again when the job is refused", async () => {
+    const peer = new FakePeer({
+      ...COMMANDS,
+      "blockdev-mirror": () => {
+        throw new Error("Need a root block node");
+      },
+    });
+    await expect(new PeerMirror(peer).start(REQUEST)).rejects.toThrow("Need a root block node");
+    expect(peer.told.at(-1)).toEqual(["blockdev-del", { "node-name": "m0-target" }]);
+  });
+
+  it("takes the target away when the job has ended", async () => {
+    const peer = new FakePeer(COMMANDS);
+    await new PeerMirror(peer).start(REQUEST);
+    peer.emit("JOB_STATUS_CHANGE", { id: "m0", status: "concluded" });
+    await settle();
+    expect(peer.told.at(-1)).toEqual(["blockdev-del", { "node-name": "m0-target" }]);
+  });
+
+  it("creates the file first, by a job that is waited for", async () => {
+    const peer = new FakePeer({
+      ...COMMANDS,
+      "blockdev-create": () => {
+        queueMicrotask(() => peer.emit("JOB_STATUS_CHANGE", { id: "m0-create", status: "concluded" }));
+        return {};
+      },
+      "query-jobs": () => [{ id: "m0-create", type: "create", status: "concluded" }],
+    });
+    await new PeerMirror(peer).start({ ...REQUEST, existing: false });
+    expect(peer.told.map(([command]) => command)).toEqual([
+      "blockdev-create",
+      "job-dismiss",
+      "blockdev-add",
+      "blockdev-mirror",
+    ]);
+    expect(peer.told[0]?.[1]).toMatchObject({
+      options: { driver: "file", filename: "/copies/disk.raw", size: 4096 },
+    });
+  });
+
+  it("goes no further when the file cannot be created", async () => {
+    const peer = new FakePeer({
+      ...COMMANDS,
+      "blockdev-create": () => {
+        queueMicrotask(() => peer.emit("JOB_STATUS_CHANGE", { id: "m0-create", status: "concluded" }));
+        return {};
+      },
+      "query-jobs": () => [{ id: "m0-create", type: "create", status: "concluded", error: "No space" }],
+    });
+    await expect(new PeerMirror(peer).start({ ...REQUEST, existing: false })).rejects.toThrow("No space");
+    expect(peer.told.map(([command]) => command)).toEqual(["blockdev-create", "job-dismiss"]);
+  });
+});
