@@ -1,6 +1,7 @@
 import { faultDriver } from "./drivers/fault/fault-driver.ts";
 import { fileDriver } from "./drivers/file/file-driver.ts";
 import { memoryDriver } from "./drivers/memory.ts";
+import { qcow2Driver } from "./drivers/qcow2/qcow2-driver.ts";
 import { rawDriver } from "./drivers/raw.ts";
 import { DriverRegistry } from "./registry.ts";
 
@@ -10,5 +11,6 @@ export function createDefaultRegistry(): DriverRegistry {
     .register(fileDriver)
     .register(memoryDriver)
     .register(rawDriver)
+    .register(qcow2Driver)
     .register(faultDriver);
 }

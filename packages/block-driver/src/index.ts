@@ -73,6 +73,10 @@ export {
   type FaultRule,
 } from "./drivers/fault/rules.ts";
 export { MemoryDevice, memoryDriver, type MemoryOptions } from "./drivers/memory.ts";
+export { qcow2Driver } from "./drivers/qcow2/qcow2-driver.ts";
+export type { Qcow2Details } from "./drivers/qcow2/describe-image.ts";
+export type { Qcow2Options } from "./drivers/qcow2/qcow2-options.ts";
+export type { SnapshotEntry } from "./drivers/qcow2/format/snapshot-table.ts";
 export { rawDriver, type RawCreateOptions, type RawOptions } from "./drivers/raw.ts";
 export { checkQcow2, type Qcow2CheckOptions } from "./drivers/qcow2/check/check-image.ts";
 export type {

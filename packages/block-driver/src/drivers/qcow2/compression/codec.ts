@@ -1,0 +1,127 @@
+import * as zlib from "node:zlib";
+import { CompressionType } from "../format/constants.ts";
+import { zstdFrameAt } from "./zstd-frame.ts";
+
+/**
+ * Decodes one compressed cluster. `input` may go on behind the stream: the next cluster begins there. Resolves with
+ * exactly `clusterSize` bytes.
+ * @throws Error when the input does not decode to a whole cluster.
+ */
+export type DecodeCluster = (input: Uint8Array, clusterSize: number) => Promise<Uint8Array>;
+
+/** Greatest window of a zstd frame: 8 MiB, what RFC 8878 recommends every decoder to support. */
+const ZSTD_WINDOW_LOG = 23;
+/** `ZSTD_d_windowLogMax`, a constant of the zstd format's reference decoder. */
+const ZSTD_D_WINDOW_LOG_MAX = 100;
+/** Room behind the output: a decoder that fills its chunk exactly is called again, and takes what follows for a frame. */
+const SPARE = 128;
+
+type ZstdDecompress = (
+  input: Uint8Array,
+  options: Readonly<Record<string, unknown>>,
+  callback: (error: Error | null, output: Uint8Array) => void,
+) => void;
+
+/** The decoder for a compression type; undefined when this runtime has none (zstd needs Node.js 22.15 or newer). */
+export function decoderFor(compressionType: number): DecodeCluster | undefined {
+  if (compressionType === CompressionType.Deflate) return inflateCluster;
+  const zstd = findZstd();
+  return zstd === undefined ? undefined : (input, size) => zstdCluster(zstd, input, size);
+}
+
+function findZstd(): ZstdDecompress | undefined {
+  const found: unknown = Reflect.get(zlib, "zstdDecompress");
+  return isZstdDecompress(found) ? found : undefined;
+}
+
+function isZstdDecompress(value: unknown): value is ZstdDecompress {
+  return typeof value === "function";
+}
+
+function inflateCluster(input: Uint8Array, clusterSize: number): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    zlib.inflateRaw(
+      input,
+      // A stream that ends with the cluster need not say that it ends.
+      { finishFlush: zlib.constants.Z_SYNC_FLUSH, chunkSize: clusterSize + SPARE, maxOutputLength: clusterSize },
+      (error, output) => {
+        if (error === null) settle(output, clusterSize, resolve, reject);
+        else if ("code" in error && error.code === "ERR_BUFFER_TOO_LARGE") {
+          inflateStart(input, clusterSize).then(resolve, reject);
+        } else reject(error);
+      },
+    );
+  });
+}
+
+/** Decodes frames until they make up a cluster. Usually there is one; what follows belongs to the next cluster. */
+async function zstdCluster(
+  zstd: ZstdDecompress,
+  input: Uint8Array,
+  clusterSize: number,
+): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  let filled = 0;
+  for (let at = 0; filled < clusterSize;) {
+    const frame = zstdFrameAt(input, at);
+    if (frame === undefined) {
+      throw new Error(
+        `it decodes to ${filled} bytes, a cluster has ${clusterSize}, and no zstd frame follows`,
+      );
+    }
+    if (!frame.skippable) {
+      const part = await zstdFrame(zstd, input.subarray(at, at + frame.length), clusterSize);
+      parts.push(part);
+      filled += part.length;
+    }
+    at += frame.length;
+  }
+  const [only] = parts;
+  return parts.length === 1 && only !== undefined
+    ? only.subarray(0, clusterSize)
+    : Buffer.concat(parts, filled).subarray(0, clusterSize);
+}
+
+function zstdFrame(zstd: ZstdDecompress, frame: Uint8Array, clusterSize: number): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    const params = { [ZSTD_D_WINDOW_LOG_MAX]: ZSTD_WINDOW_LOG };
+    // A little more than a cluster is tolerated, and never kept; a bomb is not decoded to its end.
+    const options = { chunkSize: clusterSize + SPARE, maxOutputLength: clusterSize + SPARE, params };
+    zstd(frame, options, (error, output) => {
+      if (error === null) resolve(output);
+      else reject(error);
+    });
+  });
+}
+
+function settle(
+  output: Uint8Array,
+  clusterSize: number,
+  resolve: (cluster: Uint8Array) => void,
+  reject: (error: Error) => void,
+): void {
+  if (output.length >= clusterSize) {
+    resolve(output.length === clusterSize ? output : output.subarray(0, clusterSize));
+  } else {
+    reject(new Error(`it decodes to ${output.length} bytes, a cluster has ${clusterSize}`));
+  }
+}
+
+/** The first `clusterSize` bytes of a stream that yields more: what follows is not asked for. */
+function inflateStart(input: Uint8Array, clusterSize: number): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    const stream = zlib.createInflateRaw({ chunkSize: clusterSize });
+    const cluster = Buffer.allocUnsafeSlow(clusterSize);
+    let filled = 0;
+    stream.on("data", (chunk: Uint8Array) => {
+      const part = chunk.subarray(0, clusterSize - filled);
+      cluster.set(part, filled);
+      filled += part.length;
+      if (filled < clusterSize) return;
+      resolve(cluster);
+      stream.destroy();
+    });
+    stream.on("error", reject);
+    stream.end(input);
+  });
+}

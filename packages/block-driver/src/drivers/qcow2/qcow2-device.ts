@@ -1,0 +1,168 @@
+import {
+  BYTE_ALIGNMENT,
+  READ_ONLY_CAPABILITIES,
+  type BlockDevice,
+  type DeviceInfo,
+  type DeviceMapping,
+  type IoOptions,
+  type ResizeOptions,
+  type WriteOptions,
+  type ZeroOptions,
+} from "../../contract/device.ts";
+import type { ExtentList } from "../../contract/extents.ts";
+import { isPromise, type IoVec, type MaybePromise } from "../../contract/io.ts";
+import { BlockError } from "../../errors.ts";
+import { describeImage } from "./describe-image.ts";
+import { ClusterType } from "./format/l2-entry.ts";
+import type { Image } from "./image.ts";
+import { findReadRun, ReadRun } from "./mapping/read-run.ts";
+import { ReadEpochs } from "./metadata/read-epochs.ts";
+import type { OpenedImage } from "./open-image.ts";
+import { Reader } from "./read/reader.ts";
+import { describeRange } from "./read/status.ts";
+import { Writer } from "./write/writer.ts";
+
+/** Requests are best as large as this, or as a cluster where that is larger. */
+const OPTIMAL_BYTES = 1024 * 1024;
+
+/** An open qcow2 image. Methods that change it are there when it was opened for writing. */
+export class Qcow2Device implements BlockDevice {
+  declare readonly write?: NonNullable<BlockDevice["write"]>;
+  declare readonly writeZeroes?: NonNullable<BlockDevice["writeZeroes"]>;
+  declare readonly discard?: NonNullable<BlockDevice["discard"]>;
+  declare readonly flush?: NonNullable<BlockDevice["flush"]>;
+  declare readonly resize?: NonNullable<BlockDevice["resize"]>;
+  declare readonly map?: NonNullable<BlockDevice["map"]>;
+
+  readonly #opened: OpenedImage;
+  readonly #image: Image;
+  readonly #reader: Reader;
+  readonly #writer: Writer | undefined;
+  readonly #run = new ReadRun();
+  #reported = false;
+  #info: DeviceInfo;
+
+  constructor(opened: OpenedImage, readOnly: boolean) {
+    const { image } = opened;
+    this.#opened = opened;
+    this.#image = image;
+    const epochs = new ReadEpochs();
+    this.#reader = new Reader({ image, epochs, corrupt: this.#corrupt });
+    if (readOnly) {
+      // A mapping is only safe to use while nobody moves clusters.
+      this.map = (offset, length) => this.#map(offset, length);
+    } else {
+      const writer = new Writer({
+        image,
+        epochs,
+        readGuest: (offset, into) => this.#reader.read(offset, into),
+      });
+      this.#writer = writer;
+      this.write = (offset: number, from: IoVec, options?: WriteOptions) =>
+        writer.write(offset, from, options);
+      this.writeZeroes = (offset: number, length: number, options?: ZeroOptions) =>
+        writer.writeZeroes(offset, length, options);
+      if (canDiscard(image))
+        this.discard = (offset: number, length: number) => writer.discard(offset, length);
+      this.flush = () => writer.flush();
+      if (canResize(image)) this.resize = (size, options) => this.#resize(writer, size, options);
+    }
+    this.#info = this.#describe();
+  }
+
+  get info(): DeviceInfo {
+    return this.#info;
+  }
+
+  read(offset: number, into: IoVec, _options?: IoOptions): MaybePromise<void> {
+    this.#writer?.state.fence.check();
+    return this.#reader.read(offset, into);
+  }
+
+  status(offset: number, length: number, extents: ExtentList): MaybePromise<void> {
+    this.#writer?.state.fence.check();
+    return describeRange(this.#image, offset, length, extents, this.#corrupt);
+  }
+
+  async close(): Promise<void> {
+    await this.#writer?.close();
+  }
+
+  async #resize(writer: Writer, size: number, options?: ResizeOptions): Promise<void> {
+    await writer.resize(size, options);
+    this.#info = this.#describe();
+  }
+
+  #map(offset: number, length: number): MaybePromise<DeviceMapping | undefined> {
+    const slice = this.#image.l2.get(offset);
+    if (slice === undefined) return undefined;
+    if (isPromise(slice)) return slice.then(() => this.#map(offset, length));
+    const run = this.#run;
+    findReadRun(slice, this.#image.geometry, this.#image.hasDataFile, offset, offset + length, run);
+    if (run.type !== ClusterType.Normal) return undefined;
+    return { child: this.#image.data, offset: run.host, length: run.end - offset };
+  }
+
+  /** A mapping that contradicts itself: fatal where somebody writes, an error of this one request otherwise. */
+  readonly #corrupt = (what: string, offset: number): BlockError => {
+    if (this.#writer !== undefined) return this.#writer.state.fence.corrupt(what, offset);
+    const { label, report } = this.#image;
+    const message = `${label}: ${what}; check the image`;
+    if (!this.#reported) report({ type: "corruption", message, offset });
+    this.#reported = true;
+    return new BlockError("BLK_CORRUPT", message, { node: label, operation: "read", offset });
+  };
+
+  #describe(): DeviceInfo {
+    const { head, snapshots } = this.#opened;
+    const { file, geometry, virtualSize, header, backingName } = this.#image;
+    const { allocatedSize, filename } = file.info;
+    const writable = this.#writer !== undefined;
+    return {
+      driver: "qcow2",
+      label: file.info.label,
+      size: virtualSize,
+      readOnly: !writable,
+      align: {
+        ...BYTE_ALIGNMENT,
+        discard: geometry.clusterSize,
+        allocation: geometry.subclusterSize,
+        optimal: Math.max(OPTIMAL_BYTES, geometry.clusterSize),
+      },
+      max: { transfer: Number.MAX_SAFE_INTEGER, iovecs: Number.MAX_SAFE_INTEGER },
+      can: {
+        ...READ_ONLY_CAPABILITIES,
+        status: "exact",
+        map: !writable,
+        ...(writable && {
+          write: true,
+          fua: true,
+          writeZeroes: "fast",
+          unmap: true,
+          discard: this.discard === undefined ? "no" : "zeroes",
+          flush: true,
+          resize: this.resize === undefined ? "no" : "both",
+        }),
+      },
+      ...(filename !== undefined && { filename }),
+      ...(backingName !== undefined && {
+        namedBacking: {
+          filename: backingName,
+          ...(head.backingFormat !== undefined && { format: head.backingFormat }),
+        },
+      }),
+      ...(allocatedSize !== undefined && { allocatedSize }),
+      details: describeImage(header, head, snapshots),
+    };
+  }
+}
+
+/** Version 2 cannot say "zero" of a cluster: discarding it would let the backing file show through. */
+function canDiscard({ header, backing }: Image): boolean {
+  return header.version > 2 || backing === undefined;
+}
+
+/** Version 2 does not record the size of the disk at each snapshot. */
+function canResize({ header }: Image): boolean {
+  return header.version > 2 || header.snapshotCount === 0;
+}

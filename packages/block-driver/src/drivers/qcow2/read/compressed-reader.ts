@@ -1,0 +1,139 @@
+import { iovCopy, iovLength, isPromise, type IoVec } from "../../../contract/io.ts";
+import { BlockError } from "../../../errors.ts";
+import { decoderFor, type DecodeCluster } from "../compression/codec.ts";
+import { decodeCompressed, type CompressedRange } from "../format/l2-entry.ts";
+import type { Image } from "../image.ts";
+import { readHost } from "../metadata/host-read.ts";
+import type { L2Slice } from "../metadata/l2-slice.ts";
+import { DecodedClusters } from "./decoded-clusters.ts";
+
+/** Host bytes read at once for neighbouring clusters. */
+const SPAN_BYTES = 2 * 1024 * 1024;
+/** Clusters are stored back to back; a gap up to this is read through. */
+const GAP_BYTES = 64 * 1024;
+const CLUSTERS_KEPT = 16;
+
+/** A part of one compressed cluster that somebody wants. */
+export interface CompressedPart {
+  readonly stored: CompressedRange;
+  /** Guest offset of the part, for messages. */
+  readonly guestOffset: number;
+  /** Where the part begins within the decoded cluster. */
+  readonly from: number;
+  readonly into: IoVec;
+}
+
+/** Where the compressed cluster at guest byte `offset` is stored; undefined when its descriptor makes no sense. */
+export function storedAt(image: Image, slice: L2Slice, offset: number): CompressedRange | undefined {
+  const { geometry } = image;
+  const stride = geometry.l2EntryBytes / 4;
+  const at = stride * Math.floor((offset - slice.guestOffset) / geometry.clusterSize);
+  const range: CompressedRange = { offset: 0, length: 0, sectorStart: 0 };
+  const sane = decodeCompressed(slice.words[at] ?? 0, slice.words[at + 1] ?? 0, geometry, range);
+  return sane ? range : undefined;
+}
+
+/**
+ * Reads compressed clusters. Neighbours in the file are read together, and all that were read are decoded side by side on
+ * the runtime's thread pool.
+ */
+export class CompressedReader {
+  readonly #image: Image;
+  readonly #decode: DecodeCluster | undefined;
+  readonly #kept = new DecodedClusters(CLUSTERS_KEPT);
+
+  constructor(image: Image) {
+    this.#image = image;
+    this.#decode = decoderFor(image.header.compressionType);
+  }
+
+  /** Forgets decoded clusters; for whoever gives host clusters another content. */
+  forget(): void {
+    this.#kept.clear();
+  }
+
+  /** Reads the parts, which are in guest order. */
+  async read(parts: readonly CompressedPart[]): Promise<void> {
+    const spans: Promise<void>[] = [];
+    for (let first = 0; first < parts.length;) {
+      const end = endOfSpan(parts, first);
+      spans.push(this.#readSpan(parts.slice(first, end)));
+      first = end;
+    }
+    await settleAll(spans);
+  }
+
+  async #readSpan(parts: readonly CompressedPart[]): Promise<void> {
+    const [first] = parts;
+    const last = parts.at(-1);
+    if (first === undefined || last === undefined) return;
+    if (parts.length === 1) {
+      const cluster = await this.#kept.get(first.stored.offset, () => this.#readAlone(first));
+      copyPart(cluster, first);
+      return;
+    }
+    const start = first.stored.offset;
+    const span = Buffer.allocUnsafeSlow(last.stored.offset + last.stored.length - start);
+    const read = readHost(this.#image.file, start, [span]);
+    if (isPromise(read)) await read;
+    await settleAll(
+      parts.map(async (part) => {
+        const at = part.stored.offset - start;
+        copyPart(await this.#decodePart(span.subarray(at, at + part.stored.length), part), part);
+      }),
+    );
+  }
+
+  async #readAlone(part: CompressedPart): Promise<Uint8Array> {
+    const bytes = Buffer.allocUnsafeSlow(part.stored.length);
+    const read = readHost(this.#image.file, part.stored.offset, [bytes]);
+    if (isPromise(read)) await read;
+    return this.#decodePart(bytes, part);
+  }
+
+  async #decodePart(bytes: Uint8Array, { guestOffset, stored }: CompressedPart): Promise<Uint8Array> {
+    const { label, geometry } = this.#image;
+    if (this.#decode === undefined) {
+      throw new BlockError(
+        "ENOTSUP",
+        `${label}: compressed with zstd, which this runtime cannot decode; use Node.js 22.15 or newer`,
+        { node: label, operation: "read", offset: guestOffset },
+      );
+    }
+    try {
+      return await this.#decode(bytes, geometry.clusterSize);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      throw new BlockError(
+        "EIO",
+        `${label}: the compressed cluster at guest offset ${guestOffset} (host offset 0x${stored.offset.toString(16)}) cannot be decoded: ${why}`,
+        { node: label, operation: "read", offset: guestOffset, cause: error },
+      );
+    }
+  }
+}
+
+/** Index behind the last part that is worth reading together with part `first`. */
+function endOfSpan(parts: readonly CompressedPart[], first: number): number {
+  const start = parts[first]?.stored.offset ?? 0;
+  let reached = start + (parts[first]?.stored.length ?? 0);
+  let index = first + 1;
+  for (let part = parts[index]; part !== undefined; index += 1, part = parts[index]) {
+    const { offset, length } = part.stored;
+    const previous = parts[index - 1]?.stored.offset ?? 0;
+    if (offset < previous || offset > reached + GAP_BYTES || offset + length - start > SPAN_BYTES) break;
+    reached = Math.max(reached, offset + length);
+    if (offset + length < reached) break;
+  }
+  return index;
+}
+
+function copyPart(cluster: Uint8Array, { from, into }: CompressedPart): void {
+  iovCopy([cluster.subarray(from, from + iovLength(into))], into);
+}
+
+/** Waits for all, then fails with the first failure: no part may still be writing into the caller's buffers. */
+async function settleAll(parts: readonly Promise<void>[]): Promise<void> {
+  const results = await Promise.allSettled(parts);
+  for (const result of results) if (result.status === "rejected") throw result.reason;
+}
