@@ -9,7 +9,7 @@ import { BlockGraph, type BlockEdge, type DeviceInfo } from "../../../src/index.
 import { Recording, recordingDriver } from "../../support/recording.ts";
 import "../../support/seed.ts";
 import { createImage } from "../support/create.ts";
-import { qcow2Registry } from "../support/registry.ts";
+import { createDefaultRegistry } from "../../../src/index.ts";
 import { qemuCheck } from "../support/qemu-img.ts";
 import { scratchFiles } from "../support/scratch.ts";
 import { crashedFile } from "./replay.ts";
@@ -39,7 +39,7 @@ interface Run {
 
 /** A graph with a memory disk named `disk` of that content. */
 async function overMemory(content: Uint8Array): Promise<BlockGraph> {
-  const graph = new BlockGraph({ registry: qcow2Registry().register(recordingDriver) });
+  const graph = new BlockGraph({ registry: createDefaultRegistry().register(recordingDriver) });
   const node = await graph.open({ driver: "memory", nodeName: "disk", size: content.length });
   const file = graph.attach(node, { name: "test", uses: ["write"], shares: ["read"] });
   await file.write(0, [content]);

@@ -1,7 +1,6 @@
 import { BlockGraph, type BlockEdge, type BlockNode, type DeviceSpec } from "../../../src/index.ts";
-import { faultDriver } from "../../../src/drivers/fault/fault-driver.ts";
 import { recordingDriver } from "../../support/recording.ts";
-import { qcow2Registry } from "./registry.ts";
+import { createDefaultRegistry } from "../../../src/index.ts";
 
 /** An open image and a guest that uses it. */
 export interface OpenImage {
@@ -16,8 +15,7 @@ export async function openImage(
   file: string | DeviceSpec,
   options: Readonly<Record<string, unknown>> = {},
 ): Promise<OpenImage> {
-  const registry = qcow2Registry().register(recordingDriver);
-  if (!registry.has("fault")) registry.register(faultDriver);
+  const registry = createDefaultRegistry().register(recordingDriver);
   const graph = new BlockGraph({ registry });
   const spec = typeof file === "string" ? { driver: "file", filename: file } : file;
   const node = await graph.open({ driver: "qcow2", file: spec, ...options });

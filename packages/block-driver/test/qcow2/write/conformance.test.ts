@@ -6,7 +6,7 @@ import type { ConformanceSubject } from "../../../src/conformance/index.ts";
 import { runConformance } from "../../conformance/subjects.ts";
 import { checkFile } from "../support/check.ts";
 import { createImage } from "../support/create.ts";
-import { qcow2Registry } from "../support/registry.ts";
+import { createDefaultRegistry } from "../../../src/index.ts";
 
 interface Variant {
   readonly name: string;
@@ -45,7 +45,7 @@ function subject(variant: Variant): ConformanceSubject {
     variant.faults === "always" || (variant.faults === "long" && process.env["BLOCKMIRROR_LONG"] === "1");
   return {
     name,
-    registry: qcow2Registry,
+    registry: createDefaultRegistry,
     features: { persistent: true, startsZero: backing !== true, sizeUnit: 512, faults },
     storage: async (size) => {
       const directory = mkdtempSync(join(tmpdir(), "blockmirror-qcow2-"));
