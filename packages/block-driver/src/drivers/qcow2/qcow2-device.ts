@@ -60,10 +60,11 @@ export class Qcow2Device implements BlockDevice {
       this.#writer = writer;
       this.write = (offset: number, from: IoVec, options?: WriteOptions) =>
         writer.write(offset, from, options);
-      this.writeZeroes = (offset: number, length: number, options?: ZeroOptions) =>
-        writer.writeZeroes(offset, length, options);
-      if (canDiscard(image))
+      if (canUnmap(image)) {
+        this.writeZeroes = (offset: number, length: number, options?: ZeroOptions) =>
+          writer.writeZeroes(offset, length, options);
         this.discard = (offset: number, length: number) => writer.discard(offset, length);
+      }
       this.flush = () => writer.flush();
       if (canResize(image)) this.resize = (size, options) => this.#resize(writer, size, options);
     }
@@ -137,8 +138,8 @@ export class Qcow2Device implements BlockDevice {
         ...(writable && {
           write: true,
           fua: true,
-          writeZeroes: "fast",
-          unmap: true,
+          writeZeroes: this.writeZeroes === undefined ? "no" : "fast",
+          unmap: this.writeZeroes !== undefined,
           discard: this.discard === undefined ? "no" : "zeroes",
           flush: true,
           resize: this.resize === undefined ? "no" : "both",
@@ -157,9 +158,9 @@ export class Qcow2Device implements BlockDevice {
   }
 }
 
-/** Version 2 cannot say "zero" of a cluster: discarding it would let the backing file show through. */
-function canDiscard({ header, backing }: Image): boolean {
-  return header.version > 2 || backing === undefined;
+/** Version 2 cannot say "zero" of a cluster: one that is given up would let the backing file show through. */
+function canUnmap({ header, backing, backingName }: Image): boolean {
+  return header.version > 2 || (backing === undefined && backingName === undefined);
 }
 
 /** Version 2 does not record the size of the disk at each snapshot. */
