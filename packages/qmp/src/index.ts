@@ -37,6 +37,7 @@ export {
   type BlockTypes,
 } from "./schema/block-schema.ts";
 export type { Builtins, QmpInteger } from "./schema/builtins.ts";
+export { memberName, structMembers } from "./schema/definition.ts";
 export type {
   AlternateDefinition,
   CommandDefinition,

@@ -20,6 +20,12 @@ describe("stringify", () => {
     expect(stringify([shared, shared])).toBe('[{"x": 1}, {"x": 1}]');
   });
 
+  it("spreads a value over lines when asked to", () => {
+    const value = { a: [1, {}, []], b: { c: "d" } };
+    const text = stringify(value, { pretty: true });
+    expect(text).toBe(JSON.stringify(value, undefined, 4));
+  });
+
   it.each([
     ["NaN", Number.NaN],
     ["infinity", Number.POSITIVE_INFINITY],

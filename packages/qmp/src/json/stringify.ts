@@ -11,17 +11,17 @@ function stringifyString(text: string): string {
 }
 
 /**
- * JSON text of a value on one line and in ASCII, as QMP wants it. A `bigint` is written with all its digits; members that
- * are `undefined` are left out.
+ * JSON text of a value in ASCII, as QMP wants it: on one line, or spread over many with 4 spaces per level. A `bigint` is
+ * written with all its digits; members that are `undefined` are left out.
  *
  * @throws TypeError for what JSON has no word for: NaN, infinities, functions, symbols, cycles, and `undefined` outside
  *   of an object.
  */
-export function stringify(value: unknown): string {
-  return stringifyValue(value, []);
+export function stringify(value: unknown, options: { readonly pretty?: boolean } = {}): string {
+  return stringifyValue(value, [], options.pretty === true);
 }
 
-function stringifyValue(value: unknown, above: unknown[]): string {
+function stringifyValue(value: unknown, above: unknown[], pretty: boolean): string {
   switch (typeof value) {
     case "string":
       return stringifyString(value);
@@ -32,25 +32,28 @@ function stringifyValue(value: unknown, above: unknown[]): string {
     case "boolean":
       return String(value);
     case "object":
-      return value === null ? "null" : stringifyComposite(value, above);
+      return value === null ? "null" : stringifyComposite(value, above, pretty);
     default:
       throw new TypeError(`JSON cannot express a value of type ${typeof value}`);
   }
 }
 
-function stringifyComposite(value: object, above: unknown[]): string {
+function stringifyComposite(value: object, above: unknown[], pretty: boolean): string {
   if (above.includes(value)) throw new TypeError("JSON cannot express an object that contains itself");
   above.push(value);
-  let text: string;
-  if (Array.isArray(value)) {
-    text = `[${value.map((item: unknown) => stringifyValue(item, above)).join(", ")}]`;
+  const items: string[] = [];
+  const isArray = Array.isArray(value);
+  if (isArray) {
+    for (const item of value) items.push(stringifyValue(item, above, pretty));
   } else {
-    const members: string[] = [];
     for (const [name, member] of Object.entries(value)) {
-      if (member !== undefined) members.push(`${stringifyString(name)}: ${stringifyValue(member, above)}`);
+      if (member === undefined) continue;
+      items.push(`${stringifyString(name)}: ${stringifyValue(member, above, pretty)}`);
     }
-    text = `{${members.join(", ")}}`;
   }
   above.pop();
-  return text;
+  const [open, close] = isArray ? "[]" : "{}";
+  if (!pretty || items.length === 0) return `${open}${items.join(", ")}${close}`;
+  const indent = "    ".repeat(above.length);
+  return `${open}\n${items.map((item) => `${indent}    ${item}`).join(",\n")}\n${indent}${close}`;
 }

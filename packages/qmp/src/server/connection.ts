@@ -14,6 +14,8 @@ export interface QmpServerOptions {
   readonly version: QmpVersion;
   /** Offer out-of-band execution. Default true. */
   readonly oob?: boolean;
+  /** Spread each message over many lines, for people to read. Default false: one line each. */
+  readonly pretty?: boolean;
   /** Limits of what a client may send in one message. */
   readonly limits?: JsonReaderOptions;
   /** Bytes that may wait for a client that does not read; beyond them it is disconnected. Default 64 MiB. */
@@ -173,7 +175,7 @@ export class QmpServerConnection {
 
   #send(message: object): void {
     if (this.#stream.destroyed || this.#stream.writableEnded) return;
-    this.#stream.write(`${stringify(message)}\r\n`);
+    this.#stream.write(`${stringify(message, { pretty: this.#options.pretty === true })}\r\n`);
     if (this.#stream.writableLength > (this.#options.maxBacklogBytes ?? DEFAULT_MAX_BACKLOG_BYTES)) {
       this.#stream.destroy();
     }

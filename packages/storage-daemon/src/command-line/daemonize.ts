@@ -1,0 +1,41 @@
+import { spawn } from "node:child_process";
+import { closeSync, writeSync } from "node:fs";
+
+/** Set for the process in the background: the descriptor at which it says that it is ready. */
+const READY_VARIABLE = "BLOCKMIRROR_DAEMON_READY_FD";
+const READY_FD = 3;
+
+/** Whether this is the process in the background. */
+export function isBackgroundProcess(): boolean {
+  return process.env[READY_VARIABLE] === String(READY_FD);
+}
+
+/** Tells the process that waits in the foreground that everything listens. */
+export function reportReady(): void {
+  if (!isBackgroundProcess()) return;
+  delete process.env[READY_VARIABLE];
+  writeSync(READY_FD, "ready\n");
+  closeSync(READY_FD);
+}
+
+/**
+ * Starts this program once more, in a session of its own, and waits until it is ready or has failed. Its errors appear
+ * here; its output is dropped from then on.
+ *
+ * @returns the exit status: 0 when it is ready, otherwise its own, never 0.
+ */
+export async function runInBackground(): Promise<number> {
+  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+    detached: true,
+    stdio: ["ignore", "ignore", "inherit", "pipe"],
+    env: { ...process.env, [READY_VARIABLE]: String(READY_FD) },
+  });
+  return new Promise((resolve) => {
+    child.stdio[READY_FD]?.once("data", () => {
+      child.unref();
+      resolve(0);
+    });
+    child.once("error", () => resolve(1));
+    child.once("exit", (code) => resolve(code === null || code === 0 ? 1 : code));
+  });
+}

@@ -1,0 +1,18 @@
+/** What `--help` prints. */
+export const HELP = `Usage: blockmirror storage-daemon [options]
+Serves block nodes, jobs and exports to QMP clients. Options are carried out in their order; their spelling is
+qemu-storage-daemon's.
+
+  --blockdev driver=DRIVER,node-name=NAME,...   open a node; or a JSON object
+  --chardev socket,id=ID,path=PATH,server=on[,wait=off]
+  --chardev socket,id=ID,host=HOST,port=PORT[,server=on]
+  --chardev socket,id=ID,fd=NUMBER[,server=on]
+  --chardev stdio,id=ID                         where a monitor's clients come from
+  --monitor [chardev=]ID[,pretty=on]            serve QMP there
+  --pidfile PATH                                write the process id when everything listens
+  --daemonize                                   go to the background when everything listens
+  --help, --version
+
+A comma inside of a value is doubled. Sockets are made with mode 0600.
+SIGTERM, SIGINT and SIGHUP end jobs and exports in order.
+`;

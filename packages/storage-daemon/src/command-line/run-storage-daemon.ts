@@ -1,0 +1,62 @@
+import { directoryGate } from "@blockmirror/block-driver";
+import { Daemon, type DaemonOptions } from "../daemon.ts";
+import { splitArguments } from "./arguments.ts";
+import { isBackgroundProcess, reportReady, runInBackground } from "./daemonize.ts";
+import { HELP } from "./help.ts";
+import { CommandLineSession } from "./session.ts";
+import { UsageError } from "./usage-error.ts";
+
+/** Signals that end a daemon in order. */
+const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+
+/** Exit statuses, as the design of the command line has them. */
+const EXIT = { done: 0, failed: 1, usage: 2 } as const;
+
+/**
+ * Runs a storage daemon by a command line in qemu-storage-daemon's spelling, until a client says `quit` or a signal comes.
+ * Errors become one line on standard error.
+ *
+ * Names found inside images are followed within the image's directory, as the program's other commands do.
+ *
+ * @param args what follows the program's name.
+ * @returns the exit status: 0 after an orderly end, 1 when something failed, 2 for a command line that is wrong.
+ */
+export async function runStorageDaemon(
+  args: readonly string[],
+  options: DaemonOptions = {},
+): Promise<number> {
+  try {
+    return await run(args, options);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    process.stderr.write(`blockmirror storage-daemon: ${message}\n`);
+    return error instanceof UsageError ? EXIT.usage : EXIT.failed;
+  }
+}
+
+async function run(args: readonly string[], daemonOptions: DaemonOptions): Promise<number> {
+  const options = splitArguments(args);
+  if (options.some(({ name }) => name === "help")) {
+    process.stdout.write(HELP);
+    return EXIT.done;
+  }
+  if (options.some(({ name }) => name === "version")) {
+    process.stdout.write(`blockmirror storage-daemon ${daemonOptions.packageVersion ?? ""}\n`);
+    return EXIT.done;
+  }
+  if (options.some(({ name }) => name === "daemonize") && !isBackgroundProcess()) return runInBackground();
+
+  const session = new CommandLineSession(new Daemon({ gate: directoryGate(), ...daemonOptions }));
+  const stop = (): void => void session.close().catch(() => undefined);
+  for (const signal of SIGNALS) process.on(signal, stop);
+  try {
+    for (const option of options) await session.apply(option);
+    session.ready();
+    reportReady();
+    await session.daemon.ended;
+  } finally {
+    await session.close();
+    for (const signal of SIGNALS) process.off(signal, stop);
+  }
+  return EXIT.done;
+}

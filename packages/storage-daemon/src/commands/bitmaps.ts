@@ -1,0 +1,23 @@
+import type { BlockCommands, CommandHandlers } from "@blockmirror/qmp";
+import type { Daemon } from "../daemon.ts";
+import {
+  addBitmap,
+  clearBitmap,
+  mergeBitmaps,
+  removeBitmap,
+  setBitmapEnabled,
+} from "../bitmaps/bitmap-actions.ts";
+import { runTransaction } from "../bitmaps/transaction.ts";
+
+/** Dirty bitmaps, and transactions of what is done to them. Each command is a transaction of one action. */
+export function bitmapCommands({ nodes }: Daemon): CommandHandlers<BlockCommands> {
+  return {
+    "block-dirty-bitmap-add": (args) => addBitmap(nodes, args).commit?.(),
+    "block-dirty-bitmap-remove": (args) => removeBitmap(nodes, args).commit?.(),
+    "block-dirty-bitmap-clear": (args) => clearBitmap(nodes, args).commit?.(),
+    "block-dirty-bitmap-enable": (args) => setBitmapEnabled(nodes, args, true).commit?.(),
+    "block-dirty-bitmap-disable": (args) => setBitmapEnabled(nodes, args, false).commit?.(),
+    "block-dirty-bitmap-merge": (args) => mergeBitmaps(nodes, args).commit?.(),
+    transaction: ({ actions }) => runTransaction(nodes, actions),
+  };
+}

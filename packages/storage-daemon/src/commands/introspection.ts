@@ -1,0 +1,13 @@
+import type { BlockCommands, CommandHandlers } from "@blockmirror/qmp";
+import type { Daemon } from "../daemon.ts";
+
+/** What the daemon says of itself, and its end. The lists of commands and types are the command table's own. */
+export function introspectionCommands(daemon: Daemon): CommandHandlers<BlockCommands> {
+  return {
+    "query-version": () => daemon.version,
+    // The events of jobs and exports that end come first, then the answer, then the end of the connection.
+    quit: async () => {
+      await daemon.quit();
+    },
+  };
+}

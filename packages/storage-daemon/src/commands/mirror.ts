@@ -1,0 +1,122 @@
+import type { BlockNode } from "@blockmirror/block-driver";
+import { startMirror, type SyncMode } from "@blockmirror/mirror";
+import { commandError, type BlockCommands, type BlockType, type CommandHandlers } from "@blockmirror/qmp";
+import type { Daemon } from "../daemon.ts";
+import { jobOptions, type JobArguments } from "../jobs/job-arguments.ts";
+import { startFailingJob } from "../jobs/failing-job.ts";
+import { prepareDriveMirrorTarget } from "../nodes/drive-mirror-target.ts";
+import { safeInteger } from "../safe-integer.ts";
+
+type MirrorArguments = BlockCommands["blockdev-mirror"]["arguments"];
+
+const MIN_GRANULARITY = 512;
+const MAX_GRANULARITY = 64 * 1024 * 1024;
+
+/** Starting mirrors, to a node or to a file. */
+export function mirrorCommands(daemon: Daemon): CommandHandlers<BlockCommands> {
+  const { nodes } = daemon;
+  return {
+    "blockdev-mirror": async (args) => {
+      const options = checkMirror(daemon, args);
+      await mirrorTo(daemon, options, nodes.find(args.target), args["target-is-zero"] === true);
+    },
+    "drive-mirror": async (args) => {
+      const options = checkMirror(daemon, args);
+      const target = await prepareDriveMirrorTarget(nodes, options.source, args);
+      try {
+        await mirrorTo(daemon, options, target.node, target.isZero);
+      } catch (error) {
+        await target.undo();
+        throw error;
+      }
+    },
+  };
+}
+
+/** Everything about a mirror that can be checked before its target is looked at. */
+interface CheckedMirror {
+  readonly source: BlockNode;
+  readonly job: ReturnType<typeof jobOptions>;
+  readonly sync: SyncMode;
+  readonly args: Omit<MirrorArguments, "target" | "target-is-zero">;
+}
+
+function checkMirror(
+  { nodes, graph, jobs }: Daemon,
+  args: Omit<MirrorArguments, "target" | "target-is-zero"> & JobArguments,
+): CheckedMirror {
+  const source = nodes.find(args.device);
+  const job = jobOptions(args, jobs.manager);
+  const granularity = args.granularity ?? 0;
+  if (granularity !== 0) {
+    if (granularity < MIN_GRANULARITY || granularity > MAX_GRANULARITY) {
+      throw commandError("Parameter 'granularity' expects a value in range [512B, 64MB]");
+    }
+    if (!Number.isInteger(Math.log2(granularity))) {
+      throw commandError("Parameter 'granularity' expects a power of 2");
+    }
+  }
+  if (safeInteger("buf-size", args["buf-size"] ?? 0) < 0) throw commandError("Invalid parameter 'buf-size'");
+  for (const parent of source.parents) {
+    if (parent.owner !== undefined) throw commandError("Need a root block node");
+  }
+  const filterName = args["filter-node-name"];
+  if (filterName !== undefined) nodes.requireFree(filterName);
+  if (args.replaces !== undefined && args.replaces !== source.name) {
+    const replaced = graph.find(args.replaces);
+    if (replaced === undefined) {
+      throw commandError(`Failed to find node with node-name='${args.replaces}'`);
+    }
+    throw commandError(
+      `Cannot replace '${args.replaces}' by a node mirrored from '${source.name}': only the source itself can be replaced`,
+    );
+  }
+  return { source, job, sync: syncMode(args.sync, source), args };
+}
+
+/** Without a backing node `top` has everything to copy that `full` has. */
+function syncMode(sync: BlockType<"MirrorSyncMode">, source: BlockNode): SyncMode {
+  if (sync === "full" || sync === "none") return sync;
+  if (sync === "top") {
+    if (source.child("backing") === undefined) return "full";
+    throw commandError("Sync mode 'top' is not supported for a node with a backing node yet");
+  }
+  throw commandError(`Sync mode '${sync}' not supported`);
+}
+
+async function mirrorTo(
+  { graph, jobs }: Daemon,
+  { source, job: options, sync, args }: CheckedMirror,
+  target: BlockNode,
+  targetIsZero: boolean,
+): Promise<void> {
+  if (source === target) throw commandError("Can't mirror node into itself");
+  if (target.info.readOnly) throw commandError("Block node is read-only");
+  if (source.size !== target.size) {
+    const reason = "Source and target image have different sizes";
+    jobs.register(startFailingJob(jobs.manager, "mirror", reason, options), { nodes: { source, target } });
+    return;
+  }
+  const filterName = args["filter-node-name"];
+  const mirror = await startMirror({
+    ...options,
+    graph,
+    jobs: jobs.manager,
+    source,
+    target,
+    sync,
+    granularity: args.granularity ?? 0,
+    bufferSize: safeInteger("buf-size", args["buf-size"] ?? 0),
+    onSourceError: args["on-source-error"] ?? "report",
+    onTargetError: args["on-target-error"] ?? "report",
+    targetIsZero,
+    ...(filterName === undefined ? {} : { filterNodeName: filterName }),
+    ...copyMode(args["copy-mode"]),
+  });
+  jobs.register(mirror.job, { mirror, nodes: { source, target } });
+}
+
+function copyMode(mode: BlockType<"MirrorCopyMode"> | undefined): object {
+  if (mode === "write-blocking") throw commandError("Copy mode 'write-blocking' is not supported yet");
+  return {};
+}

@@ -1,0 +1,63 @@
+import { BlockError, type BlockNode } from "@blockmirror/block-driver";
+import { commandError, type BlockCommands, type CommandHandlers, type QmpInteger } from "@blockmirror/qmp";
+import type { Daemon } from "../daemon.ts";
+import { describeNode } from "../nodes/node-info.ts";
+import { dumpGraph } from "../nodes/graph-dump.ts";
+import { safeInteger } from "../safe-integer.ts";
+
+/** Making, removing, resizing and showing nodes. */
+export function nodeCommands({ nodes, jobs, graph }: Daemon): CommandHandlers<BlockCommands> {
+  return {
+    "blockdev-add": async (options) => {
+      await nodes.add(options);
+    },
+    "blockdev-del": async ({ "node-name": name }) => {
+      const node = graph.find(name);
+      const blocker = node === undefined ? undefined : jobs.blockerOf(node);
+      if (blocker !== undefined) {
+        throw commandError(
+          `Node '${name}' is busy: block device is in use by block job: ${blocker.job.type}`,
+        );
+      }
+      await nodes.remove(name);
+    },
+    block_resize: async ({ device, "node-name": nodeName, size }) => {
+      if (device !== undefined && nodeName !== undefined) {
+        throw commandError("'device' and 'node-name' are mutually exclusive");
+      }
+      const name = nodeName ?? device;
+      if (name === undefined) throw commandError("A block device must be specified for this command");
+      await resizeNode(nodes.find(name), size);
+    },
+    "query-named-block-nodes": ({ flat }) =>
+      graph
+        .nodes()
+        .filter((node) => node.isOpen)
+        .toReversed()
+        .map((node) => describeNode(nodes, node, flat === true)),
+    // Guests' devices are listed here, and a daemon has none.
+    "query-block": () => [],
+    "x-debug-query-block-graph": () => dumpGraph(graph.nodes(), jobs),
+  };
+
+  async function resizeNode(node: BlockNode, size: QmpInteger): Promise<void> {
+    const bytes = safeInteger("size", size);
+    if (bytes < 0) throw commandError("Parameter 'size' expects a >0 size");
+    if (node.info.readOnly) {
+      throw new BlockError("EROFS", `Node '${node.name}' is read-only and cannot be resized`, {
+        node: node.name,
+        operation: "resize",
+      });
+    }
+    const edge = graph.attach(node, {
+      name: "block_resize",
+      uses: ["resize"],
+      shares: ["read", "write", "write-unchanged"],
+    });
+    try {
+      await edge.resize(bytes);
+    } finally {
+      await graph.detach(edge);
+    }
+  }
+}

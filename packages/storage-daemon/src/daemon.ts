@@ -1,0 +1,135 @@
+import type { Duplex } from "node:stream";
+import { BlockGraph, type DriverRegistry, type OpenGate } from "@blockmirror/block-driver";
+import { JobManager, type JobEvent } from "@blockmirror/blockjob";
+import {
+  BLOCK_SCHEMA,
+  CommandTable,
+  nowTimestamp,
+  QmpServerConnection,
+  type BlockEvents,
+  type QmpTimestamp,
+  type QmpVersion,
+} from "@blockmirror/qmp";
+import { bitmapCommands } from "./commands/bitmaps.ts";
+import { createCommands } from "./commands/create.ts";
+import { extraCommands } from "./commands/extras.ts";
+import { introspectionCommands } from "./commands/introspection.ts";
+import { jobCommands } from "./commands/jobs.ts";
+import { mirrorCommands } from "./commands/mirror.ts";
+import { nodeCommands } from "./commands/nodes.ts";
+import { createDaemonRegistry } from "./drivers/registry.ts";
+import { BlockJobs } from "./jobs/block-jobs.ts";
+import { NodeStore } from "./nodes/node-store.ts";
+import { daemonSchema } from "./schema/daemon-schema.ts";
+import { EXTRA_SCHEMA } from "./schema/extra-schema.ts";
+
+/** What a {@link Daemon} is made of. */
+export interface DaemonOptions {
+  /** The drivers it has. Default: {@link createDaemonRegistry}; add drivers of your own there. */
+  readonly registry?: DriverRegistry;
+  /** Decides on names found inside images. Default: refuse them all. */
+  readonly gate?: OpenGate;
+  /** What `query-version` tells besides the protocol's version. Default `Blockmirror`. */
+  readonly packageVersion?: string;
+}
+
+/** The version of QEMU whose commands these are: clients choose by it what they ask for. */
+const PROTOCOL_VERSION: QmpVersion["qemu"] = { major: 7, minor: 2, micro: 0 };
+
+/**
+ * A storage daemon: block nodes, jobs and exports that QMP clients drive. It has no sockets of its own; every stream given
+ * to {@link attachMonitor} is one client.
+ */
+export class Daemon {
+  readonly graph: BlockGraph;
+  readonly nodes: NodeStore;
+  readonly jobs: BlockJobs;
+  readonly version: QmpVersion;
+  /** The commands there are; what else is added here is there too. */
+  readonly commands: CommandTable;
+  readonly #monitors: Set<QmpServerConnection> = new Set();
+  readonly #ended: Promise<void>;
+  #tellEnd: () => void = () => undefined;
+  #quitting: Promise<void> | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: DaemonOptions = {}) {
+    const registry = options.registry ?? createDaemonRegistry();
+    this.graph = new BlockGraph({ registry, ...(options.gate === undefined ? {} : { gate: options.gate }) });
+    this.nodes = new NodeStore(this.graph);
+    this.jobs = new BlockJobs(new JobManager(), () => this.nodes.releaseUnused());
+    this.jobs.manager.subscribe((event) => this.#passJobEvent(event));
+    this.version = { qemu: PROTOCOL_VERSION, package: options.packageVersion ?? "Blockmirror" };
+    this.commands = new CommandTable(daemonSchema(registry))
+      .add(BLOCK_SCHEMA, introspectionCommands(this))
+      .add(BLOCK_SCHEMA, nodeCommands(this))
+      .add(BLOCK_SCHEMA, createCommands(this))
+      .add(BLOCK_SCHEMA, jobCommands(this))
+      .add(BLOCK_SCHEMA, mirrorCommands(this))
+      .add(BLOCK_SCHEMA, bitmapCommands(this))
+      .add(EXTRA_SCHEMA, extraCommands(this));
+    this.#ended = new Promise((resolve) => (this.#tellEnd = resolve));
+  }
+
+  /** Settles when a client said `quit` or {@link close} was called, and everything has ended. */
+  get ended(): Promise<void> {
+    return this.#ended;
+  }
+
+  /** Serves one client. The stream is the daemon's from here on; it must allow a half-open end. */
+  attachMonitor(stream: Duplex, options: { readonly pretty?: boolean } = {}): QmpServerConnection {
+    const connection = new QmpServerConnection(stream, this.commands, { version: this.version, ...options });
+    this.#monitors.add(connection);
+    void connection.closed.then(() => this.#monitors.delete(connection));
+    return connection;
+  }
+
+  /** Tells every client of an event. */
+  broadcast<Name extends keyof BlockEvents & string>(
+    name: Name,
+    data: BlockEvents[Name],
+    timestamp: QmpTimestamp = nowTimestamp(),
+  ): void {
+    for (const monitor of this.#monitors) monitor.sendEvent(name, { ...data }, timestamp);
+  }
+
+  /** What the command `quit` does: settles when jobs and exports have ended; the rest follows after the answer. */
+  async quit(): Promise<void> {
+    await this.#endUsers();
+    // By then the answer has been sent.
+    setImmediate(() => void this.close().catch(() => undefined));
+  }
+
+  /**
+   * Ends everything in order: jobs, exports, nodes, monitors. May be called again.
+   *
+   * @throws BlockError when an image could not be closed, so that what was written to it is not certain to be there.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  #endUsers(): Promise<void> {
+    this.#quitting ??= this.jobs.manager.close();
+    return this.#quitting;
+  }
+
+  async #close(): Promise<void> {
+    try {
+      await this.#endUsers();
+      await this.graph.closeAll();
+    } finally {
+      await Promise.all([...this.#monitors].map((monitor) => monitor.close()));
+      this.#tellEnd();
+    }
+  }
+
+  #passJobEvent(event: JobEvent): void {
+    const id = "id" in event.data ? event.data.id : event.data.device;
+    // Jobs that are not block jobs, such as `create`, have no other events than those of their status.
+    const isCreation = this.jobs.manager.find(id)?.type === "create";
+    if (isCreation && event.event !== "JOB_STATUS_CHANGE") return;
+    for (const monitor of this.#monitors) monitor.sendEvent(event.event, { ...event.data }, event.timestamp);
+  }
+}

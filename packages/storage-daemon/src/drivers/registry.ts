@@ -1,0 +1,7 @@
+import { createDefaultRegistry, type DriverRegistry } from "@blockmirror/block-driver";
+import { nullDriver } from "./null.ts";
+
+/** The drivers that a daemon has when it is not told otherwise. Add your own with `.register(driver)`. */
+export function createDaemonRegistry(): DriverRegistry {
+  return createDefaultRegistry().register(nullDriver);
+}

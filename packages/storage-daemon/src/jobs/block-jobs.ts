@@ -1,0 +1,118 @@
+import type { BlockEdge, BlockNode } from "@blockmirror/block-driver";
+import type { Job, JobManager, JobOutcome } from "@blockmirror/blockjob";
+import type { Mirror } from "@blockmirror/mirror";
+import { commandError } from "@blockmirror/qmp";
+
+/** What a job works on, by the names that QMP gives to the edges. */
+export interface JobNodes {
+  readonly source?: BlockNode;
+  readonly target?: BlockNode;
+}
+
+/** A job as the daemon knows it. */
+export interface JobEntry {
+  readonly id: string;
+  readonly job: Job;
+  /** Block jobs are in `query-block-jobs`, have `block-job-` verbs and BLOCK_JOB events; creating an image is none. */
+  readonly isBlockJob: boolean;
+  readonly mirror: Mirror | undefined;
+  /** How it ended; undefined before. */
+  readonly outcome: JobOutcome | undefined;
+  /** What QMP calls the job's edge to a node. */
+  roleOf(node: BlockNode): string;
+}
+
+/** How the parents that jobs attach are named. */
+const JOB_PARENT = /^[a-z-]+ job '(.*)'$/;
+
+/** The jobs of a daemon, and what they work on. */
+export class BlockJobs {
+  readonly manager: JobManager;
+  readonly #entries: Map<string, MutableEntry> = new Map();
+  readonly #onEnd: () => Promise<void>;
+
+  /** @param onEnd called after each job's end, when its nodes are released. */
+  constructor(manager: JobManager, onEnd: () => Promise<void>) {
+    this.manager = manager;
+    this.#onEnd = onEnd;
+  }
+
+  /**
+   * Keeps what is known of a job beyond what the manager knows.
+   *
+   * @returns the promise of its end, which never rejects.
+   */
+  register(
+    job: Job,
+    options: { readonly isBlockJob?: boolean; readonly mirror?: Mirror; readonly nodes?: JobNodes } = {},
+  ): void {
+    const entry = new MutableEntry(job, options.isBlockJob !== false, options.mirror, options.nodes ?? {});
+    this.#entries.set(job.id, entry);
+    void job.done.then(async ({ outcome }) => {
+      entry.outcome = outcome;
+      await this.#onEnd();
+    });
+  }
+
+  /** Every job that has not been dismissed, newest first. */
+  list(): JobEntry[] {
+    const entries: JobEntry[] = [];
+    for (const job of this.manager.list().toReversed()) {
+      const entry = this.#entries.get(job.id);
+      entries.push(entry?.job === job ? entry : new MutableEntry(job, true, undefined, {}));
+    }
+    return entries;
+  }
+
+  /** @throws QmpError of class `GenericError`, which is what `job-` commands answer with. */
+  find(id: string): JobEntry {
+    const entry = this.list().find((each) => each.id === id);
+    if (entry === undefined) throw commandError("Job not found");
+    return entry;
+  }
+
+  /** @throws QmpError of class `DeviceNotActive`, which is what `block-job-` commands answer with. */
+  findBlockJob(id: string): JobEntry {
+    const entry = this.list().find((each) => each.id === id && each.isBlockJob);
+    if (entry === undefined) throw commandError(`Block job '${id}' not found`, "DeviceNotActive");
+    return entry;
+  }
+
+  /** The job whose edge this is, or undefined. */
+  userOf(edge: BlockEdge): JobEntry | undefined {
+    const id = JOB_PARENT.exec(edge.parentName)?.[1];
+    return id === undefined ? undefined : this.list().find((entry) => entry.id === id);
+  }
+
+  /** The job that reads the node, so that the node may not go, or undefined. */
+  blockerOf(node: BlockNode): JobEntry | undefined {
+    for (const entry of this.list()) {
+      if (entry.outcome === undefined && entry.roleOf(node) === "source") return entry;
+    }
+    return undefined;
+  }
+}
+
+class MutableEntry implements JobEntry {
+  readonly job: Job;
+  readonly isBlockJob: boolean;
+  readonly mirror: Mirror | undefined;
+  readonly #nodes: JobNodes;
+  outcome: JobOutcome | undefined;
+
+  constructor(job: Job, isBlockJob: boolean, mirror: Mirror | undefined, nodes: JobNodes) {
+    this.job = job;
+    this.isBlockJob = isBlockJob;
+    this.mirror = mirror;
+    this.#nodes = nodes;
+  }
+
+  get id(): string {
+    return this.job.id;
+  }
+
+  roleOf(node: BlockNode): string {
+    if (node === this.#nodes.source) return "source";
+    return node === this.#nodes.target ? "target" : "main node";
+  }
+}

@@ -1,0 +1,97 @@
+import { open, rm } from "node:fs/promises";
+import type { BlockNode } from "@blockmirror/block-driver";
+import { commandError, type BlockCommands } from "@blockmirror/qmp";
+import type { NodeStore } from "./node-store.ts";
+import { fileExists, refuseOpenImage } from "./open-image.ts";
+
+/** Enough of an image for every driver's probe. */
+const PROBE_BYTES = 4096;
+
+/** The node that `drive-mirror` copies to. */
+export interface DriveMirrorTarget {
+  readonly node: BlockNode;
+  /** It was made just now and reads as zeroes. */
+  readonly isZero: boolean;
+  /** Takes everything back: the job did not start. */
+  undo(): Promise<void>;
+}
+
+/**
+ * Opens the file that `drive-mirror` names, after creating it unless it is to exist already. The node goes when nobody
+ * uses it any more.
+ *
+ * @throws QmpError or BlockError; a file that was created is removed again then.
+ */
+export async function prepareDriveMirrorTarget(
+  nodes: NodeStore,
+  source: BlockNode,
+  args: BlockCommands["drive-mirror"]["arguments"],
+): Promise<DriveMirrorTarget> {
+  const { target: filename } = args;
+  const nodeName = args["node-name"];
+  if (nodeName !== undefined) nodes.requireFree(nodeName);
+  const isNew = args.mode !== "existing";
+  const format = args.format ?? (isNew ? formatOf(source) : await probe(nodes, filename));
+  if (!nodes.graph.registry.has(format) || nodes.graph.registry.get(format).kind !== "format") {
+    throw commandError(`Unknown driver '${format}'`);
+  }
+  if (isNew) await refuseOpenImage(nodes.graph, filename);
+  const existed = isNew && (await fileExists(filename));
+  // What was there before is somebody's, even if its content is to go.
+  const remove = async (): Promise<void> => {
+    if (isNew && !existed) await rm(filename, { force: true });
+  };
+  try {
+    if (isNew) await create(nodes, filename, format, source.size);
+    const node = await nodes.openTemporary({
+      driver: format,
+      ...(nodeName === undefined ? {} : { "node-name": nodeName }),
+      file: { driver: "file", filename },
+    });
+    return {
+      node,
+      isZero: isNew,
+      undo: async () => {
+        await nodes.releaseUnused();
+        await remove();
+      },
+    };
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+}
+
+async function create(nodes: NodeStore, filename: string, format: string, size: number): Promise<void> {
+  const { graph } = nodes;
+  if (format === "raw") {
+    await graph.create("file", { filename, size, overwrite: true });
+    return;
+  }
+  await graph.create("file", { filename, size: 0, overwrite: true });
+  await graph.create(format, { file: { driver: "file", filename }, size });
+}
+
+/** The format of the image on top: the first node below the filters that is one. */
+function formatOf(node: BlockNode): string {
+  if (node.kind === "format") return node.info.driver;
+  const below = node.child("filtered")?.node;
+  return below === undefined ? "raw" : formatOf(below);
+}
+
+/** The format that the first bytes announce; raw when none does. */
+async function probe(nodes: NodeStore, filename: string): Promise<string> {
+  const { registry } = nodes.graph;
+  const head = Buffer.alloc(PROBE_BYTES);
+  const handle = await open(filename, "r");
+  try {
+    const { bytesRead } = await handle.read(head, 0, PROBE_BYTES, 0);
+    const { size } = await handle.stat();
+    for (const name of registry.names()) {
+      if ((registry.get(name).probe?.(head.subarray(0, bytesRead), size) ?? 0) === 100) return name;
+    }
+    return "raw";
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,146 @@
+import type { DeviceSpec, DriverRegistry } from "@blockmirror/block-driver";
+import { commandError, isJsonObject, type JsonObject, type JsonValue } from "@blockmirror/qmp";
+import { safeInteger } from "../safe-integer.ts";
+import { isStandardDriver, registeredName } from "../schema/driver-types.ts";
+
+/** Options of a node that every driver has; the graph's, or nobody's. */
+const NODE_OPTIONS: ReadonlySet<string> = new Set([
+  "driver",
+  "node-name",
+  "discard",
+  "cache",
+  "read-only",
+  "auto-read-only",
+  "force-share",
+  "detect-zeroes",
+]);
+
+/**
+ * Options that change how another block layer does its work and not what it does: accepted, so that scripts written for
+ * it run, and without effect.
+ */
+const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
+  "aio",
+  "aio-max-batch",
+  "drop-cache",
+  "x-check-cache-dropped",
+  "pr-manager",
+  "pass-discard-request",
+  "pass-discard-snapshot",
+  "pass-discard-other",
+  "cache-size",
+  "l2-cache-size",
+  "l2-cache-entry-size",
+  "refcount-cache-size",
+  "cache-clean-interval",
+  "latency-ns",
+]);
+
+const NODE_NAME = /^[A-Za-z][A-Za-z0-9._-]*$/;
+const MAX_NODE_NAME_LENGTH = 126;
+
+/** Refuses a name that a node of a user's cannot have. */
+export function requireNodeName(name: string): void {
+  if (!NODE_NAME.test(name) || name.length > MAX_NODE_NAME_LENGTH) {
+    throw commandError(`Invalid node-name: '${name}'`);
+  }
+}
+
+/** What a translation needs to know. */
+export interface OptionsContext {
+  readonly registry: DriverRegistry;
+  /** Whether a node of that name exists. */
+  readonly hasNode: (name: string) => boolean;
+}
+
+/**
+ * Turns checked `blockdev-add` options into a spec of the block graph, inline children included. Refuses, before anything
+ * is opened, names that are taken or impossible and references to nodes that do not exist.
+ *
+ * @throws QmpError of class `GenericError`.
+ */
+export function toDeviceSpec(options: JsonObject, context: OptionsContext): DeviceSpec {
+  return translate(options, context, new Set());
+}
+
+function translate(options: JsonObject, context: OptionsContext, taken: Set<string>): DeviceSpec {
+  const driver = text(options["driver"]);
+  const nodeName = options["node-name"];
+  if (typeof nodeName === "string") {
+    requireNodeName(nodeName);
+    if (context.hasNode(nodeName) || taken.has(nodeName)) {
+      throw commandError(`Duplicate nodes with node-name='${nodeName}'`);
+    }
+    taken.add(nodeName);
+  }
+  const zeroes = options["detect-zeroes"] ?? "off";
+  if (zeroes !== "off") {
+    throw commandError(`Parameter 'detect-zeroes' does not support value '${text(zeroes)}'; leave it off`);
+  }
+  const readOnly = options["read-only"];
+  return {
+    ...driverOptions(driver, options, context, taken),
+    driver: registeredName(driver),
+    ...(typeof nodeName === "string" ? { nodeName } : {}),
+    ...(typeof readOnly === "boolean" ? { readOnly } : {}),
+  };
+}
+
+/** The options of the driver itself, under the names that it knows. */
+function driverOptions(
+  driver: string,
+  options: JsonObject,
+  context: OptionsContext,
+  taken: Set<string>,
+): Readonly<Record<string, unknown>> {
+  const { fields } = context.registry.get(registeredName(driver)).options;
+  const translated: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(options)) {
+    if (NODE_OPTIONS.has(name) || value === undefined) continue;
+    const known = [name, camelCase(name), ...(RENAMED[driver]?.[name] ?? [])].find((each) =>
+      Object.hasOwn(fields, each),
+    );
+    const field = known === undefined ? undefined : fields[known];
+    if (known === undefined || field === undefined) {
+      if (isStandardDriver(driver) && WITHOUT_EFFECT.has(name)) continue;
+      throw commandError(`Parameter '${name}' is not supported by driver '${driver}'; leave it out`);
+    }
+    translated[known] = field.type === "child" ? child(value, context, taken) : plain(name, value);
+  }
+  if (driver === "file" && options["force-share"] === true) translated["locking"] = "off";
+  return translated;
+}
+
+/** Names that differ by more than their spelling. */
+const RENAMED: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
+  blkdebug: { image: ["file"] },
+};
+
+function child(value: JsonValue, context: OptionsContext, taken: Set<string>): DeviceSpec | string | null {
+  if (value === null) return null;
+  if (isJsonObject(value)) return translate(value, context, taken);
+  const name = text(value);
+  if (!context.hasNode(name)) throw commandError(`Cannot find device='${name}' nor node-name='${name}'`);
+  return name;
+}
+
+/** A value with every integer as a number. */
+function plain(name: string, value: JsonValue): unknown {
+  if (typeof value === "bigint") return safeInteger(name, value);
+  if (Array.isArray(value)) return value.map((item: JsonValue) => plain(name, item));
+  if (!isJsonObject(value)) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, member]) => [
+      key,
+      member === undefined ? undefined : plain(key, member),
+    ]),
+  );
+}
+
+function camelCase(name: string): string {
+  return name.replaceAll(/-([a-z0-9])/g, (_match, letter: string) => letter.toUpperCase());
+}
+
+function text(value: JsonValue | undefined): string {
+  return typeof value === "string" ? value : "";
+}

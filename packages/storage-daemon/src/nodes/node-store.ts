@@ -1,0 +1,115 @@
+import type { BlockGraph, BlockNode, ChildRole } from "@blockmirror/block-driver";
+import { commandError, isJsonObject, type JsonObject } from "@blockmirror/qmp";
+import { requireNodeName, toDeviceSpec } from "./node-options.ts";
+
+/** What is kept of a node besides what the graph knows: what its user asked for. */
+export interface NodeRecord {
+  /** As given to `blockdev-add`; a node that a command made has the options that would make it. */
+  readonly options: JsonObject;
+}
+
+/** Roles under which a driver's child option appears in the graph. */
+const ROLES: Readonly<Record<string, readonly ChildRole[]>> = {
+  file: ["file", "filtered"],
+  image: ["filtered"],
+  backing: ["backing"],
+  "data-file": ["data"],
+};
+
+/**
+ * The nodes as QMP sees them: who owns them, and from what options they were made.
+ *
+ * A node that `blockdev-add` made is the monitor's until `blockdev-del`. Nodes that came into being inline, or for a
+ * job, live as long as somebody uses them.
+ */
+export class NodeStore {
+  readonly graph: BlockGraph;
+  readonly #records: WeakMap<BlockNode, NodeRecord> = new WeakMap();
+  readonly #owned: Set<BlockNode> = new Set();
+  /** Opened for a job: closed when nobody uses them any more. */
+  readonly #temporary: Set<BlockNode> = new Set();
+
+  constructor(graph: BlockGraph) {
+    this.graph = graph;
+  }
+
+  /** @throws QmpError when the options are refused; BlockError when opening fails. Nothing is left behind then. */
+  async add(options: JsonObject): Promise<BlockNode> {
+    const name = options["node-name"];
+    if (typeof name !== "string") throw commandError("'node-name' must be specified for the root node");
+    const node = await this.#open(options);
+    this.#owned.add(node);
+    return node;
+  }
+
+  /** Opens a node for a job; see {@link releaseUnused}. */
+  async openTemporary(options: JsonObject): Promise<BlockNode> {
+    const node = await this.#open(options);
+    this.#temporary.add(node);
+    return node;
+  }
+
+  /** Closes nodes that were opened for jobs and that nobody uses any more. */
+  async releaseUnused(): Promise<void> {
+    for (const node of this.#temporary) {
+      if (node.parents.size > 0) continue;
+      this.#temporary.delete(node);
+      await this.graph.close(node);
+    }
+  }
+
+  /** @throws QmpError when it is not the monitor's, or in use. */
+  async remove(name: string): Promise<void> {
+    const node = this.graph.find(name);
+    if (node === undefined) throw commandError(`Failed to find node with node-name='${name}'`);
+    if (!this.#owned.has(node)) throw commandError(`Node ${name} is not owned by the monitor`);
+    if (node.parents.size > 0) throw commandError(`Node ${name} is in use`);
+    this.#owned.delete(node);
+    await this.graph.close(node);
+  }
+
+  /** @throws QmpError of class `GenericError`, or as told. */
+  find(name: string, errorClass?: "DeviceNotFound"): BlockNode {
+    const node = this.graph.find(name);
+    if (node === undefined || !node.isOpen) {
+      throw commandError(`Cannot find device='${name}' nor node-name='${name}'`, errorClass);
+    }
+    return node;
+  }
+
+  /** Whether `blockdev-add` made it. */
+  isOwned(node: BlockNode): boolean {
+    return this.#owned.has(node);
+  }
+
+  record(node: BlockNode): NodeRecord | undefined {
+    return this.#records.get(node);
+  }
+
+  /** Refuses a name for a new node that is impossible or taken. */
+  requireFree(name: string): void {
+    requireNodeName(name);
+    if (this.graph.find(name) !== undefined) throw commandError(`Duplicate nodes with node-name='${name}'`);
+  }
+
+  async #open(options: JsonObject): Promise<BlockNode> {
+    const spec = toDeviceSpec(options, {
+      registry: this.graph.registry,
+      hasNode: (name) => this.graph.find(name) !== undefined,
+    });
+    const node = await this.graph.open(spec);
+    this.#remember(node, options);
+    return node;
+  }
+
+  #remember(node: BlockNode, options: JsonObject): void {
+    this.#records.set(node, { options });
+    for (const [name, value] of Object.entries(options)) {
+      if (!isJsonObject(value) || typeof value["driver"] !== "string") continue;
+      for (const role of ROLES[name] ?? ["file", "filtered"]) {
+        const child = node.child(role)?.node;
+        if (child !== undefined) this.#remember(child, value);
+      }
+    }
+  }
+}
