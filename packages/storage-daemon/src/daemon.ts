@@ -85,7 +85,7 @@ export class Daemon {
   }
 
   /** Tells every client of an event. */
-  broadcast<Name extends keyof BlockEvents & string>(
+  broadcast<Name extends keyof BlockEvents>(
     name: Name,
     data: BlockEvents[Name],
     timestamp: QmpTimestamp = nowTimestamp(),

@@ -9,6 +9,7 @@ import { addDemoCommand } from "./demo-command.ts";
 import { addMeasureCommand } from "./measure-command.ts";
 import { addMirrorCommand } from "./mirror-command.ts";
 import { watchOutput } from "./standard-output.ts";
+import { addStorageDaemonCommand } from "./storage-daemon-command.ts";
 import { addUiCommand } from "./ui-command.ts";
 
 /** Parses the command line, carries it out, and returns the exit status. Errors become one line on standard error. */
@@ -31,6 +32,7 @@ export async function runProgram(args: readonly string[], version: string): Prom
   addCreateCommand(program, finish);
   addCheckCommand(program, finish);
   addMeasureCommand(program, finish);
+  addStorageDaemonCommand(program, version, finish);
   // The program's own leave, which is there to name unknown commands, is handed down to every command otherwise.
   for (const command of program.commands) command.allowExcessArguments(false);
   for (const command of [program, ...program.commands]) sayErrorsInOneLine(command);

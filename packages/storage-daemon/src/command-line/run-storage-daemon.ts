@@ -9,6 +9,8 @@ import { UsageError } from "./usage-error.ts";
 /** Signals that end a daemon in order. */
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 
+const KEEP_ALIVE_MS = 2 ** 30;
+
 /** Exit statuses, as the design of the command line has them. */
 const EXIT = { done: 0, failed: 1, usage: 2 } as const;
 
@@ -49,12 +51,15 @@ async function run(args: readonly string[], daemonOptions: DaemonOptions): Promi
   const session = new CommandLineSession(new Daemon({ gate: directoryGate(), ...daemonOptions }));
   const stop = (): void => void session.close().catch(() => undefined);
   for (const signal of SIGNALS) process.on(signal, stop);
+  // A daemon without sockets, or whose standard input has ended, goes on until it is told to end.
+  const keepAlive = setInterval(() => undefined, KEEP_ALIVE_MS);
   try {
     for (const option of options) await session.apply(option);
     session.ready();
     reportReady();
     await session.daemon.ended;
   } finally {
+    clearInterval(keepAlive);
     await session.close();
     for (const signal of SIGNALS) process.off(signal, stop);
   }

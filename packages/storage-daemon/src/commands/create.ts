@@ -19,7 +19,7 @@ export function createCommands({ jobs, graph, nodes }: Daemon): CommandHandlers<
     "blockdev-create": (args) => {
       const { id } = jobOptions({ "job-id": args["job-id"] }, jobs.manager);
       const { driver } = args.options;
-      const options = createOptions(args.options);
+      const options = createOptions(driver, args.options);
       const job = jobs.manager.create(
         {
           type: "create",
@@ -37,8 +37,8 @@ export function createCommands({ jobs, graph, nodes }: Daemon): CommandHandlers<
   };
 
   /** The options under the names that the drivers know; children are translated like those of `blockdev-add`. */
-  function createOptions(options: JsonObject): Readonly<Record<string, unknown>> {
-    const { createOptions: schema } = graph.registry.get(registeredName(String(options["driver"])));
+  function createOptions(driver: string, options: JsonObject): Readonly<Record<string, unknown>> {
+    const { createOptions: schema } = graph.registry.get(registeredName(driver));
     const translated: Record<string, unknown> = {};
     for (const [name, value] of Object.entries(options)) {
       if (name === "driver" || value === undefined) continue;
@@ -50,7 +50,7 @@ export function createCommands({ jobs, graph, nodes }: Daemon): CommandHandlers<
       translated[known] = convert(name, value);
     }
     // QEMU creates over what is there.
-    if (options["driver"] === "file") translated["overwrite"] = true;
+    if (driver === "file") translated["overwrite"] = true;
     return translated;
   }
 
@@ -61,7 +61,7 @@ export function createCommands({ jobs, graph, nodes }: Daemon): CommandHandlers<
             registry: graph.registry,
             hasNode: (each) => graph.find(each) !== undefined,
           })
-        : nodes.find(String(value)).name;
+        : nodes.find(typeof value === "string" ? value : "").name;
     }
     return typeof value === "bigint" ? safeInteger(name, value) : value;
   }

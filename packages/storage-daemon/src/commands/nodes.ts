@@ -21,13 +21,10 @@ export function nodeCommands({ nodes, jobs, graph }: Daemon): CommandHandlers<Bl
       }
       await nodes.remove(name);
     },
+    // `device` would name a guest's device, and there is none.
     block_resize: async ({ device, "node-name": nodeName, size }) => {
-      if (device !== undefined && nodeName !== undefined) {
-        throw commandError("'device' and 'node-name' are mutually exclusive");
-      }
-      const name = nodeName ?? device;
-      if (name === undefined) throw commandError("A block device must be specified for this command");
-      await resizeNode(nodes.find(name), size);
+      if (nodeName === undefined) throw commandError(`Cannot find device='${device ?? ""}' nor node-name=''`);
+      await resizeNode(nodes.find(nodeName), size);
     },
     "query-named-block-nodes": ({ flat }) =>
       graph

@@ -46,6 +46,7 @@ class NullDevice implements BlockDevice {
       label: "null-co",
       size: options.size,
       readOnly,
+      allocatedSize: 0,
       align: BYTE_ALIGNMENT,
       max: DEFAULT_LIMITS,
       can: {

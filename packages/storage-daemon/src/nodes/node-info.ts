@@ -40,7 +40,7 @@ export function describeNode(store: NodeStore, node: BlockNode, isFlat: boolean)
 }
 
 /** A bitmap as queries show it. */
-export function describeBitmap(bitmap: DirtyBitmap): BlockType<"BlockDirtyInfo"> {
+function describeBitmap(bitmap: DirtyBitmap): BlockType<"BlockDirtyInfo"> {
   return {
     ...(bitmap.name === undefined ? {} : { name: bitmap.name }),
     count: bitmap.dirtyBytes,
@@ -58,7 +58,7 @@ function driverName(store: NodeStore, node: BlockNode): string {
 }
 
 /** The nodes from this one down its backing links; filters are passed through to what they filter. */
-export function backingChain(node: BlockNode): BlockNode[] {
+function backingChain(node: BlockNode): BlockNode[] {
   const chain: BlockNode[] = [];
   for (let at: BlockNode | undefined = node; at !== undefined; at = at.child("backing")?.node) {
     while (at.child("filtered") !== undefined) at = at.child("filtered")?.node ?? at;
@@ -68,7 +68,7 @@ export function backingChain(node: BlockNode): BlockNode[] {
 }
 
 /** The file a node's data are in, or the options that would open it. */
-export function fileName(store: NodeStore, node: BlockNode): string {
+function fileName(store: NodeStore, node: BlockNode): string {
   if (node.info.filename !== undefined) return node.info.filename;
   const options = store.record(node)?.options;
   if (options === undefined) return node.info.label;
