@@ -38,19 +38,25 @@ function isZstdDecompress(value: unknown): value is ZstdDecompress {
   return typeof value === "function";
 }
 
-function inflateCluster(input: Uint8Array, clusterSize: number): Promise<Uint8Array> {
+async function inflateCluster(input: Uint8Array, clusterSize: number): Promise<Uint8Array> {
+  try {
+    return await inflateWhole(input, clusterSize);
+  } catch (error) {
+    if (!(error instanceof Error) || !("code" in error) || error.code !== "ERR_BUFFER_TOO_LARGE") throw error;
+    return inflateStart(input, clusterSize);
+  }
+}
+
+function inflateWhole(input: Uint8Array, clusterSize: number): Promise<Uint8Array> {
+  // A stream that ends with the cluster need not say that it ends.
+  const finishFlush = zlib.constants.Z_SYNC_FLUSH;
+  const options = { finishFlush, chunkSize: clusterSize + SPARE, maxOutputLength: clusterSize };
   return new Promise((resolve, reject) => {
-    zlib.inflateRaw(
-      input,
-      // A stream that ends with the cluster need not say that it ends.
-      { finishFlush: zlib.constants.Z_SYNC_FLUSH, chunkSize: clusterSize + SPARE, maxOutputLength: clusterSize },
-      (error, output) => {
-        if (error === null) settle(output, clusterSize, resolve, reject);
-        else if ("code" in error && error.code === "ERR_BUFFER_TOO_LARGE") {
-          inflateStart(input, clusterSize).then(resolve, reject);
-        } else reject(error);
-      },
-    );
+    zlib.inflateRaw(input, options, (error, output) => {
+      if (error !== null) reject(error);
+      else if (output.length === clusterSize) resolve(output);
+      else reject(new Error(`it decodes to ${output.length} bytes, a cluster has ${clusterSize}`));
+    });
   });
 }
 
@@ -92,19 +98,6 @@ function zstdFrame(zstd: ZstdDecompress, frame: Uint8Array, clusterSize: number)
       else reject(error);
     });
   });
-}
-
-function settle(
-  output: Uint8Array,
-  clusterSize: number,
-  resolve: (cluster: Uint8Array) => void,
-  reject: (error: Error) => void,
-): void {
-  if (output.length >= clusterSize) {
-    resolve(output.length === clusterSize ? output : output.subarray(0, clusterSize));
-  } else {
-    reject(new Error(`it decodes to ${output.length} bytes, a cluster has ${clusterSize}`));
-  }
 }
 
 /** The first `clusterSize` bytes of a stream that yields more: what follows is not asked for. */

@@ -7,7 +7,7 @@ import {
   type IoVec,
   type MaybePromise,
 } from "../../../contract/io.ts";
-import { BlockError } from "../../../errors.ts";
+import type { BlockError } from "../../../errors.ts";
 import { ClusterType } from "../format/l2-entry.ts";
 import type { Image } from "../image.ts";
 import { findReadRun, ReadRun } from "../mapping/read-run.ts";
