@@ -1,3 +1,4 @@
+import type { StoredBitmap } from "../../contract/bitmap-store.ts";
 import type { Header } from "./format/header.ts";
 import { Autoclear, Compatible, CompressionType, Incompatible } from "./format/constants.ts";
 import { hasFeature } from "./format/header.ts";
@@ -22,6 +23,8 @@ export interface Qcow2Details extends Readonly<Record<string, unknown>> {
   readonly dataFile: string | undefined;
   readonly dataFileRaw: boolean;
   readonly snapshots: readonly SnapshotEntry[];
+  /** The persistent dirty bitmaps. */
+  readonly bitmaps: readonly StoredBitmap[];
 }
 
 /** What `head` says, in the words of {@link Qcow2Details}. */
@@ -29,6 +32,7 @@ export function describeImage(
   header: Header,
   { dataFileName }: Pick<ImageHead, "dataFileName">,
   snapshots: readonly SnapshotEntry[],
+  bitmaps: readonly StoredBitmap[],
 ): Qcow2Details {
   const { incompatible, compatible, autoclear } = header;
   return {
@@ -44,5 +48,6 @@ export function describeImage(
     dataFile: dataFileName,
     dataFileRaw: hasFeature(autoclear, Autoclear.RawDataFile),
     snapshots,
+    bitmaps,
   };
 }

@@ -1,6 +1,7 @@
 import type { BlockChild } from "../../contract/device.ts";
 import type { OpenContext } from "../../contract/driver.ts";
 import { BlockError } from "../../errors.ts";
+import { PersistentBitmaps } from "./bitmaps/persistent-bitmaps.ts";
 import { recoverDirtyImage } from "./check/check-image.ts";
 import { Autoclear, Incompatible } from "./format/constants.ts";
 import { geometryOf, hasFeature, type Header } from "./format/header.ts";
@@ -26,6 +27,7 @@ export interface OpenedImage {
   readonly image: Image;
   readonly head: ImageHead;
   readonly snapshots: readonly SnapshotEntry[];
+  readonly bitmaps: PersistentBitmaps;
 }
 
 /**
@@ -64,7 +66,7 @@ export async function openImage(options: Qcow2Options, context: OpenContext): Pr
     virtualSize: header.size - (header.size % 512),
     report: (event) => context.report(event),
   };
-  return { image, head, snapshots };
+  return { image, head, snapshots, bitmaps: await PersistentBitmaps.read(image, readOnly) };
 }
 
 function refuseEncryption({ encryption }: Header, label: string): void {

@@ -1,3 +1,4 @@
+import type { BitmapStore } from "../../contract/bitmap-store.ts";
 import {
   BYTE_ALIGNMENT,
   READ_ONLY_CAPABILITIES,
@@ -12,6 +13,7 @@ import {
 import type { ExtentList } from "../../contract/extents.ts";
 import { isPromise, type IoVec, type MaybePromise } from "../../contract/io.ts";
 import { BlockError } from "../../errors.ts";
+import { PersistentBitmaps } from "./bitmaps/persistent-bitmaps.ts";
 import { describeImage } from "./describe-image.ts";
 import { ClusterType } from "./format/l2-entry.ts";
 import type { Image } from "./image.ts";
@@ -27,6 +29,7 @@ const OPTIMAL_BYTES = 1024 * 1024;
 
 /** An open qcow2 image. Methods that change it are there when it was opened for writing. */
 export class Qcow2Device implements BlockDevice {
+  readonly bitmaps: BitmapStore;
   declare readonly write?: NonNullable<BlockDevice["write"]>;
   declare readonly writeZeroes?: NonNullable<BlockDevice["writeZeroes"]>;
   declare readonly discard?: NonNullable<BlockDevice["discard"]>;
@@ -38,14 +41,18 @@ export class Qcow2Device implements BlockDevice {
   readonly #image: Image;
   readonly #reader: Reader;
   readonly #writer: Writer | undefined;
+  readonly #bitmaps: PersistentBitmaps;
   readonly #run = new ReadRun();
   #reported = false;
+  #closing: Promise<void> | undefined;
   #info: DeviceInfo;
 
   constructor(opened: OpenedImage, readOnly: boolean) {
-    const { image } = opened;
+    const { image, bitmaps } = opened;
     this.#opened = opened;
     this.#image = image;
+    this.#bitmaps = bitmaps;
+    this.bitmaps = bitmaps;
     const epochs = new ReadEpochs();
     this.#reader = new Reader({ image, epochs, corrupt: this.#corrupt });
     if (readOnly) {
@@ -58,6 +65,7 @@ export class Qcow2Device implements BlockDevice {
         readGuest: (offset, into) => this.#reader.read(offset, into),
       });
       this.#writer = writer;
+      bitmaps.follow(writer.state);
       this.write = (offset: number, from: IoVec, options?: WriteOptions) =>
         writer.write(offset, from, options);
       if (canUnmap(image)) {
@@ -85,11 +93,21 @@ export class Qcow2Device implements BlockDevice {
     return describeRange(this.#image, offset, length, extents, this.#corrupt);
   }
 
-  async close(): Promise<void> {
-    await this.#writer?.close();
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    try {
+      await this.#bitmaps.store();
+    } finally {
+      await this.#writer?.close();
+    }
   }
 
   async #resize(writer: Writer, size: number, options?: ResizeOptions): Promise<void> {
+    this.#bitmaps.mustBeResizable();
     await writer.resize(size, options);
     this.#info = this.#describe();
   }
@@ -153,7 +171,7 @@ export class Qcow2Device implements BlockDevice {
         },
       }),
       ...(allocatedSize !== undefined && { allocatedSize }),
-      details: describeImage(header, head, snapshots),
+      details: describeImage(header, head, snapshots, this.#bitmaps.list()),
     };
   }
 }

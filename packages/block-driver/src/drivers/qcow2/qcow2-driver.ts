@@ -8,6 +8,8 @@ import { DRIVER_CONTRACT_VERSION, type BlockDriver } from "../../contract/driver
 import { createQcow2 } from "./create/create-image.ts";
 import { qcow2CreateOptions, type Qcow2CreateOptions } from "./create/create-options.ts";
 import { describeImage } from "./describe-image.ts";
+import { listBitmaps } from "./bitmaps/list-bitmaps.ts";
+import { geometryOf } from "./format/header.ts";
 import { QCOW2_MAGIC } from "./format/constants.ts";
 import { readSnapshots } from "./format/snapshot-table.ts";
 import { viewOf } from "./format/u64.ts";
@@ -42,7 +44,9 @@ async function inspect(file: BlockChild): Promise<DeviceInfo> {
   const head = await readImageHead(file, label, { writable: false, repair: false });
   const { header, backingName, backingFormat } = head;
   const snapshots = await readSnapshots(file, header, label);
-  const details = describeImage(header, head, snapshots);
+  const geometry = geometryOf(header);
+  const bitmaps = await listBitmaps({ file, label, header, extensions: head.extensions, geometry });
+  const details = describeImage(header, head, snapshots, bitmaps);
   return {
     driver: "qcow2",
     label,

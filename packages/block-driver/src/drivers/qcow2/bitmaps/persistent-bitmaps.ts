@@ -14,6 +14,7 @@ import { writeAutoclear } from "../metadata/header-fields.ts";
 import type { WriteState } from "../write/write-state.ts";
 import { readBitmapData } from "./bitmap-data.ts";
 import { BitmapClusters } from "./bitmap-clusters.ts";
+import { describeBitmap } from "./list-bitmaps.ts";
 import { readBitmapDirectory, type BitmapDirectory } from "./read-directory.ts";
 import { storeBitmaps } from "./store-bitmaps.ts";
 
@@ -60,12 +61,7 @@ export class PersistentBitmaps implements BitmapStore {
   }
 
   list(): readonly StoredBitmap[] {
-    return this.#entries.map(({ name, granularityBits, flags, extraData }) => ({
-      name,
-      granularity: 2 ** granularityBits,
-      recording: (flags & BitmapFlag.Auto) !== 0,
-      inconsistent: (flags & BitmapFlag.InUse) !== 0 || extraData.length > 0,
-    }));
+    return this.#entries.map(describeBitmap);
   }
 
   async load(name: string, into: HBitmap): Promise<void> {
