@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import assert from "node:assert/strict";
@@ -19,24 +19,21 @@ interface Variant {
 }
 
 const VARIANTS: readonly Variant[] = [
-  { name: "qcow2, clusters of 64 KiB", faults: "always" },
+  { name: "checked qcow2", faults: "always" },
+  { name: "checked qcow2 with refcounts of one bit", create: { clusterSize: 512, refcountBits: 1 } },
+  { name: "checked qcow2 with refcounts of 64 bits", create: { clusterSize: 512, refcountBits: 64 } },
   {
-    name: "qcow2, clusters of 512 bytes and refcounts of one bit",
-    create: { clusterSize: 512, refcountBits: 1 },
+    name: "checked qcow2 with subclusters",
+    create: { clusterSize: 16384, extendedL2: true },
+    backing: true,
+    faults: "long",
   },
-  {
-    name: "qcow2, clusters of 512 bytes and refcounts of 64 bits",
-    create: { clusterSize: 512, refcountBits: 64 },
-  },
-  { name: "qcow2, clusters of 4 KiB over a backing file", create: { clusterSize: 4096 }, backing: true },
-  { name: "qcow2, clusters of 2 MiB", create: { clusterSize: 2 * 1024 * 1024 } },
-  { name: "qcow2 with subclusters", create: { clusterSize: 16384, extendedL2: true }, faults: "long" },
-  { name: "qcow2 with subclusters over a backing file", create: { extendedL2: true }, backing: true },
-  { name: "qcow2 version 2", create: { version: "v2", clusterSize: 4096 } },
-  { name: "qcow2 version 2 over a backing file", create: { version: "v2" }, backing: true },
-  { name: "qcow2 with a data file", dataFile: "plain" },
-  { name: "qcow2 with a raw data file", dataFile: "raw" },
+  { name: "checked qcow2 version 2 over a backing file", create: { version: "v2" }, backing: true },
+  { name: "checked qcow2 with a raw data file", dataFile: "raw" },
 ];
+
+/** In memory where the system has that: flushing to a disk is not what these cases are about. */
+const SCRATCH = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
 
 /** Images in a directory of their own; afterwards each must be in order. */
 function subject(variant: Variant): ConformanceSubject {
@@ -48,7 +45,7 @@ function subject(variant: Variant): ConformanceSubject {
     registry: createDefaultRegistry,
     features: { persistent: true, startsZero: backing !== true, sizeUnit: 512, faults },
     storage: async (size) => {
-      const directory = mkdtempSync(join(tmpdir(), "blockmirror-qcow2-"));
+      const directory = mkdtempSync(join(SCRATCH, "blockmirror-qcow2-"));
       const file = join(directory, "disk.qcow2");
       const data = { driver: "file", filename: join(directory, "disk.data") };
       const base = { driver: "file", filename: join(directory, "base.raw") };
