@@ -9,7 +9,13 @@ import type { ImageFormat } from "../images/image-format.ts";
 import { ImageSession } from "../images/image-session.ts";
 import { byteArgument, pathArgument } from "./arguments.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
-import { addOutputOption, collect, formatOption, type ResultOutput } from "./image-options.ts";
+import {
+  addOutputOption,
+  allowBackingOption,
+  collect,
+  formatOption,
+  type ResultOutput,
+} from "./image-options.ts";
 import { Interrupts } from "./interrupts.ts";
 import { printJson } from "./result-output.ts";
 
@@ -47,14 +53,7 @@ export function addCreateCommand(program: Command, finish: (status: number) => v
         .argParser(collect)
         .default([]),
     )
-    .addOption(
-      new Option(
-        "--allow-backing <directory>",
-        "files that the backing file names may lie there too; repeatable",
-      )
-        .argParser(collect)
-        .default([]),
-    )
+    .addOption(allowBackingOption())
     .option("--force", "replace what exists");
   addOutputOption(command).action(async (file: string, size: number | undefined, flags: CreateFlags) => {
     finish(await create(file, size, flags));

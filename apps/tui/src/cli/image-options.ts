@@ -25,14 +25,17 @@ export function formatOption(flags: string, description: string): Option {
 export function addReadingOptions(command: Command): Command {
   return command
     .option("-U, --force-share", "read an image that another program is writing")
-    .addOption(
-      new Option(
-        "--allow-backing <directory>",
-        "backing files may lie there too, not only beside their image; repeatable",
-      )
-        .argParser(collect)
-        .default([]),
-    );
+    .addOption(allowBackingOption());
+}
+
+/** Takes directories that images may name files in. */
+export function allowBackingOption(): Option {
+  return new Option(
+    "--allow-backing <directory>",
+    "backing files may lie there too, not only beside their image; repeatable",
+  )
+    .argParser(collect)
+    .default([]);
 }
 
 /** Takes an option that may be given several times. */

@@ -2,7 +2,8 @@ import { Option, type Command } from "commander";
 import { EmbeddedEngine } from "../engine/embedded-engine.ts";
 import type { EngineJob } from "../engine/engine-job.ts";
 import type { MirrorRequest } from "../engine/mirror-request.ts";
-import { FORMATS } from "../engine/review-request.ts";
+import { parseCreationOptions } from "../images/creation-options.ts";
+import type { ImageFormat } from "../images/image-format.ts";
 import { describeEnd } from "../output/describe-end.ts";
 import {
   bufferSizeArgument,
@@ -13,7 +14,8 @@ import {
   speedArgument,
 } from "./arguments.ts";
 import { addDisplayOptions, displayFlags, toDisplay, type DisplayFlags } from "./display-options.ts";
-import { EXIT } from "./exit-status.ts";
+import { EXIT, UsageError } from "./exit-status.ts";
+import { allowBackingOption, collect, formatOption } from "./image-options.ts";
 import { JobView, type ShowResult } from "./job-view.ts";
 
 const POLICIES = ["report", "ignore", "stop", "enospc"] as const;
@@ -22,8 +24,10 @@ const SYNCS = ["full", "none"] as const;
 
 interface MirrorFlags extends DisplayFlags {
   readonly sync: (typeof SYNCS)[number];
-  readonly sourceFormat?: (typeof FORMATS)[number];
-  readonly targetFormat?: (typeof FORMATS)[number];
+  readonly sourceFormat?: ImageFormat;
+  readonly targetFormat?: ImageFormat;
+  readonly option: readonly string[];
+  readonly allowBacking: readonly string[];
   readonly existing?: boolean;
   readonly granularity: number;
   readonly bufSize: number;
@@ -42,14 +46,19 @@ export function addMirrorCommand(program: Command, finish: (status: number) => v
     .argument("<source>", "the image to copy", pathArgument("SOURCE"))
     .argument("<target>", "the copy", pathArgument("TARGET"))
     .addOption(choice("--sync <mode>", "what to copy before READY", SYNCS).default("full"))
+    .addOption(formatOption("--source-format <format>", "by default told by its magic"))
     .addOption(
-      choice(
-        "--source-format <format>",
-        "by default raw, but an image with qcow2's magic is refused",
-        FORMATS,
+      formatOption(
+        "--target-format <format>",
+        "by default told by its magic, or for a new target the source's format",
       ),
     )
-    .addOption(choice("--target-format <format>", "by default raw", FORMATS))
+    .addOption(
+      new Option("-o, --option <key=value>", "an option of the new target, as by create; repeatable")
+        .argParser(collect)
+        .default([]),
+    )
+    .addOption(allowBackingOption())
     .option("--existing", "the target exists; its content is overwritten")
     .addOption(
       new Option("--granularity <size>", "bytes per dirty bit: a power of two from 512 to 64M; 0 = automatic")
@@ -83,10 +92,12 @@ export function addMirrorCommand(program: Command, finish: (status: number) => v
 }
 
 async function mirror(source: string, target: string, flags: MirrorFlags): Promise<number> {
-  const engine = new EmbeddedEngine();
+  const request = toRequest(source, target, flags);
+  const engine = new EmbeddedEngine(flags.allowBacking);
   const view = new JobView(engine, toDisplay(flags));
   try {
-    const entry = await engine.startMirror(toRequest(source, target, flags));
+    const entry = await engine.startMirror(request);
+    sayGuess(request, entry.request);
     steerWhenReady(engine, entry, flags.whenReady ?? (view.mode === "tui" ? "wait" : "complete"));
     const shown = await view.show(entry.job.done, flags.whenReady !== undefined);
     return await conclude(engine, entry, view, shown);
@@ -99,6 +110,7 @@ async function mirror(source: string, target: string, flags: MirrorFlags): Promi
 function toRequest(source: string, target: string, flags: MirrorFlags): MirrorRequest {
   const { sourceFormat, targetFormat } = flags;
   return {
+    ...targetOptions(flags),
     id: flags.jobId,
     source,
     target,
@@ -112,6 +124,30 @@ function toRequest(source: string, target: string, flags: MirrorFlags): MirrorRe
     onSourceError: flags.onSourceError,
     onTargetError: flags.onTargetError,
   };
+}
+
+/** A format that was told by magic alone is worth a word: a guest can write any bytes to a raw disk. */
+function sayGuess(asked: MirrorRequest, found: MirrorRequest): void {
+  for (const side of ["source", "target"] as const) {
+    const key = `${side}Format` as const;
+    const isNew = side === "target" && !asked.existing;
+    if (asked[key] !== undefined || isNew || found[key] !== "qcow2") continue;
+    say(
+      `${side} ${asked[side]} is opened as qcow2, by its first bytes; --${side}-format raw would take it as it is`,
+    );
+  }
+}
+
+/** Options of the target to be made; they need to know for which format they are. */
+function targetOptions({
+  option,
+  targetFormat,
+  existing,
+}: MirrorFlags): Pick<MirrorRequest, "targetOptions"> {
+  if (option.length === 0) return {};
+  if (existing === true) throw new UsageError("-o is for a new target; leave it or --existing out");
+  if (targetFormat === undefined) throw new UsageError("-o needs --target-format");
+  return { targetOptions: parseCreationOptions(targetFormat, option) };
 }
 
 /** Completes or cancels the job as soon as it is READY. */

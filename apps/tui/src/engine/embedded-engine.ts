@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import path from "node:path";
-import { BlockGraph, createDefaultRegistry, type BlockNode } from "@blockmirror/block-driver";
+import { BlockGraph, createDefaultRegistry, directoryGate, type BlockNode } from "@blockmirror/block-driver";
 import { JobManager, type Job, type JobEvent as EngineEvent } from "@blockmirror/blockjob";
 import { startMirror, type MirrorDetails } from "@blockmirror/mirror";
 import {
@@ -15,6 +15,8 @@ import {
   type NewJobReview,
   type VerbPermission,
 } from "../job-source/job-source.ts";
+import { createImage } from "../images/create-image.ts";
+import type { ImageFormat } from "../images/image-format.ts";
 import type { EngineJob } from "./engine-job.ts";
 import type { MirrorRequest } from "./mirror-request.ts";
 import { RequestError } from "./request-error.ts";
@@ -26,13 +28,15 @@ import { verbReason } from "./verb-reason.ts";
 export class EmbeddedEngine implements JobSource {
   readonly endpoint: EndpointInfo = { name: "embedded", kind: "embedded", state: "connected" };
   readonly syncModes = ["full", "none"] as const;
-  readonly graph: BlockGraph = new BlockGraph({ registry: createDefaultRegistry() });
+  readonly graph: BlockGraph;
   readonly jobs: JobManager = new JobManager();
   readonly #mirrors = new Map<string, EngineJob>();
   readonly #listeners = new Set<(event: JobSourceEvent) => void>();
   readonly #closing = new Set<Promise<void>>();
 
-  constructor() {
+  /** @param allowed directories in which backing files may lie, beside the image that names them. */
+  constructor(allowed: readonly string[] = []) {
+    this.graph = new BlockGraph({ registry: createDefaultRegistry(), gate: directoryGate(allowed) });
     this.jobs.subscribe((event) => this.#pass(event));
   }
 
@@ -116,19 +120,28 @@ export class EmbeddedEngine implements JobSource {
    * @param useSource attaches a user of the source before the job starts, so that the job follows its writes.
    * @throws RequestError with the first problem the review finds; BlockError and JobError from below.
    */
-  async startMirror(request: MirrorRequest, useSource?: (source: BlockNode) => void): Promise<EngineJob> {
-    const review = await this.review(request);
-    const [problem] = review.problems;
+  async startMirror(asked: MirrorRequest, useSource?: (source: BlockNode) => void): Promise<EngineJob> {
+    const { problems, formats } = await reviewRequest(asked, this.graph);
+    const [problem] = problems;
     if (problem !== undefined) throw new RequestError(problem.message);
-    const source = await this.graph.open(imageSpec(request.source, request.writableSource !== true));
+    const request = { ...asked, sourceFormat: formats.source, targetFormat: formats.target };
+    const source = await this.graph.open(
+      imageSpec(request.source, formats.source, request.writableSource !== true),
+    );
     let created: string | undefined;
     let target: BlockNode | undefined;
     try {
       if (!request.existing) {
-        await this.graph.create("file", { filename: path.resolve(request.target), size: source.size });
+        await createImage(this.graph, {
+          filename: request.target,
+          format: formats.target,
+          size: source.size,
+          options: request.targetOptions ?? {},
+          overwrite: false,
+        });
         created = request.target;
       }
-      target = await this.graph.open(imageSpec(request.target, false));
+      target = await this.graph.open(imageSpec(request.target, formats.target, false));
       useSource?.(source);
       const mirror = await startMirror({
         ...request,
@@ -240,6 +253,6 @@ function fromForm(request: NewJobRequest): MirrorRequest {
   };
 }
 
-function imageSpec(filename: string, readOnly: boolean) {
-  return { driver: "raw", readOnly, file: { driver: "file", filename: path.resolve(filename) } };
+function imageSpec(filename: string, format: ImageFormat, readOnly: boolean) {
+  return { driver: format, readOnly, file: { driver: "file", filename: path.resolve(filename) } };
 }

@@ -1,7 +1,8 @@
 import { constants } from "node:fs";
-import { access, lstat, open, stat } from "node:fs/promises";
+import { access, lstat, stat } from "node:fs/promises";
 import path from "node:path";
-import type { BlockGraph } from "@blockmirror/block-driver";
+import { BlockError, type BlockChild, type BlockGraph } from "@blockmirror/block-driver";
+import { PROBE_BYTES, probeFormat, type ImageFormat } from "../images/image-format.ts";
 
 /** What is known about a path before anything is opened for use. */
 export type ImageFile =
@@ -12,18 +13,22 @@ export type ImageFile =
       /** The same for every name of the same file. */
       readonly identity: string;
       readonly kind: "file" | "block device";
-      /** Bytes. */
+      /** Given by the user, or told by its first bytes. */
+      readonly format: ImageFormat;
+      /** Bytes that a guest sees. */
       readonly size: number;
       readonly writable: boolean;
-      /** The format its first bytes announce, if they do. */
-      readonly magic: "qcow2" | undefined;
     };
 
 /**
  * Looks at a path without changing anything and without following what an image might name. The size is asked through
- * `graph`, whose file driver knows block devices.
+ * `graph`, whose drivers know block devices and images.
  */
-export async function inspectImage(filename: string, graph: BlockGraph): Promise<ImageFile> {
+export async function inspectImage(
+  filename: string,
+  graph: BlockGraph,
+  wanted?: ImageFormat,
+): Promise<ImageFile> {
   let stats;
   try {
     stats = await stat(filename);
@@ -42,13 +47,19 @@ export async function inspectImage(filename: string, graph: BlockGraph): Promise
     return { state: "unusable", reason: `${filename} is not readable; check its permissions` };
   }
   const device = stats.isBlockDevice();
+  let told;
+  try {
+    told = await lookInside(filename, graph, wanted);
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    return { state: "unusable", reason: `${filename} cannot be used as an image: ${error.message}` };
+  }
   return {
     state: "image",
     identity: device ? `block:${stats.rdev}` : `file:${stats.dev}:${stats.ino}`,
     kind: device ? "block device" : "file",
-    size: device ? await sizeOf(filename, graph) : stats.size,
+    ...told,
     writable: await isWritable(filename),
-    magic: await magicOf(filename),
   };
 }
 
@@ -76,13 +87,38 @@ async function exists(filename: string): Promise<boolean> {
   }
 }
 
-async function sizeOf(filename: string, graph: BlockGraph): Promise<number> {
+/** Format and size of an image, from its metadata alone. */
+async function lookInside(
+  filename: string,
+  graph: BlockGraph,
+  wanted: ImageFormat | undefined,
+): Promise<{ readonly format: ImageFormat; readonly size: number }> {
   const node = await graph.open({ driver: "file", filename, readOnly: true, locking: "off" });
+  const file = graph.attach(node, {
+    name: "inspection",
+    uses: ["read"],
+    shares: ["read", "write", "resize"],
+  });
   try {
-    return node.size;
+    const format = wanted ?? (await probe(file, graph));
+    const driver = graph.registry.get(format);
+    const info = driver.inspect === undefined ? file.info : await driver.inspect(file);
+    return { format, size: info.size };
   } finally {
+    await graph.detach(file);
     await graph.close(node);
   }
+}
+
+async function probe(file: BlockChild, { registry }: BlockGraph): Promise<ImageFormat> {
+  const { size } = file.info;
+  const head = new Uint8Array(Math.min(PROBE_BYTES, size));
+  await file.read(0, [head]);
+  return probeFormat(
+    registry.names().map((name) => registry.get(name)),
+    head,
+    size,
+  );
 }
 
 async function isWritable(filename: string): Promise<boolean> {
@@ -91,19 +127,6 @@ async function isWritable(filename: string): Promise<boolean> {
     return true;
   } catch {
     return false;
-  }
-}
-
-const QCOW2_MAGIC = Buffer.from([0x51, 0x46, 0x49, 0xfb]);
-
-async function magicOf(filename: string): Promise<"qcow2" | undefined> {
-  const handle = await open(filename, "r");
-  try {
-    const head = Buffer.alloc(QCOW2_MAGIC.byteLength);
-    const { bytesRead } = await handle.read(head, 0, head.byteLength, 0);
-    return bytesRead === head.byteLength && head.equals(QCOW2_MAGIC) ? "qcow2" : undefined;
-  } finally {
-    await handle.close();
   }
 }
 

@@ -1,5 +1,7 @@
 import type { ErrorPolicy } from "@blockmirror/blockjob";
 import type { SyncMode } from "@blockmirror/mirror";
+import type { CreationOptions } from "../images/creation-options.ts";
+import type { ImageFormat } from "../images/image-format.ts";
 
 /** A mirror of two files, as the command line and the form of the UI describe it. */
 export interface MirrorRequest {
@@ -8,8 +10,12 @@ export interface MirrorRequest {
   readonly source: string;
   /** Path of the copy. */
   readonly target: string;
-  readonly sourceFormat?: string;
-  readonly targetFormat?: string;
+  /** Default: told by its first bytes. */
+  readonly sourceFormat?: ImageFormat;
+  /** Default: told by its first bytes, or for a target that is created the format of the source. */
+  readonly targetFormat?: ImageFormat;
+  /** Options of a target that is created, by its driver's names. */
+  readonly targetOptions?: CreationOptions;
   /** The target exists and is overwritten; otherwise it is created and must not exist. */
   readonly existing: boolean;
   readonly sync: SyncMode;

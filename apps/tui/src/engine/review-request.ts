@@ -1,6 +1,7 @@
 import type { BlockGraph } from "@blockmirror/block-driver";
 import type { NewJobReview } from "../job-source/job-source.ts";
 import { formatExactSize } from "../format/bytes.ts";
+import type { ImageFormat } from "../images/image-format.ts";
 import { inspectImage, whyNotCreatable, type ImageFile } from "./image-file.ts";
 import type { MirrorRequest } from "./mirror-request.ts";
 import { bufferSizeProblem, granularityProblem, jobIdProblem } from "./request-values.ts";
@@ -8,21 +9,36 @@ import { bufferSizeProblem, granularityProblem, jobIdProblem } from "./request-v
 type Problem = NewJobReview["problems"][number];
 type Image = Extract<ImageFile, { readonly state: "image" }>;
 
-/** Formats that images can have. */
-export const FORMATS = ["raw"] as const;
+/** The formats of both images, once they are known. */
+export interface RequestFormats {
+  readonly source: ImageFormat;
+  readonly target: ImageFormat;
+}
+
+/** A review, and what it found out on its way. */
+export interface RequestReview extends NewJobReview {
+  readonly formats: RequestFormats;
+}
 
 /**
  * Looks at a request without side effects. Every problem says what to do about it; starting a request that has none may
  * still fail, but not for a reason that could be seen from here.
  */
-export async function reviewRequest(request: MirrorRequest, graph: BlockGraph): Promise<NewJobReview> {
+export async function reviewRequest(request: MirrorRequest, graph: BlockGraph): Promise<RequestReview> {
   const problems: Problem[] = [...checkValues(request)];
-  const source = await inspectImage(request.source, graph);
-  const target = await inspectImage(request.target, graph);
+  const source = await inspectImage(request.source, graph, request.sourceFormat);
+  const target = await inspectImage(request.target, graph, request.targetFormat);
+  const formats = formatsOf(request, source, target);
   problems.push(...checkSource(request, source));
-  problems.push(...(await checkTarget(request, source, target)));
-  if (target.state !== "image" || !request.existing || problems.length > 0) return { problems };
-  return { problems, destroys: { target: request.target, size: target.size } };
+  problems.push(...(await checkTarget(request, source, target, formats)));
+  if (target.state !== "image" || !request.existing || problems.length > 0) return { problems, formats };
+  return { problems, formats, destroys: { target: request.target, size: target.size } };
+}
+
+function formatsOf(request: MirrorRequest, source: ImageFile, target: ImageFile): RequestFormats {
+  const ofSource = source.state === "image" ? source.format : (request.sourceFormat ?? "raw");
+  const ofTarget = request.existing && target.state === "image" ? target.format : undefined;
+  return { source: ofSource, target: ofTarget ?? request.targetFormat ?? ofSource };
 }
 
 function* checkValues(request: MirrorRequest): Generator<Problem> {
@@ -32,14 +48,6 @@ function* checkValues(request: MirrorRequest): Generator<Problem> {
   if (granularity !== undefined) yield { field: "granularity", message: granularity };
   const bufferSize = bufferSizeProblem(request.bufferSize);
   if (bufferSize !== undefined) yield { message: bufferSize };
-  for (const [name, format] of [
-    ["source", request.sourceFormat],
-    ["target", request.targetFormat],
-  ] as const) {
-    if (format !== undefined && !FORMATS.some((name) => name === format)) {
-      yield { message: `${name} format '${format}' is not supported; there is ${FORMATS.join(", ")}` };
-    }
-  }
 }
 
 function* checkSource(request: MirrorRequest, source: ImageFile): Generator<Problem> {
@@ -49,11 +57,6 @@ function* checkSource(request: MirrorRequest, source: ImageFile): Generator<Prob
     yield { field: "sourcePath", message: `source ${request.source} does not exist; check the path` };
   } else if (source.state === "unusable") {
     yield { field: "sourcePath", message: `source ${source.reason}` };
-  } else if (source.magic !== undefined && request.sourceFormat === undefined) {
-    yield {
-      field: "sourcePath",
-      message: `source ${request.source} is a ${source.magic} image; give --source-format raw to copy its container as it is`,
-    };
   } else if (request.writableSource === true && !source.writable) {
     yield { field: "sourcePath", message: `source ${request.source} is not writable; check its permissions` };
   }
@@ -63,8 +66,9 @@ async function checkTarget(
   request: MirrorRequest,
   source: ImageFile,
   target: ImageFile,
+  formats: RequestFormats,
 ): Promise<readonly Problem[]> {
-  const problem = await targetProblem(request, source, target);
+  const problem = await targetProblem(request, source, target, formats);
   return problem === undefined ? [] : [{ field: "targetPath", message: problem }];
 }
 
@@ -72,12 +76,16 @@ async function targetProblem(
   request: MirrorRequest,
   source: ImageFile,
   target: ImageFile,
+  formats: RequestFormats,
 ): Promise<string | undefined> {
   const name = request.target;
   if (name === "") return "the target's path is empty; name a file";
   if (target.state === "unusable") return `target ${target.reason}`;
   if (target.state === "missing") {
     if (request.existing) return `target ${name} does not exist; leave --existing out to have it created`;
+    if (formats.target === "qcow2" && source.state === "image" && source.size % 512 !== 0) {
+      return `target ${name} cannot be a qcow2 image: it would have whole sectors of 512 bytes, and the source has ${source.size} bytes; give --target-format raw`;
+    }
     const obstacle = await whyNotCreatable(name);
     return obstacle === undefined ? undefined : `target ${name} cannot be created: ${obstacle}`;
   }

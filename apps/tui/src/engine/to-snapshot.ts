@@ -54,7 +54,9 @@ export function toSnapshot(entry: EngineJob, endpoint: string, nowMs: number): J
 
 function imageNode(entry: EngineJob, side: "source" | "target"): JobNode {
   const { size } = entry.job.snapshot().details ?? {};
-  return { name: entry[side].name, driver: "raw", size, filename: entry.request[side] };
+  const { request } = entry;
+  const driver = (side === "source" ? request.sourceFormat : request.targetFormat) ?? "raw";
+  return { name: entry[side].name, driver, size, filename: request[side] };
 }
 
 /** The two states that are never shown: before a job exists, and after it is gone. */

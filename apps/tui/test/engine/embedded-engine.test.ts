@@ -152,7 +152,7 @@ describe("a review has no side effects", () => {
   test("names what would be destroyed", async () => {
     writeFileSync(file("b.raw"), "");
     truncateSync(file("b.raw"), 2 * MIB);
-    await expect(engine.validate(request({ existing: true }))).resolves.toEqual({
+    await expect(engine.validate(request({ existing: true }))).resolves.toMatchObject({
       problems: [],
       destroys: { target: file("b.raw"), size: 2 * MIB },
     });
