@@ -19,17 +19,23 @@ interface Variant {
 }
 
 const VARIANTS: readonly Variant[] = [
-  { name: "checked qcow2", faults: "always" },
-  { name: "checked qcow2 with refcounts of one bit", create: { clusterSize: 512, refcountBits: 1 } },
-  { name: "checked qcow2 with refcounts of 64 bits", create: { clusterSize: 512, refcountBits: 64 } },
+  { name: "qcow2", faults: "always" },
   {
-    name: "checked qcow2 with subclusters",
-    create: { clusterSize: 16384, extendedL2: true },
-    backing: true,
-    faults: "long",
+    name: "qcow2 with small clusters and refcounts of one bit",
+    create: { clusterSize: 512, refcountBits: 1 },
   },
-  { name: "checked qcow2 version 2 over a backing file", create: { version: "v2" }, backing: true },
-  { name: "checked qcow2 with a raw data file", dataFile: "raw" },
+  {
+    name: "qcow2 with small clusters and refcounts of 64 bits",
+    create: { clusterSize: 512, refcountBits: 64 },
+  },
+  { name: "qcow2 with clusters of 4 KiB over a backing file", create: { clusterSize: 4096 }, backing: true },
+  { name: "qcow2 with clusters of 2 MiB", create: { clusterSize: 2 * 1024 * 1024 } },
+  { name: "qcow2 with subclusters", create: { clusterSize: 16384, extendedL2: true }, faults: "long" },
+  { name: "qcow2 with subclusters over a backing file", create: { extendedL2: true }, backing: true },
+  { name: "qcow2 version 2", create: { version: "v2", clusterSize: 4096 } },
+  { name: "qcow2 version 2 over a backing file", create: { version: "v2" }, backing: true },
+  { name: "qcow2 with a data file", dataFile: "plain" },
+  { name: "qcow2 with a raw data file", dataFile: "raw" },
 ];
 
 /** In memory where the system has that: flushing to a disk is not what these cases are about. */
