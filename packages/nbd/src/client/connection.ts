@@ -58,6 +58,8 @@ export class Connection implements ReplyOwner {
   #flushes = 0;
   #isLost = false;
   #onLost: (() => void) | undefined;
+  /** The server has answered a request. */
+  hasAnswered = false;
   /** Bytes have moved since this was last set to false. */
   progressed = false;
   /** When bytes last moved, as far as its owner knows; in milliseconds of its clock. */
@@ -181,6 +183,7 @@ export class Connection implements ReplyOwner {
 
   finished(slot: Slot): void {
     slot.answered = true;
+    this.hasAnswered = true;
     // The socket may still be sending from the buffers of a request that was answered early, with an error.
     if (slot.taken) this.#settle(slot);
   }

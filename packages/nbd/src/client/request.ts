@@ -37,8 +37,10 @@ export class Request {
   readonly promise: Promise<void>;
   /** Milliseconds of the session's clock when it was last sent. */
   sentAt = 0;
-  /** Connections it was sent over. */
+  /** How often it was sent. */
   attempts = 0;
+  /** How often its connection was lost without having answered anything at all. */
+  fruitless = 0;
   /** A write that overlaps it was sent after it and has been answered: it must not be sent again. */
   overtaken = false;
   /** What the next flush has to cover when this one, a flush, was called. */

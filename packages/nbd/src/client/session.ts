@@ -45,8 +45,9 @@ export interface SessionInit {
 /** What `close` sends for writes that nobody has flushed. */
 const FLUSH: RequestInit = { operation: "flush", command: Command.Flush, flags: 0, offset: 0, length: 0 };
 
-/** A request is given up when it was cut off this often: it may be what ends the server. */
-const MAX_ATTEMPTS = 5;
+/** A request is given up when it was cut off this often, for it may be what ends the server: in all, and in a row. */
+const MAX_ATTEMPTS = 50;
+const MAX_FRUITLESS = 5;
 /** How long a server may take to hang up after the goodbye. */
 const GOODBYE_MS = 2000;
 
@@ -161,6 +162,7 @@ export class Session implements ConnectionOwner {
     if (this.#closing !== undefined && unanswered.length === 0 && this.#unsettled === 0) return;
     const isLast = this.#connections.length === 0;
     if (isLast) this.#mourn(error);
+    if (!connection.hasAnswered) for (const request of unanswered) request.fruitless += 1;
     const again = unanswered.filter((request) => this.#mayRepeat(request, error));
     this.#queue.unshift(...again);
     if (this.#fence !== undefined) this.#failQueue((request) => this.#lossOf(request, error));
@@ -260,7 +262,8 @@ export class Session implements ConnectionOwner {
       !(error instanceof LateError) &&
       !(error instanceof ProtocolError) &&
       !request.overtaken &&
-      request.attempts < MAX_ATTEMPTS;
+      request.attempts < MAX_ATTEMPTS &&
+      request.fruitless < MAX_FRUITLESS;
     if (!isSafe) request.fail(this.#lossOf(request, error));
     return isSafe;
   }
