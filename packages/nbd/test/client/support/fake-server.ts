@@ -64,7 +64,7 @@ export class FakePeer {
   async serve(): Promise<void> {
     const { behaviour } = this.#server;
     if (behaviour.onConnect(this)) return;
-    this.raw(SERVER_MAGIC, OPTION_MAGIC, Buffer.from([0, 3]));
+    this.raw(SERVER_MAGIC, OPTION_MAGIC, Buffer.from([0, this.#server.greeting]));
     await this.read(4);
     while (!(await this.#option()));
     for (;;) {
@@ -204,6 +204,8 @@ export class FakeServer implements AsyncDisposable {
   readonly behaviour: FakeBehaviour;
   readonly disk: Buffer;
   readonly uri: string;
+  /** The handshake flags it offers. */
+  greeting = 3;
   /** Every connection so far, oldest first. */
   readonly peers: FakePeer[] = [];
   readonly #directory: string;

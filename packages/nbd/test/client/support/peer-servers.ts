@@ -1,4 +1,5 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { requirePeer, run } from "@blockmirror/peers";
@@ -53,10 +54,14 @@ export class PeerServer {
     return this;
   }
 
-  /** Sends a signal; with `SIGKILL` and `SIGTERM` waits until the process is gone. */
+  /** Sends a signal; after `SIGKILL` and `SIGTERM` waits until the process is gone. */
   async signal(name: "SIGKILL" | "SIGTERM" | "SIGSTOP" | "SIGCONT"): Promise<void> {
     process.kill(this.#pid, name);
-    if (name !== "SIGKILL" && name !== "SIGTERM") return;
+    if (name === "SIGKILL" || name === "SIGTERM") await this.hasEnded();
+  }
+
+  /** Resolves when the process is gone. */
+  async hasEnded(): Promise<void> {
     // A dead process stays in the table until somebody reaps it.
     const isAlive = `kill -0 ${this.#pid} 2>/dev/null && ! grep -q "^State:.Z" /proc/${this.#pid}/status`;
     await run("/bin/sh", ["-c", `while ${isAlive}; do sleep 0.01; done`]);
@@ -92,11 +97,20 @@ export async function qemuNbd(
     path.join(directory, `disk.${format}`),
   ]);
   const image = path.join(server.directory, `disk.${format}`);
-  await run(requirePeer("qemu-img"), ["create", "-q", "-f", format, image, String(size)]);
+  // qemu-img allocates the first block of a raw image.
+  if (format === "raw") await truncate(image, size);
+  else await run(requirePeer("qemu-img"), ["create", "-q", "-f", format, image, String(size)]);
   return await server.start();
 }
 
 /** Starts an nbdkit. */
 export async function nbdkit(...args: readonly string[]): Promise<PeerServer> {
   return await new PeerServer("nbdkit", () => args).start();
+}
+
+/** Makes a file that is one hole. */
+async function truncate(filename: string, size: number): Promise<void> {
+  const file = await open(filename, "w");
+  await file.truncate(size);
+  await file.close();
 }
