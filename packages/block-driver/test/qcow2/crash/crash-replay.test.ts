@@ -139,7 +139,7 @@ async function mustSurvive(content: Uint8Array, run: Run, upTo: number): Promise
   await mustBeSound(graph, "after the crash");
   const node = await graph.open({ driver: "qcow2", file: "disk" });
   const edge = graph.attach(node, { name: "guest", uses: ["read", "write"], shares: ["read"] });
-  const last = run.durable.filter(({ index }) => index <= upTo).at(-1);
+  const last = run.durable.findLast(({ index }) => index <= upTo);
   assert(last !== undefined);
   const model = last.model.clone();
   const previous = run.begun.filter(({ index }) => index <= upTo && index >= last.index);

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { lacksPeers } from "@blockmirror/peers";
 import { describe, expect, test } from "vitest";
 import { Random } from "../../../src/conformance/random.ts";
@@ -264,10 +264,16 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("beside qemu", () => {
         await edge.writeZeroes(64 * KIB, 64 * KIB);
         await edge.writeZeroes(200 * KIB, 100 * KIB, { unmap: true });
         await edge.discard(MIB, 256 * KIB);
+        await edge.resize(5 * MIB + 512);
+        await edge.write(5 * MIB + 100, [Buffer.alloc(300, 6)]);
       },
       { dataFile: { driver: "file", filename: at("disk.data") } },
     );
     await mustBeClean(file);
+    expect(statSync(at("disk.data")).size).toBe(5 * MIB + 512);
+    await qemuImg(["compare", "-f", "raw", "-F", "qcow2", at("disk.data"), file]);
+    // What somebody writes to the raw file is what the image shows.
+    await qemuIo(at("disk.data"), ["write -P 9 4500k 100k"], "raw");
     await qemuImg(["compare", "-f", "raw", "-F", "qcow2", at("disk.data"), file]);
   });
 

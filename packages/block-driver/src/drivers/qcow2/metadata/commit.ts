@@ -1,4 +1,4 @@
-import type { MaybePromise } from "../../../contract/io.ts";
+import { isPromise, type MaybePromise } from "../../../contract/io.ts";
 import { BlockError } from "../../../errors.ts";
 import type { Geometry } from "../format/geometry.ts";
 import type { Image } from "../image.ts";
@@ -217,6 +217,6 @@ function attempt(run: () => MaybePromise<void>): MaybePromise<void> {
 
 /** Waits for all, also when one fails, so that nothing is still being written when its bytes change again. */
 async function allOf(running: readonly MaybePromise<void>[]): Promise<void> {
-  const results = await Promise.allSettled(running);
+  const results = await Promise.allSettled(running.filter(isPromise));
   for (const result of results) if (result.status === "rejected") throw result.reason;
 }

@@ -32,11 +32,14 @@ export class HostFile {
   };
   readonly #file: BlockChild;
   readonly #label: string;
+  readonly #exactSize: (() => number) | undefined;
   #growing: Promise<void> | undefined;
 
-  constructor(file: BlockChild, label: string) {
+  /** With `exactSize` the file grows to just that, and only beyond it if it has to. */
+  constructor(file: BlockChild, label: string, exactSize?: () => number) {
     this.#file = file;
     this.#label = label;
+    this.#exactSize = exactSize;
   }
 
   get info(): DeviceInfo {
@@ -84,7 +87,8 @@ export class HostFile {
   reserve(end: number): Promise<void> | undefined {
     const { size } = this;
     if (end > size) return this.#growTo(end);
-    if (size - end < GROWTH.least / 2 && this.#growing === undefined && this.counters.resizes > 0) {
+    const ahead = this.#exactSize === undefined && this.counters.resizes > 0;
+    if (ahead && size - end < GROWTH.least / 2 && this.#growing === undefined) {
       // Growing ahead is a courtesy: whoever really needs the room will see why it failed.
       this.#growTo(size + 1).catch(() => {});
     }
@@ -120,7 +124,8 @@ export class HostFile {
       });
     }
     const step = Math.min(GROWTH.most, Math.max(GROWTH.least, this.size / 4));
-    const wanted = Math.ceil((end + step) / MIB) * MIB;
+    const wanted =
+      this.#exactSize === undefined ? Math.ceil((end + step) / MIB) * MIB : Math.max(end, this.#exactSize());
     this.counters.resizes += 1;
     try {
       await this.#file.resize(wanted);

@@ -8,6 +8,9 @@ import { L2Slice } from "./l2-slice.ts";
 import { MetadataKind } from "./metadata-map.ts";
 import type { MetadataWrite } from "./metadata-write.ts";
 
+/** Slices that are kept however small the budget: requests in flight, and a disk that was small when it was opened. */
+const LEAST_SLICES = 16;
+
 /** A table that is in memory only: nothing on disk points to it before it has been written as a whole. */
 interface UnwrittenTable {
   readonly hostOffset: number;
@@ -53,7 +56,7 @@ export class L2Cache {
     this.#l1 = l1;
     this.#label = label;
     this.#sliceBytes = sliceBytes;
-    this.#capacity = Math.max(2, Math.floor(budgetBytes / sliceBytes));
+    this.#capacity = Math.max(LEAST_SLICES, Math.floor(budgetBytes / sliceBytes));
     this.#entriesPerSlice = sliceBytes / geometry.l2EntryBytes;
     this.#coverage = this.#entriesPerSlice * geometry.clusterSize;
   }

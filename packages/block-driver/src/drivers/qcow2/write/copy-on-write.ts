@@ -133,15 +133,17 @@ export async function widen(
   data: IoVec,
   fresh: boolean,
 ): Promise<WidenedWrite> {
+  const { hasDataFile, virtualSize } = state.image;
   const headLength = offset - ends.start;
-  const tailLength = ends.end - end;
+  // A data file ends with the disk; a host cluster of the image is there as a whole.
+  const tailLength = Math.max(0, (hasDataFile ? Math.min(ends.end, virtualSize) : ends.end) - end);
   let start = offset;
   let head: IoVec = [];
   let tail: IoVec = [];
   const readHead = headLength > 0 && !ends.zeroHead;
   const readTail = tailLength > 0 && !ends.zeroTail;
   if (readHead && readTail && (ends.readTogether || end - offset <= READ_TOGETHER)) {
-    const whole = await readOld(state, ends.start, ends.end - ends.start);
+    const whole = await readOld(state, ends.start, end + tailLength - ends.start);
     head = [whole.subarray(0, headLength)];
     tail = [whole.subarray(end - ends.start)];
   } else {

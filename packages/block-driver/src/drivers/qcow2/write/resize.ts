@@ -3,6 +3,7 @@ import { BlockError } from "../../../errors.ts";
 import { Limits } from "../format/constants.ts";
 import { writeL1Location, writeSize } from "../metadata/header-fields.ts";
 import { MetadataKind } from "../metadata/metadata-map.ts";
+import { linkClusters } from "./link.ts";
 import type { WriteState } from "./write-state.ts";
 import { writeZeroRange, zeroClusters, type WriteZeroData } from "./zero-clusters.ts";
 import { unallocatedIsZero, ZeroMode } from "./zero-entry.ts";
@@ -92,7 +93,25 @@ async function clearNewPart(
   const rest = Math.max(clusterEnd, geometry.clusterEnd(shown));
   // Entries beyond the end of the disk are no part of it: what they hold is dropped.
   if (rest < size) await zeroClusters(state, rest, size, ZeroMode.Drop, writeData);
-  if (state.rawDataFile) await state.data.writeZeroes(before, size - before);
+  if (state.rawDataFile) {
+    await state.data.writeZeroes(before, size - before);
+    await mapAll(state, clusterEnd, size);
+  }
+}
+
+/** Maps `[start, end)` to its place in a raw data file, so that what others write there is seen through the image. */
+async function mapAll(state: WriteState, start: number, end: number): Promise<void> {
+  const { geometry } = state.image;
+  for (let at = start; at < end;) {
+    if (state.commit.pressing) await state.commit.relieve();
+    const slice = await state.writableSlice(at);
+    if (slice === undefined) throw state.fence.corrupt(`the L2 table for guest offset ${at} is gone`);
+    const stride = geometry.l2EntryBytes / 4;
+    const sliceEnd = slice.guestOffset + (slice.words.length / stride) * geometry.clusterSize;
+    const stop = Math.min(geometry.clusterEnd(end), sliceEnd);
+    linkClusters(state, slice, at, stop, at, false);
+    at = stop;
+  }
 }
 
 /** A longer L1 table is written whole to a new place before the header points to it. */
@@ -152,7 +171,7 @@ async function shrink(
   if (clusterEnd < before) {
     await zeroClusters(state, clusterEnd, geometry.clusterEnd(before), ZeroMode.Drop, writeData);
   }
-  dropTables(state, geometry.l1EntriesFor(size));
+  dropTables(state, geometry.l1EntriesFor(size), geometry.l1EntriesFor(before));
   state.shrunk = true;
   if (image.hasDataFile && state.data.info.can.resize === "both") await state.data.resize(size);
 }
@@ -168,11 +187,11 @@ async function clearSurplus(
   else await writeZeroRange(state, size, clusterEnd, { unmap: false, noFallback: false }, writeData);
 }
 
-/** Gives up L2 tables that map nothing of the disk any more. */
-function dropTables(state: WriteState, firstIndex: number): void {
+/** Gives up L2 tables that map nothing of the disk any more; those that never did are not the disk's. */
+function dropTables(state: WriteState, firstIndex: number, endIndex: number): void {
   const { image, map, released } = state;
   const { clusterSize } = image.geometry;
-  for (let index = firstIndex; index < image.l1.entries; index += 1) {
+  for (let index = firstIndex; index < endIndex; index += 1) {
     const offset = image.l1.offsetOf(index);
     if (offset === 0) continue;
     image.l2.dropTable(index);

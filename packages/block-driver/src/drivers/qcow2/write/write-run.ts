@@ -121,6 +121,9 @@ function extendedAction(
 
 /** The bits of subclusters `[first, end)`. */
 export function subclusterMask(first: number, end: number): number {
-  const below = (count: number): number => (count >= 32 ? 0xffff_ffff : 2 ** count - 1);
-  return (below(end) - below(first)) >>> 0;
+  return (bitsBelow(end) - bitsBelow(first)) >>> 0;
+}
+
+function bitsBelow(count: number): number {
+  return count >= 32 ? 0xffff_ffff : 2 ** count - 1;
 }

@@ -49,7 +49,7 @@ export class WriteState {
   /** Bytes that copy-on-write has read from below. */
   copiedBytes = 0;
   /**
-   * Run in order before the first change of the image, when nothing has been written yet; each may write the header. A hook
+   * Run in order, each once, before the first change of the image; each may write the header. A hook
    * that keeps the persistent bitmaps in step from then on sets {@link maintainsBitmaps}.
    */
   readonly beforeFirstChange: (() => MaybePromise<void>)[] = [];
@@ -66,7 +66,8 @@ export class WriteState {
     this.epochs = epochs;
     this.readGuest = readGuest;
     this.file = new HostFile(image.file, label);
-    this.data = image.hasDataFile ? new HostFile(image.data, label) : this.file;
+    // A data file is as large as the disk, neither less nor more.
+    this.data = image.hasDataFile ? new HostFile(image.data, label, () => image.virtualSize) : this.file;
     this.rawDataFile = hasFeature(header.autoclear, Autoclear.RawDataFile);
     this.fence = new ImageFence(image, this.file);
     const { map, fence, file } = this;
@@ -191,7 +192,10 @@ export class WriteState {
     map.add(MetadataKind.Header, 0);
     await this.refcounts.load();
     this.#mapTables();
-    for (const hook of this.beforeFirstChange) await hook();
+    for (let hook = this.beforeFirstChange[0]; hook !== undefined; hook = this.beforeFirstChange[0]) {
+      await hook();
+      this.beforeFirstChange.shift();
+    }
     await this.#clearFeatures();
     this.#prepared = true;
   }
