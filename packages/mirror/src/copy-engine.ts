@@ -66,11 +66,13 @@ export class CopyEngine {
   readonly #area: DirtyArea = { start: 0, length: 0 };
   readonly #extent: SourceExtent = { zero: false, length: 0 };
   readonly #idleWaiters: (() => void)[] = [];
+  readonly #endWaiters: (() => void)[] = [];
   #ended = 0;
   #bytesCopied = 0;
   #bytesRecopied = 0;
   #bytesZeroed = 0;
   #bytesSkipped = 0;
+  #bytesMirrored = 0;
   #bytesCleared = 0;
   #bytesRedirtied = 0;
 
@@ -103,6 +105,11 @@ export class CopyEngine {
 
   get bytesSkipped(): number {
     return this.#bytesSkipped;
+  }
+
+  /** Bytes that guests' writes brought to the target by themselves. */
+  get bytesMirrored(): number {
+    return this.#bytesMirrored;
   }
 
   /** Bytes that were ever marked dirty by writes: what is dirty, plus what was cleared, less what failures put back. */
@@ -142,6 +149,35 @@ export class CopyEngine {
   waitForAll(): Promise<void> {
     if (this.inFlight.operations === 0) return Promise.resolve();
     return new Promise((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  /** Resolves when no operation copies a part of the range; the caller has seen to it that none begins. */
+  async waitForRange(offset: number, length: number): Promise<void> {
+    while (this.inFlight.isCopying(offset, length)) {
+      await new Promise<void>((resolve) => {
+        this.#endWaiters.push(resolve);
+      });
+    }
+  }
+
+  /** A guest is about to write whole chunks to both sides: they need no copy unless somebody marks them again. */
+  guestBegins(offset: number, length: number): void {
+    const { bits } = this.#init.dirty;
+    this.#bytesCleared += bits.countRange(offset, length);
+    bits.reset(offset, length);
+  }
+
+  /** A guest's write has reached the target; `whole` is what it covered in whole chunks. */
+  guestSucceeded(length: number, wholeOffset: number, wholeLength: number): void {
+    this.#bytesMirrored += length;
+    if (wholeLength <= 0) return;
+    this.copied.set(wholeOffset, wholeLength);
+    if (!this.failed.isEmpty) this.failed.reset(wholeOffset, wholeLength);
+  }
+
+  /** A guest's write has not reached the target, or only in part. */
+  guestFailed(offset: number, length: number): void {
+    this.failed.set(offset, length);
   }
 
   /** Gives the buffer back. Nothing can be copied any more; counters and bitmaps stay. */
@@ -284,6 +320,7 @@ export class CopyEngine {
   #end(offset: number, length: number): void {
     this.inFlight.release(offset, length);
     this.#ended += 1;
+    for (const wake of this.#endWaiters.splice(0)) wake();
     if (this.inFlight.operations === 0) for (const wake of this.#idleWaiters.splice(0)) wake();
     this.#init.onEnd();
   }

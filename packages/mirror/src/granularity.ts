@@ -11,12 +11,20 @@ const MIN_AUTOMATIC_GRANULARITY = 4096;
 /**
  * The size of a chunk in bytes: what was asked for, or the target's cluster size, at least 4 KiB and at most 64 KiB
  * (mirror rules S3.2 and S3.3).
+ * A target that names a backing image which is not open cannot fill the rest of a cluster: whatever is written to it has to
+ * be whole clusters, so a chunk is never smaller than one (mirror rules S9.1 and S10.1).
  * @param requested bytes; 0 = automatic.
+ * @param wholeClusters the target can only be written in whole clusters.
  * @throws BlockError `EINVAL` for a granularity that is not a power of two from 512 B to 64 MiB.
  */
-export function chooseGranularity(requested: number, target: DeviceInfo): number {
+export function chooseGranularity(requested: number, target: DeviceInfo, wholeClusters = false): number {
+  const cluster = target.align.allocation;
+  const least = wholeClusters ? cluster : 0;
+  return Math.max(least, chunkFor(requested, cluster));
+}
+
+function chunkFor(requested: number, cluster: number): number {
   if (requested === 0) {
-    const cluster = target.align.allocation;
     if (cluster === 0) return DEFAULT_GRANULARITY;
     return Math.min(Math.max(cluster, MIN_AUTOMATIC_GRANULARITY), DEFAULT_GRANULARITY);
   }

@@ -7,6 +7,13 @@ export type { DiskMap } from "./disk-map.ts";
 export { DEFAULT_GRANULARITY, MAX_GRANULARITY, MIN_GRANULARITY } from "./granularity.ts";
 export { MIRROR_FILTER_DRIVER } from "./mirror-filter.ts";
 export type { MirrorDetails } from "./mirror-job.ts";
-export { DEFAULT_BUFFER_SIZE, DEFAULT_SWITCH_PAUSE_MS, type MirrorTuning, type SyncMode } from "./options.ts";
+export {
+  DEFAULT_BUFFER_SIZE,
+  DEFAULT_SWITCH_PAUSE_MS,
+  type CopyMode,
+  type LargerTarget,
+  type MirrorTuning,
+  type SyncMode,
+} from "./options.ts";
 export type { MirrorPhase, MirrorProgress } from "./progress.ts";
 export { startMirror, type Mirror, type MirrorOptions } from "./start-mirror.ts";

@@ -1,11 +1,19 @@
+import type { DirtyArea } from "@blockmirror/hbitmap";
 import {
   ExtentFlag,
   ExtentList,
+  skipFilters,
   StatusResolver,
   type BlockNode,
   type DirtyBitmap,
 } from "@blockmirror/block-driver";
 import type { ZeroMap } from "./zero-map.ts";
+
+/** Whether the image names a backing file that is not open: what it does not hold itself is not known. */
+export function namesClosedBacking(node: BlockNode): boolean {
+  const layer = skipFilters(node);
+  return layer.info.namedBacking !== undefined && layer.child("backing") === undefined;
+}
 
 /** What the scan works on, and how it lets others have their turn. */
 export interface ScanInit {
@@ -30,14 +38,44 @@ const SCAN_STEP = 2 * 1024 * 1024 * 1024;
  */
 export async function scanFull(init: ScanInit): Promise<void> {
   const { target, source, zeroMap, dirty } = init;
-  const known = await walk(target, init, (offset, length, zero) => {
-    if (zero) zeroMap.learn(offset, length);
-  });
-  if (!known) return;
+  // A backing image that the target names will be there when the copy is used, and may have anything where now is nothing.
+  if (!namesClosedBacking(target)) {
+    const known = await walk(target, init, (offset, length, zero) => {
+      if (zero) zeroMap.learn(offset, length);
+    });
+    if (!known) return;
+  }
   await walk(source, init, (offset, length, zero) => {
     if (zero) markUnknownZeroes(dirty, zeroMap, offset, offset + length);
     else dirty.bits.set(offset, length);
   });
+}
+
+/**
+ * Decides what `top` has to copy: every chunk of which the source's own layers, down to but without `base`, hold a part
+ * (mirror rules S11.1 and S11.2). What they hold as zeroes counts, since the base may have something else there. Nothing
+ * is known of the target: what it does not hold comes from a backing image that may not even be open.
+ */
+export async function scanTop(init: ScanInit, base: BlockNode): Promise<void> {
+  await walk(
+    init.source,
+    init,
+    (offset, length, _zero, held) => {
+      if (held) init.dirty.bits.set(offset, length);
+    },
+    base,
+  );
+}
+
+/** Takes over what another bitmap, of any granularity, says is dirty. */
+export function copyBitmap(from: DirtyBitmap, to: DirtyBitmap): void {
+  const { bits } = from;
+  const size = Math.min(bits.size, to.bits.size);
+  const area: DirtyArea = { start: 0, length: 0 };
+  for (let at = 0; at < size; at = area.start + area.length) {
+    if (bits.nextDirtyArea(at, size, size, area) === undefined) return;
+    to.bits.set(area.start, area.length);
+  }
 }
 
 /** A hole of the source needs work where the target is not known to be zero; whole chunks (mirror rule S11.2). */
@@ -56,16 +94,19 @@ function markUnknownZeroes(dirty: DirtyBitmap, zeroMap: ZeroMap, offset: number,
 async function walk(
   node: BlockNode,
   init: ScanInit,
-  visit: (offset: number, length: number, zero: boolean) => void,
+  visit: (offset: number, length: number, zero: boolean, held: boolean) => void,
+  above?: BlockNode,
 ): Promise<boolean> {
+  const options = above === undefined ? {} : { above };
   const resolver = new StatusResolver();
   const extents = new ExtentList(4096);
   for (let offset = 0; offset < init.size; offset = extents.next) {
     if (!(await init.proceed(offset))) return false;
-    await resolver.resolve(node, offset, Math.min(SCAN_STEP, init.size - offset), extents);
+    await resolver.resolve(node, offset, Math.min(SCAN_STEP, init.size - offset), extents, options);
     for (let index = 0; index < extents.count; index += 1) {
-      const zero = (extents.flagsAt(index) & ExtentFlag.Zero) !== 0;
-      visit(extents.offsetAt(index), extents.lengthAt(index), zero);
+      const flags = extents.flagsAt(index);
+      const held = (flags & ExtentFlag.Deferred) === 0;
+      visit(extents.offsetAt(index), extents.lengthAt(index), (flags & ExtentFlag.Zero) !== 0, held);
     }
   }
   return init.proceed(init.size);

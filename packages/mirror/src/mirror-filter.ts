@@ -1,14 +1,54 @@
-import { PassThroughDevice, type BlockChild } from "@blockmirror/block-driver";
+import {
+  PassThroughDevice,
+  type BlockChild,
+  type IoVec,
+  type MaybePromise,
+  type WriteOptions,
+  type ZeroOptions,
+} from "@blockmirror/block-driver";
 
 /** Driver name of the filter node that a mirror puts above its source. */
 export const MIRROR_FILTER_DRIVER = "mirror_top";
 
+/** Carries a change out on the source. */
+export type ChangeSource = () => MaybePromise<void>;
+
+/** Who is told of every change that guests make, and has it carried out. */
+export interface WriteFollower {
+  write(offset: number, from: IoVec, change: ChangeSource): MaybePromise<void>;
+  writeZeroes(offset: number, length: number, change: ChangeSource): MaybePromise<void>;
+  discard(offset: number, length: number, change: ChangeSource): MaybePromise<void>;
+}
+
 /**
- * The device of the node above the source, through which every guest request passes. In background mode it only forwards:
- * the node's dirty bitmap, attached before the first status query (mirror rule S2.6), sees every write as it settles.
+ * The device of the node above the source, through which every guest request passes. Reads and flushes go down as they
+ * are; whatever changes the source goes through the job's follower, which is there before the first status query (mirror
+ * rule S2.6).
  */
 export class MirrorFilter extends PassThroughDevice {
+  #follower: WriteFollower | undefined;
+
   constructor(source: BlockChild) {
     super(MIRROR_FILTER_DRIVER, source);
+  }
+
+  /** From now on `follower` carries changes out; called while guests are held. */
+  follow(follower: WriteFollower): void {
+    this.#follower = follower;
+  }
+
+  override write(offset: number, from: IoVec, options?: WriteOptions): MaybePromise<void> {
+    const change: ChangeSource = () => super.write(offset, from, options);
+    return this.#follower === undefined ? change() : this.#follower.write(offset, from, change);
+  }
+
+  override writeZeroes(offset: number, length: number, options?: ZeroOptions): MaybePromise<void> {
+    const change: ChangeSource = () => super.writeZeroes(offset, length, options);
+    return this.#follower === undefined ? change() : this.#follower.writeZeroes(offset, length, change);
+  }
+
+  override discard(offset: number, length: number): MaybePromise<void> {
+    const change: ChangeSource = () => super.discard(offset, length);
+    return this.#follower === undefined ? change() : this.#follower.discard(offset, length, change);
   }
 }

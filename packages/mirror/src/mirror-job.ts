@@ -1,18 +1,22 @@
 import {
   ALL_PERMISSIONS,
+  BlockError,
   isPromise,
+  skipFilters,
   type BlockEdge,
   type BlockGraph,
   type BlockNode,
   type DirtyBitmap,
   type DrainedSection,
 } from "@blockmirror/block-driver";
-import type { JobControl, JobDriver } from "@blockmirror/blockjob";
+import type { ChangeOptions, JobControl, JobDriver } from "@blockmirror/blockjob";
 import { BackOff } from "./back-off.ts";
 import { CopyEngine, type FailedSide } from "./copy-engine.ts";
+import { CopyModeGovernor } from "./copy-mode-governor.ts";
 import { createDiskMap, drawDiskMap, type DiskMap } from "./disk-map.ts";
-import { scanFull } from "./initial-scan.ts";
-import type { ResolvedTuning } from "./options.ts";
+import { GuestWrites } from "./guest-writes.ts";
+import { scanFull, scanTop } from "./initial-scan.ts";
+import { COPY_MODES, type CopyMode, type ResolvedTuning } from "./options.ts";
 import { ProgressMeter } from "./progress-meter.ts";
 import type { MirrorPhase, MirrorProgress } from "./progress.ts";
 import { ZeroMap } from "./zero-map.ts";
@@ -23,6 +27,8 @@ const SLICE_MS = 100;
 const HOLD_PATIENCE = 5;
 /** So often the walk comes round with next to nothing left before guests are held to end it. */
 const SWEEPS_BEFORE_HOLD = 2;
+/** Bytes of one zero request behind the end of the source. */
+const MAX_TAIL_ZERO = 1024 * 1024 * 1024;
 /** Until a rate is known, this much may be copied while guests are held. */
 const DEFAULT_SWITCH_BYTES = 1024 * 1024;
 
@@ -32,8 +38,11 @@ export interface MirrorDetails extends MirrorProgress {
   readonly source: string;
   readonly target: string;
   readonly sync: ResolvedTuning["sync"];
-  readonly copyMode: "background";
-  /** Whether every write reaches the target before the guest sees it settled; never in background mode. */
+  /** The mode in force; `auto` shows which of the two it has chosen. */
+  readonly copyMode: Exclude<CopyMode, "auto">;
+  /** The job chooses the mode by itself. */
+  readonly copyModeIsAutomatic: boolean;
+  /** Whether target and source are equal and every write reaches both before the guest sees it settled. */
   readonly activelySynced: boolean;
   /** Bytes per chunk. */
   readonly granularity: number;
@@ -54,6 +63,8 @@ export interface MirrorJobInit {
   /** Bytes per chunk. */
   readonly granularity: number;
   readonly tuning: ResolvedTuning;
+  /** The target names a backing image that is not open; see `GuestWrites`. */
+  readonly wholeChunksOnly: boolean;
 }
 
 /**
@@ -63,12 +74,15 @@ export interface MirrorJobInit {
  */
 export class MirrorJob implements JobDriver<MirrorDetails> {
   readonly type = "mirror";
+  /** What the filter hands the changes of guests to. */
+  readonly guestWrites: GuestWrites;
   readonly #init: MirrorJobInit;
   readonly #size: number;
   readonly #zeroMap: ZeroMap;
   readonly #engine: CopyEngine;
   readonly #meter: ProgressMeter;
   readonly #backOff = new BackOff();
+  #governor: CopyModeGovernor | undefined;
   #control: JobControl | undefined;
   #phase: MirrorPhase = "scan";
   #failure: unknown;
@@ -102,6 +116,25 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       },
     });
     this.#meter = new ProgressMeter(this.#engine, dirty);
+    this.guestWrites = new GuestWrites({
+      source,
+      target,
+      size: this.#size,
+      granularity,
+      dirty,
+      zeroMap: this.#zeroMap,
+      engine: this.#engine,
+      wholeChunksOnly: init.wholeChunksOnly,
+      follows: () => !this.#hasFailed && this.#control?.isForceCancelled !== true,
+      onError: (error) => {
+        this.#onError("write", error);
+        this.#control?.kick();
+      },
+      onWrite: () => {
+        this.#unflushed = true;
+      },
+    });
+    this.#setCopyMode(tuning.copyMode);
   }
 
   async run(job: JobControl): Promise<void> {
@@ -126,6 +159,24 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   /** Before READY there is nothing worth finishing, so every cancel is a forced one (mirror rules S25.1 and S26.1). */
   cancel(force: boolean): boolean {
     return force || this.#control?.isReady !== true;
+  }
+
+  /**
+   * The change verb: `{ copyMode }`. It takes effect for requests that begin from now on.
+   * @throws BlockError `EINVAL` for another option or an unknown mode.
+   */
+  change(options: ChangeOptions): void {
+    const { copyMode, ...others } = options;
+    const mode = COPY_MODES.find((word) => word === copyMode);
+    const [other] = Object.keys(others);
+    if (mode !== undefined && other === undefined) return this.#setCopyMode(mode);
+    throw new BlockError(
+      "EINVAL",
+      other === undefined
+        ? `Change to copy mode '${String(copyMode)}' is not implemented; there are ${COPY_MODES.join(", ")}`
+        : `a mirror has no option '${other}' that can be changed; it has copyMode`,
+      { operation: "change" },
+    );
   }
 
   /** Accepted in READY; the engine has checked that. Nothing has to be opened first. */
@@ -180,8 +231,9 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       source: source.node.name,
       target: target.node.name,
       sync: tuning.sync,
-      copyMode: "background",
-      activelySynced: false,
+      copyMode: this.guestWrites.mode,
+      copyModeIsAutomatic: this.#governor !== undefined,
+      activelySynced: this.guestWrites.activelySynced,
       granularity,
       size: this.#size,
       ...this.#meter.report(this.#phase),
@@ -204,9 +256,9 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     // Nothing is done, and all of it may have to be: 0 of 0 would look finished.
     job.setProgress(0, this.#size);
     if (tuning.targetIsZero) this.#zeroMap.learn(0, this.#size);
-    if (tuning.sync === "full") {
+    if (tuning.sync === "full" || tuning.sync === "top") {
       let sinceMs = job.clock.now();
-      await scanFull({
+      const init = {
         source: source.node,
         target: target.node,
         size: this.#size,
@@ -219,12 +271,53 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
           }
           return !job.isForceCancelled;
         },
-      });
-      this.#meter.scanned(Math.max(0, this.#size - dirty.dirtyBytes));
-    } else {
-      this.#meter.scanned(0);
+      };
+      const base = tuning.sync === "top" ? skipFilters(source.node).child("backing")?.node : undefined;
+      await (base === undefined ? scanFull(init) : scanTop(init, base));
     }
+    this.#meter.scanned(tuning.sync === "none" ? 0 : Math.max(0, this.#size - dirty.dirtyBytes));
+    if (!job.isForceCancelled) await this.#zeroTail(job);
     this.#phase = "copy";
+  }
+
+  /** What a larger target has behind the end of the source is made zero, if that was asked for. */
+  async #zeroTail(job: JobControl): Promise<void> {
+    const { target, tuning } = this.#init;
+    if (tuning.largerTarget !== "zero") return;
+    this.#phase = "zero";
+    for (let at = this.#size; at < target.info.size && !job.isForceCancelled;) {
+      if (this.#hasFailed) throw this.#failure;
+      await job.pausePoint();
+      if (this.#backOff.isWaiting(job.clock.now())) {
+        await this.#awaitRetry(job);
+        continue;
+      }
+      const length = Math.min(MAX_TAIL_ZERO, target.info.size - at);
+      try {
+        this.#unflushed = true;
+        await target.writeZeroes(at, length, { unmap: true });
+        at += length;
+      } catch (error) {
+        this.#onError("write", error);
+      }
+      await job.sleep(0);
+    }
+  }
+
+  #setCopyMode(mode: CopyMode): void {
+    this.#governor = mode === "auto" ? (this.#governor ?? new CopyModeGovernor()) : undefined;
+    if (mode !== "auto") this.guestWrites.mode = mode;
+  }
+
+  #governCopyMode(job: JobControl): void {
+    if (this.#governor === undefined) return;
+    const { etaSec } = this.#meter.report(this.#phase);
+    this.guestWrites.mode = this.#governor.decide(job.clock.now(), {
+      converging: this.#engine.sweeps > 0 || job.isReady,
+      etaSec,
+      guestBytesPerSec: this.#meter.guestBytesPerSec,
+      capacityBytesPerSec: this.#meter.capacityBytesPerSec,
+    });
   }
 
   /** The one loop (mirror rules S7.2, S20 and S22). */
@@ -234,6 +327,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       await job.pausePoint();
       if (job.isForceCancelled) return;
       this.#publish(job);
+      this.#governCopyMode(job);
+      if (this.#isClean()) this.guestWrites.noteClean();
       if (this.#backOff.isWaiting(job.clock.now())) {
         await this.#awaitRetry(job);
       } else if (this.#isClean() && !job.isReady) {

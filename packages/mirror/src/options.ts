@@ -2,10 +2,24 @@ import { BlockError } from "@blockmirror/block-driver";
 import type { ErrorPolicy } from "@blockmirror/blockjob";
 
 /**
- * What is copied before the job is READY: `full` everything the source holds, so that the target is complete in itself;
- * `none` nothing, so that the target receives only what is written from now on.
+ * What is copied before the job is READY:
+ * - `full`: everything the source holds, with its backing chain, so that the target is complete in itself;
+ * - `top`: what the source's own layer holds; the target stands on the same backing image. Without one it is `full`;
+ * - `bitmap`: what a dirty bitmap of the source says, so that a target that was equal once becomes equal again;
+ * - `none`: nothing, so that the target receives only what is written from now on.
  */
-export type SyncMode = "full" | "none";
+export type SyncMode = "full" | "top" | "bitmap" | "none";
+
+/**
+ * How writes of guests reach the target:
+ * - `background`: the job copies them later; guests are never slowed down, and may outrun the job for ever;
+ * - `write-blocking`: a guest's write goes to both sides before it settles, so that the job always comes to an end;
+ * - `auto`: background, and write-blocking for as long as the job could not keep up otherwise.
+ */
+export type CopyMode = "background" | "write-blocking" | "auto";
+
+/** Larger targets: refused, or what lies beyond the source's end is made zero, or is left as it is. */
+export type LargerTarget = "refuse" | "zero" | "leave";
 
 /** Smallest and largest buffer in bytes. */
 const MAX_BUFFER_SIZE = 1024 * 1024 * 1024;
@@ -18,6 +32,12 @@ export const DEFAULT_SWITCH_PAUSE_MS = 100;
 export interface MirrorTuning {
   /** Default `full`. */
   readonly sync?: SyncMode;
+  /** Name of the source's dirty bitmap that `bitmap` starts from. It is read once, and neither cleared nor kept busy. */
+  readonly bitmap?: string;
+  /** Default `background`. Can be changed while the job runs. */
+  readonly copyMode?: CopyMode;
+  /** What to do when the target is larger than the source. Default `refuse`. */
+  readonly largerTarget?: LargerTarget;
   /** Bytes per chunk: a power of two, 512 B..64 MiB; 0 = automatic. Default 0. */
   readonly granularity?: number;
   /** Bytes of buffer, rounded up to whole chunks, at most 1 GiB; 0 = 16 MiB. Default 0. */
@@ -37,9 +57,23 @@ export interface MirrorTuning {
   readonly switchPauseMs?: number;
 }
 
+const SYNC_MODES: readonly SyncMode[] = ["full", "top", "bitmap", "none"];
+/** The copy modes, in the words of the options. */
+export const COPY_MODES: readonly CopyMode[] = ["background", "write-blocking", "auto"];
+
+function mustBeOneOf(what: string, value: string, words: readonly string[]): void {
+  if (words.includes(value)) return;
+  throw new BlockError("EINVAL", `${what} must be ${words.join(", ")}, not ${value}`, {
+    operation: "mirror",
+  });
+}
+
 /** {@link MirrorTuning} with every default filled in. */
 export interface ResolvedTuning {
   readonly sync: SyncMode;
+  readonly bitmap: string | undefined;
+  readonly copyMode: CopyMode;
+  readonly largerTarget: LargerTarget;
   readonly granularity: number;
   readonly bufferSize: number;
   readonly onSourceError: ErrorPolicy;
@@ -69,13 +103,23 @@ export function resolveTuning(tuning: MirrorTuning): ResolvedTuning {
       operation: "mirror",
     });
   }
-  if (sync !== "full" && sync !== "none") {
-    throw new BlockError("EINVAL", `sync mode must be full or none, not ${String(sync)}`, {
-      operation: "mirror",
-    });
+  const bitmap = tuning.bitmap;
+  mustBeOneOf("sync mode", sync, SYNC_MODES);
+  mustBeOneOf("copy mode", tuning.copyMode ?? "background", COPY_MODES);
+  if ((sync === "bitmap") !== (bitmap !== undefined)) {
+    throw new BlockError(
+      "EINVAL",
+      sync === "bitmap"
+        ? "sync mode bitmap needs the name of a dirty bitmap of the source"
+        : `a dirty bitmap is only used by sync mode bitmap, not by ${sync}`,
+      { operation: "mirror" },
+    );
   }
   return {
     sync,
+    bitmap,
+    copyMode: tuning.copyMode ?? "background",
+    largerTarget: tuning.largerTarget ?? "refuse",
     granularity: tuning.granularity ?? 0,
     bufferSize: bufferSize === 0 ? DEFAULT_BUFFER_SIZE : bufferSize,
     onSourceError: tuning.onSourceError ?? "report",

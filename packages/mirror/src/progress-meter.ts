@@ -8,6 +8,7 @@ export class ProgressMeter {
   readonly #dirty: DirtyBitmap;
   readonly #copyRate = new RateMeter();
   readonly #dirtyRate = new RateMeter();
+  readonly #guestRate = new RateMeter();
   /** Bytes that the scan found to need nothing; undefined while it runs. */
   #scanSkipped: number | undefined;
 
@@ -19,6 +20,11 @@ export class ProgressMeter {
   /** How fast the job has copied when it had enough to do; undefined until it has. */
   get capacityBytesPerSec(): number | undefined {
     return this.#copyRate.peakPerSecond;
+  }
+
+  /** How fast guests write, on whichever way; undefined until it is known. */
+  get guestBytesPerSec(): number | undefined {
+    return this.#guestRate.perSecond;
   }
 
   /** The scan is over and found that `skippedBytes` need nothing: only now is it known what is left. */
@@ -33,7 +39,7 @@ export class ProgressMeter {
   work(): { readonly done: number; readonly left: number } {
     const engine = this.#engine;
     return {
-      done: engine.bytesCopied + engine.bytesZeroed + engine.bytesSkipped,
+      done: engine.bytesCopied + engine.bytesZeroed + engine.bytesSkipped + engine.bytesMirrored,
       left: this.#dirty.dirtyBytes + engine.inFlight.bytes,
     };
   }
@@ -42,12 +48,14 @@ export class ProgressMeter {
   sample(nowMs: number): void {
     this.#copyRate.sample(this.#engine.bytesCopied + this.#engine.bytesZeroed, nowMs);
     this.#dirtyRate.sample(this.#engine.bytesDirtied, nowMs);
+    this.#guestRate.sample(this.#engine.bytesDirtied + this.#engine.bytesMirrored, nowMs);
   }
 
   /** Forgets the time since the last sample: the job was paused. */
   restart(nowMs: number): void {
     this.#copyRate.restart(this.#engine.bytesCopied + this.#engine.bytesZeroed, nowMs);
     this.#dirtyRate.restart(this.#engine.bytesDirtied, nowMs);
+    this.#guestRate.restart(this.#engine.bytesDirtied + this.#engine.bytesMirrored, nowMs);
   }
 
   report(phase: MirrorPhase): MirrorProgress {
@@ -60,6 +68,7 @@ export class ProgressMeter {
       bytesCopied: engine.bytesCopied,
       bytesRecopied: engine.bytesRecopied,
       bytesZeroed: engine.bytesZeroed,
+      bytesMirrored: engine.bytesMirrored,
       bytesSkipped: (this.#scanSkipped ?? 0) + engine.bytesSkipped,
       dirtyBytes: this.#dirty.dirtyBytes,
       inFlightBytes: engine.inFlight.bytes,

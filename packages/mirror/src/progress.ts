@@ -1,5 +1,5 @@
 /** What a mirror is doing, for people. */
-export type MirrorPhase = "scan" | "copy" | "converge" | "ready" | "switch";
+export type MirrorPhase = "scan" | "zero" | "copy" | "converge" | "ready" | "switch";
 
 /** Counters of a mirror job; all sizes in bytes. */
 export interface MirrorProgress {
@@ -10,6 +10,8 @@ export interface MirrorProgress {
   readonly bytesSkipped: number;
   /** Made zero on the target without reading. */
   readonly bytesZeroed: number;
+  /** Brought to the target by writes of guests themselves, in write-blocking mode. */
+  readonly bytesMirrored: number;
   /** The part of `bytesCopied` that had been copied before and was written to meanwhile. */
   readonly bytesRecopied: number;
   /** Not copied since it was last written. */

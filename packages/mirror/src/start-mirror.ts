@@ -12,7 +12,8 @@ import { DrainRelay } from "./drain-relay.ts";
 import { chooseGranularity } from "./granularity.ts";
 import { MIRROR_FILTER_DRIVER, MirrorFilter } from "./mirror-filter.ts";
 import { MirrorJob, type MirrorDetails } from "./mirror-job.ts";
-import { resolveTuning, type MirrorTuning } from "./options.ts";
+import { copyBitmap, namesClosedBacking } from "./initial-scan.ts";
+import { resolveTuning, type LargerTarget, type MirrorTuning } from "./options.ts";
 
 /** What to mirror and how. */
 export interface MirrorOptions extends MirrorTuning, Omit<JobOptions, "id" | "internal"> {
@@ -50,17 +51,24 @@ export interface Mirror {
 export async function startMirror(options: MirrorOptions): Promise<Mirror> {
   const { graph, jobs, source, target, id } = options;
   const tuning = resolveTuning(options);
-  const granularity = chooseGranularity(tuning.granularity, target.info);
-  checkNodes(source, target);
+  const wholeChunksOnly = namesClosedBacking(target);
+  const granularity = chooseGranularity(tuning.granularity, target.info, wholeChunksOnly);
+  checkNodes(source, target, tuning.largerTarget);
+  const from = tuning.bitmap === undefined ? undefined : findBitmap(source, tuning.bitmap);
   const relay = new DrainRelay();
   const undo: (() => Promise<void> | void)[] = [];
   // Guests are held until the bitmap is in place, so that no write falls between filter and bitmap.
   const section = await graph.drain(source);
   try {
-    const filter = await insertFilter(graph, source, options.filterNodeName ?? `#mirror-${id}`);
+    const { node: filter, device } = await insertFilter(
+      graph,
+      source,
+      options.filterNodeName ?? `#mirror-${id}`,
+    );
     undo.push(() => graph.removeFilter(filter));
     const dirty = createBitmap(filter, granularity);
     undo.push(() => filter.removeDirtyBitmap(dirty));
+    if (from !== undefined) copyBitmap(from, dirty);
     const claims = attachJob(graph, id, source, target, relay);
     undo.push(...claims.map((edge) => () => graph.detach(edge)));
     const [sourceEdge, targetEdge] = claims;
@@ -72,7 +80,9 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
       dirty,
       granularity,
       tuning,
+      wholeChunksOnly,
     });
+    device.follow(driver.guestWrites);
     const job = jobs.create(driver, options);
     relay.bind(job);
     section.end();
@@ -102,7 +112,18 @@ function explain(error: unknown, source: BlockNode, granularity: number): unknow
   );
 }
 
-function checkNodes(source: BlockNode, target: BlockNode): void {
+function findBitmap(source: BlockNode, name: string): DirtyBitmap {
+  const found = [...source.dirtyBitmaps].find((bitmap) => bitmap.name === name);
+  if (found !== undefined) return found;
+  const names = [...source.dirtyBitmaps].flatMap((bitmap) => bitmap.name ?? []);
+  throw new BlockError(
+    "EINVAL",
+    `node '${source.name}' has no dirty bitmap '${name}'; ${names.length === 0 ? "it has none" : `it has ${names.join(", ")}`}`,
+    { node: source.name, operation: "mirror" },
+  );
+}
+
+function checkNodes(source: BlockNode, target: BlockNode, larger: LargerTarget): void {
   if (skipFilters(source) === skipFilters(target)) {
     throw new BlockError("EINVAL", `Can't mirror node '${source.name}' into itself`, {
       node: source.name,
@@ -119,7 +140,7 @@ function checkNodes(source: BlockNode, target: BlockNode): void {
       operation: "mirror",
     });
   }
-  if (source.size !== target.size) {
+  if (source.size > target.size || (source.size < target.size && larger === "refuse")) {
     throw new BlockError(
       "EINVAL",
       `Source and target image have different sizes: '${source.name}' has ${source.size} bytes, '${target.name}' ${target.size}`,
@@ -139,17 +160,30 @@ function busy(source: BlockNode): BlockError {
   );
 }
 
-function insertFilter(graph: BlockGraph, source: BlockNode, nodeName: string): Promise<BlockNode> {
-  return graph.insertFilter(source, {
+async function insertFilter(
+  graph: BlockGraph,
+  source: BlockNode,
+  nodeName: string,
+): Promise<{ readonly node: BlockNode; readonly device: MirrorFilter }> {
+  const made: MirrorFilter[] = [];
+  const node = await graph.insertFilter(source, {
     nodeName,
-    device: (child) => new MirrorFilter(child),
+    device: (child) => {
+      const device = new MirrorFilter(child);
+      made.push(device);
+      return device;
+    },
     // A write past the filter would never be copied.
     shares: ["read", "write-unchanged"],
   });
+  const [device] = made;
+  if (device === undefined) throw new TypeError("insertFilter made no device");
+  return { node, device };
 }
 
 function createBitmap(filter: BlockNode, granularity: number): DirtyBitmap {
-  const bitmap = filter.createDirtyBitmap({ granularity });
+  // The filter's device marks it: only that knows which writes have reached the target by themselves.
+  const bitmap = filter.createDirtyBitmap({ granularity, enabled: false });
   bitmap.busy = true;
   return bitmap;
 }

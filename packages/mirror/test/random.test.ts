@@ -9,7 +9,7 @@ import {
   record,
 } from "fast-check";
 import { expect, it } from "vitest";
-import type { Mirror } from "../src/index.ts";
+import type { CopyMode, Mirror } from "../src/index.ts";
 import { KIB, openRig, seededRandom, type Rig } from "./support/rig.ts";
 
 /**
@@ -27,6 +27,8 @@ interface Scenario {
   readonly maxLatencyMs: number;
   readonly guests: number;
   readonly sync: "full" | "none";
+  readonly copyMode: CopyMode;
+  readonly switches: boolean;
   readonly speed: number;
   readonly autoFinalize: boolean;
   readonly detectZeroes: boolean;
@@ -43,6 +45,8 @@ const scenarios = record<Scenario>({
   maxLatencyMs: constantFrom(0, 1, 7),
   guests: integer({ min: 1, max: 3 }),
   sync: constantFrom("full", "full", "full", "none"),
+  copyMode: constantFrom<CopyMode>("background", "background", "write-blocking", "auto"),
+  switches: boolean(),
   speed: constantFrom(0, 0, 1024 * KIB),
   autoFinalize: boolean(),
   detectZeroes: boolean(),
@@ -133,6 +137,7 @@ async function play(scenario: Scenario): Promise<void> {
     const early = scenario.sync === "full" ? start() : undefined;
     const mirror = await rig.mirror({
       sync: scenario.sync,
+      copyMode: scenario.copyMode,
       granularity: scenario.granularity,
       bufferSize: scenario.bufferSize,
       speed: scenario.speed,
@@ -224,6 +229,11 @@ async function steer(
     else if (mayHinder && random() < 0.02 && job.can("pause").allowed) job.pause();
     if (mayHinder && random() < 0.02 && job.can("set-speed").allowed)
       job.setSpeed(random() < 0.5 ? 0 : 4096 * KIB);
+    if (scenario.switches && random() < 0.1 && job.can("change").allowed) {
+      await job.change({ copyMode: random() < 0.5 ? "background" : "write-blocking" });
+    }
+    const { details } = job.snapshot();
+    if (details?.activelySynced === true) expect(details.dirtyBytes).toBe(0);
     const asked = job.snapshot().completeRequested || job.snapshot().cancelRequested;
     if (!asked && job.status === "ready" && random() < 0.2) {
       if (scenario.ending === "complete") await job.complete();

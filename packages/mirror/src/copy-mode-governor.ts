@@ -1,0 +1,47 @@
+import type { CopyMode } from "./options.ts";
+
+/** So long the job must be seen not to keep up before guests are slowed down, in milliseconds. */
+const PATIENCE_MS = 3000;
+/** So long guests must leave room before they are let go again. */
+const CALM_MS = 5000;
+/** Guests leave room when they write less than this share of what the job can copy. */
+const CALM_SHARE = 0.5;
+
+/** What the decision rests on. */
+export interface Pressure {
+  /** Everything has been copied once, and what is left was written since. */
+  readonly converging: boolean;
+  readonly etaSec: number | "never" | undefined;
+  /** What guests write, and what the job has been able to copy. */
+  readonly guestBytesPerSec: number | undefined;
+  readonly capacityBytesPerSec: number | undefined;
+}
+
+/**
+ * The mode of `copyMode: "auto"`: background, and write-blocking from the moment when the job has shown for a while that it
+ * cannot keep up, until guests have shown for a while that it could.
+ */
+export class CopyModeGovernor {
+  #mode: Exclude<CopyMode, "auto"> = "background";
+  #sinceMs: number | undefined;
+
+  /** The mode from now on. */
+  decide(nowMs: number, pressure: Pressure): Exclude<CopyMode, "auto"> {
+    if (!this.#wantsOther(pressure)) {
+      this.#sinceMs = undefined;
+      return this.#mode;
+    }
+    this.#sinceMs ??= nowMs;
+    const patienceMs = this.#mode === "background" ? PATIENCE_MS : CALM_MS;
+    if (nowMs - this.#sinceMs < patienceMs) return this.#mode;
+    this.#mode = this.#mode === "background" ? "write-blocking" : "background";
+    this.#sinceMs = undefined;
+    return this.#mode;
+  }
+
+  #wantsOther({ converging, etaSec, guestBytesPerSec, capacityBytesPerSec }: Pressure): boolean {
+    if (this.#mode === "background") return converging && etaSec === "never";
+    if (guestBytesPerSec === undefined || capacityBytesPerSec === undefined) return false;
+    return guestBytesPerSec < capacityBytesPerSec * CALM_SHARE;
+  }
+}
