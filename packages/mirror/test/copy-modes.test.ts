@@ -182,10 +182,10 @@ it("automatic mode holds guests back when the job cannot keep up, and lets them 
   rig.fill("source", 0, 4 * MIB, 1);
   const guest = rig.guest();
   const { job } = await rig.mirror({ copyMode: "auto", speed: MIB, switchPauseMs: 0 });
-  let busy = true;
+  const guestDone = new AbortController();
   let value = 0;
   const writer = (async () => {
-    while (busy) {
+    while (!guestDone.signal.aborted) {
       value = (value % 250) + 1;
       await guest.write((value % 4) * MIB, [Buffer.alloc(MIB, value)]);
       await new Promise<void>((resolve) => {
@@ -200,7 +200,7 @@ it("automatic mode holds guests back when the job cannot keep up, and lets them 
   }
   expect([...modes]).toEqual(["background", "write-blocking"]);
   expect(job.status).toBe("ready");
-  busy = false;
+  guestDone.abort();
   await rig.run(writer);
   for (let step = 0; step < 300 && job.snapshot().details?.copyMode !== "background"; step += 1) {
     await rig.clock.advance(100);
