@@ -5,7 +5,7 @@
 export const EXTRA_SCHEMA = {
   types: {
     Empty: { struct: {} },
-    BlockmirrorPhase: { enum: ["scan", "copy", "converge", "ready", "switch"] },
+    BlockmirrorPhase: { enum: ["scan", "zero", "copy", "converge", "ready", "switch"] },
     BlockmirrorForecast: {
       struct: {
         /** False: the source is written as fast as it is copied. */
