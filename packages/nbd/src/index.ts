@@ -6,4 +6,4 @@
 export { createNbdDriver, nbdDriver, type NbdDriverInit } from "./client/nbd-driver.ts";
 export type { NbdOptions, NbdTlsFiles } from "./client/nbd-options.ts";
 export type { NbdTimers } from "./client/timers.ts";
-export { isNbdUri, parseNbdUri, type NbdAddress, type NbdUri } from "./protocol/uri.ts";
+export { formatNbdUri, isNbdUri, parseNbdUri, type NbdAddress, type NbdUri } from "./protocol/uri.ts";

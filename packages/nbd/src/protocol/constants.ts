@@ -128,3 +128,18 @@ export const DEFAULT_MAXIMUM_PAYLOAD: number = 32 * 1024 * 1024;
 
 /** Longest string, in bytes. */
 export const MAX_STRING = 4096;
+
+/** Bits of an extent in the `base:allocation` context. */
+export const AllocationFlag = { Hole: 1, Zero: 2 } as const;
+
+/** The context that says where an export has holes and zeroes. */
+export const BASE_ALLOCATION = "base:allocation";
+
+/** The context that says which layer of a backing chain provides the data: 0 none, 1 the uppermost. */
+export const ALLOCATION_DEPTH = "qemu:allocation-depth";
+
+/** Beginning of the contexts of dirty bitmaps; the bitmap's name follows. */
+export const DIRTY_BITMAP_PREFIX = "qemu:dirty-bitmap:";
+
+/** Block size, in bytes, that is preferred when nothing was agreed. */
+export const DEFAULT_PREFERRED_BLOCK = 4096;

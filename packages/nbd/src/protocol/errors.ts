@@ -28,3 +28,26 @@ const CODES: ReadonlyMap<number, BlockErrorCode> = new Map<number, BlockErrorCod
 export function blockErrorCode(errorNumber: number): BlockErrorCode {
   return CODES.get(errorNumber) ?? "EINVAL";
 }
+
+/**
+ * The error number that tells a client of a failure. What has no number of its own is an I/O error: for a client the data is
+ * out of reach, whatever the reason.
+ */
+export function errorNumber(code: BlockErrorCode): number {
+  switch (code) {
+    case "EINVAL":
+      return NbdErrno.EINVAL;
+    case "ENOSPC":
+    case "EFBIG":
+      return NbdErrno.ENOSPC;
+    case "EROFS":
+    case "EACCES":
+      return NbdErrno.EPERM;
+    case "ENOTSUP":
+      return NbdErrno.ENOTSUP;
+    case "ESHUTDOWN":
+      return NbdErrno.ESHUTDOWN;
+    default:
+      return NbdErrno.EIO;
+  }
+}

@@ -112,3 +112,25 @@ function exportName(url: URL, refuse: Refuse): string {
     ? refuse(`the name of its export has more than ${MAX_STRING} bytes`)
     : name;
 }
+
+/** Writes an NBD URI; `parseNbdUri` of it says the same again. */
+export function formatNbdUri(uri: NbdUri): string {
+  const { address, exportName, tls } = uri;
+  const query: string[] = [];
+  if ("path" in address) query.push(`socket=${encodePath(address.path)}`);
+  if (uri.tlsCertificates !== undefined) query.push(`tls-certificates=${encodePath(uri.tlsCertificates)}`);
+  if (uri.tlsHostname !== undefined) query.push(`tls-hostname=${encodePath(uri.tlsHostname)}`);
+  const scheme = `${tls ? "nbds" : "nbd"}${"path" in address ? "+unix" : ""}`;
+  const where = "path" in address ? "" : formatHost(address.host, address.port);
+  return `${scheme}://${where}/${encodePath(exportName)}${query.length === 0 ? "" : `?${query.join("&")}`}`;
+}
+
+function formatHost(host: string, port: number): string {
+  const name = host.includes(":") ? `[${host}]` : host;
+  return port === DEFAULT_PORT ? name : `${name}:${port}`;
+}
+
+/** Slashes stay readable; everything that could end a name is encoded. */
+function encodePath(name: string): string {
+  return encodeURIComponent(name).replaceAll("%2F", "/");
+}
