@@ -69,6 +69,9 @@ async function check(filename: string, flags: CheckFlags): Promise<number> {
     if (flags.output === "json") printJson(toJson(filename, report));
     else printReport(report);
     return isClean(report) ? EXIT.done : EXIT.failed;
+  } catch (error) {
+    if (interrupts.signal.aborted) return EXIT.interrupted;
+    throw error;
   } finally {
     progress.end();
     interrupts.disarm();

@@ -82,6 +82,9 @@ async function create(filename: string, given: number | undefined, flags: Create
       process.stdout.write(`made ${filename}: ${flags.format}, ${describeBytes(size)} (${size} bytes)\n`);
     }
     return EXIT.done;
+  } catch (error) {
+    if (interrupts.signal.aborted) return EXIT.interrupted;
+    throw error;
   } finally {
     interrupts.disarm();
   }
