@@ -202,3 +202,53 @@ describe.each(VARIANTS)("a crash while writing an image with %s", (_name, option
     }
   });
 });
+
+test.each([
+  ["clusters of 512 bytes", { clusterSize: 512 }],
+  ["version 2", { clusterSize: 512, version: "v2" }],
+  ["subclusters", { clusterSize: 16384, extendedL2: true }],
+])("a crash while an image is resized leaves one size or the other (%s)", async (_name, options) => {
+  const random = new Random(SEED + 3);
+  const before = await emptyImage(options);
+  const graph = await overMemory(before);
+  const recording = new Recording();
+  const node = await graph.open({ driver: "qcow2", file: { driver: "recording", recording, file: "disk" } });
+  const edge = graph.attach(node, { name: "guest", uses: ["read", "write", "resize"], shares: ["read"] });
+  const { events } = recording;
+  const kept = 30_000;
+  const sizes = [2 * SIZE, 40 * SIZE, 70_144, 3 * SIZE, 40_448];
+  await edge.write(0, [new Uint8Array(SIZE).fill(1)]);
+  await edge.flush();
+  const start = events.length;
+  for (const size of sizes) {
+    await edge.resize(size);
+    await edge.write(kept, [random.bytes(Math.min(size - kept, 100_000))]);
+  }
+  await graph.closeAll();
+  for (let moment = 0; moment < MOMENTS; moment += 1) {
+    const upTo = start + random.below(events.length + 1 - start);
+    const crashed = await overMemory(
+      crashedFile(before, events, upTo, random.pick(["all", "none", "random", "random"]), random),
+    );
+    await mustBeSound(crashed, `after event ${upTo} of ${events.length}`);
+    const again = await crashed.open({ driver: "qcow2", file: "disk" });
+    expect([SIZE, ...sizes]).toContain(again.size);
+    const reader = crashed.attach(again, {
+      name: "guest",
+      uses: ["read", "write", "resize"],
+      shares: ["read"],
+    });
+    const found = new Uint8Array(kept);
+    await reader.read(0, [found]);
+    expect(found.every((byte) => byte === 1)).toBe(true);
+    // Whatever was cut off or half resized does not come back.
+    await reader.resize(again.size + 200 * 512);
+    const gained = new Uint8Array(200 * 512).fill(7);
+    await reader.read(again.size - gained.length, [gained]);
+    expect(gained.every((byte) => byte === 0)).toBe(true);
+    await crashed.detach(reader);
+    await crashed.close(again);
+    await mustBeSound(crashed, "after going on");
+    await crashed.closeAll();
+  }
+});

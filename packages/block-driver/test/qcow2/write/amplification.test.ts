@@ -107,6 +107,19 @@ describe("requests to the file", () => {
     expect(count("read")).toBeLessThanOrEqual(3);
   });
 
+  test("changed metadata is written without being asked for before there is much of it", async () => {
+    await image.close();
+    await open(1024 * MIB, { clusterSize: 512 });
+    controller.clearLog();
+    // Every write makes an L2 table of a cluster, all of which would stay in memory.
+    for (let offset = 0; offset < 1000 * MIB; offset += 64 * KIB) {
+      await image.edge.write(offset, [Buffer.alloc(512, 1)]);
+    }
+    expect(count("flush")).toBeGreaterThan(0);
+    const written = lengths("write").reduce((sum, length) => sum + length, 0);
+    expect(written).toBeGreaterThan(2 * MIB);
+  });
+
   test("two sequential writers do not take each other's place", async () => {
     const piece = Buffer.alloc(64 * KIB, 1);
     for (let index = 0; index < 48; index += 1) {

@@ -1,6 +1,5 @@
-import { execFileSync } from "node:child_process";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
-import { lacksPeers } from "@blockmirror/peers";
+import { lacksPeers, run } from "@blockmirror/peers";
 import { describe, expect, test } from "vitest";
 import { Random } from "../../../src/conformance/random.ts";
 import { openImage, read, withImage } from "../support/open.ts";
@@ -138,7 +137,7 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("beside qemu", () => {
       const extra = options === "" ? [] : ["-o", options];
       await qemuImg(["create", "-q", "-f", "qcow2", ...extra, "-b", "base.raw", "-F", "raw", at(name), "4M"]);
     }
-    execFileSync("qemu-io", [
+    await run("qemu-io", [
       "-d",
       "unmap",
       "-f",

@@ -1,5 +1,5 @@
 import type { BlockChild, DeviceInfo } from "../../../contract/device.ts";
-import { iovLength, isPromise, type IoVec, type MaybePromise } from "../../../contract/io.ts";
+import { iovLength, type IoVec, type MaybePromise } from "../../../contract/io.ts";
 import { BlockError } from "../../../errors.ts";
 import { Limits } from "../format/constants.ts";
 
@@ -146,9 +146,4 @@ export class HostFile {
     this.counters.zeroRequests += 1;
     return this.#file.writeZeroes(offset, length);
   }
-}
-
-/** Runs both, one after the other, without a promise when both answer at once. */
-export function inTurn(first: MaybePromise<void>, second: () => MaybePromise<void>): MaybePromise<void> {
-  return isPromise(first) ? first.then(second) : second();
 }
