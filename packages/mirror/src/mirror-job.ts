@@ -179,8 +179,19 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     );
   }
 
-  /** Accepted in READY; the engine has checked that. Nothing has to be opened first. */
+  /**
+   * Accepted in READY; the engine has checked that. Nothing has to be opened first.
+   * @throws BlockError `EINVAL` when guests would find themselves on a disk of another size.
+   */
   complete(): void {
+    const { filter, target } = this.#init;
+    if (target.info.size !== this.#size && filter.parents.size > 0) {
+      throw new BlockError(
+        "EINVAL",
+        `the users of '${filter.name}' cannot be switched to a disk of another size (${target.info.size} instead of ${this.#size} bytes); cancel the job to keep the copy`,
+        { node: filter.name, operation: "complete" },
+      );
+    }
     this.#phase = "switch";
   }
 
@@ -206,7 +217,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     const { graph, filter, target } = this.#init;
     // From here on the guests use the target as they used the source; the job's own claim would exclude them.
     graph.reclaim(target, { uses: [], shares: ALL_PERMISSIONS });
-    graph.replaceNow(filter, target.node);
+    // A larger target is only let here when there is nobody to be switched.
+    if (target.info.size === this.#size) graph.replaceNow(filter, target.node);
     this.#switched = true;
   }
 

@@ -233,4 +233,16 @@ describe("a target that is larger than the source", () => {
     job.cancel({ force: true });
     await rig.run(job.done);
   });
+
+  it("cannot be switched to while guests would see another size; without guests it can", async () => {
+    const rig = await openRig({ size: MIB, targetSize: 2 * MIB });
+    const guest = rig.guest();
+    const { job } = await rig.mirror({ largerTarget: "leave" });
+    await rig.until("BLOCK_JOB_READY");
+    await expect(job.complete()).rejects.toMatchObject({ code: "EINVAL" });
+    expect(job.status).toBe("ready");
+    await rig.graph.detach(guest);
+    await job.complete();
+    expect(await rig.run(job.done)).toEqual({ outcome: "completed" });
+  });
 });

@@ -20,10 +20,14 @@ import { JobView, type ShowResult } from "./job-view.ts";
 
 const POLICIES = ["report", "ignore", "stop", "enospc"] as const;
 const WHEN_READY = ["complete", "cancel", "wait"] as const;
-const SYNCS = ["full", "none"] as const;
+const SYNCS = ["full", "top", "none"] as const;
+const COPY_MODES = ["background", "write-blocking", "auto"] as const;
+const LARGER_TARGETS = ["refuse", "zero", "leave"] as const;
 
 interface MirrorFlags extends DisplayFlags {
   readonly sync: (typeof SYNCS)[number];
+  readonly copyMode: (typeof COPY_MODES)[number];
+  readonly largerTarget: (typeof LARGER_TARGETS)[number];
   readonly sourceFormat?: ImageFormat;
   readonly targetFormat?: ImageFormat;
   readonly option: readonly string[];
@@ -46,6 +50,18 @@ export function addMirrorCommand(program: Command, finish: (status: number) => v
     .argument("<source>", "the image to copy", pathArgument("SOURCE"))
     .argument("<target>", "the copy", pathArgument("TARGET"))
     .addOption(choice("--sync <mode>", "what to copy before READY", SYNCS).default("full"))
+    .addOption(
+      choice("--copy-mode <mode>", "how writes during the job reach the target", COPY_MODES).default(
+        "background",
+      ),
+    )
+    .addOption(
+      choice(
+        "--larger-target <action>",
+        "what lies behind the source's end in a larger target",
+        LARGER_TARGETS,
+      ).default("refuse"),
+    )
     .addOption(formatOption("--source-format <format>", "by default told by its magic"))
     .addOption(
       formatOption(
@@ -118,6 +134,8 @@ function toRequest(source: string, target: string, flags: MirrorFlags): MirrorRe
     ...(targetFormat !== undefined && { targetFormat }),
     existing: flags.existing === true,
     sync: flags.sync,
+    copyMode: flags.copyMode,
+    largerTarget: flags.largerTarget,
     speed: flags.speed,
     granularity: flags.granularity,
     bufferSize: flags.bufSize,

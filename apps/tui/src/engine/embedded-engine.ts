@@ -1,6 +1,12 @@
 import { rm } from "node:fs/promises";
 import path from "node:path";
-import { BlockGraph, createDefaultRegistry, directoryGate, type BlockNode } from "@blockmirror/block-driver";
+import {
+  BlockGraph,
+  createDefaultRegistry,
+  directoryGate,
+  skipFilters,
+  type BlockNode,
+} from "@blockmirror/block-driver";
 import { JobManager, type Job, type JobEvent as EngineEvent } from "@blockmirror/blockjob";
 import { startMirror, type MirrorDetails } from "@blockmirror/mirror";
 import {
@@ -15,6 +21,7 @@ import {
   type NewJobReview,
   type VerbPermission,
 } from "../job-source/job-source.ts";
+import type { CreationOptions } from "../images/creation-options.ts";
 import { createImage } from "../images/create-image.ts";
 import type { ImageFormat } from "../images/image-format.ts";
 import type { EngineJob } from "./engine-job.ts";
@@ -27,7 +34,7 @@ import { verbReason } from "./verb-reason.ts";
 /** The embedded engine: block graph and jobs in this process, as a {@link JobSource}. */
 export class EmbeddedEngine implements JobSource {
   readonly endpoint: EndpointInfo = { name: "embedded", kind: "embedded", state: "connected" };
-  readonly syncModes = ["full", "none"] as const;
+  readonly syncModes = ["full", "top", "none"] as const;
   readonly graph: BlockGraph;
   readonly jobs: JobManager = new JobManager();
   readonly #mirrors = new Map<string, EngineJob>();
@@ -136,12 +143,16 @@ export class EmbeddedEngine implements JobSource {
           filename: request.target,
           format: formats.target,
           size: source.size,
-          options: request.targetOptions ?? {},
+          options: { ...request.targetOptions, ...standOn(source, request) },
           overwrite: false,
         });
         created = request.target;
       }
-      target = await this.graph.open(imageSpec(request.target, formats.target, false));
+      target = await this.graph.open({
+        ...imageSpec(request.target, formats.target, false),
+        // What a partial copy stands on is not needed to write it, and must not be trusted to be there.
+        ...(request.sync === "top" && formats.target === "qcow2" && { backing: null }),
+      });
       useSource?.(source);
       const mirror = await startMirror({
         ...request,
@@ -150,7 +161,7 @@ export class EmbeddedEngine implements JobSource {
         source,
         target,
         autoDismiss: false,
-        targetIsZero: created !== undefined,
+        targetIsZero: created !== undefined && request.sync !== "top",
       });
       const entry: EngineJob = { mirror, job: mirror.job, request, source, target };
       this.#mirrors.set(request.id, entry);
@@ -244,13 +255,22 @@ function fromForm(request: NewJobRequest): MirrorRequest {
     source: request.sourcePath,
     target: request.targetPath,
     existing: request.existing,
-    sync: request.sync === "none" ? "none" : "full",
+    sync: request.sync,
     speed: request.speed,
     granularity: request.granularity ?? 0,
     bufferSize: 0,
     onSourceError: "report",
     onTargetError: "report",
   };
+}
+
+/** The backing image that a copy of the top layer alone stands on: the source's, as seen from the target's directory. */
+function standOn(source: BlockNode, request: MirrorRequest): CreationOptions {
+  const backing = skipFilters(source).child("backing")?.node;
+  const filename = backing?.info.filename;
+  if (request.sync !== "top" || backing === undefined || filename === undefined) return {};
+  const backingFile = path.relative(path.dirname(path.resolve(request.target)), filename);
+  return { backingFile, backingFormat: backing.info.driver };
 }
 
 function imageSpec(filename: string, format: ImageFormat, readOnly: boolean) {

@@ -1,5 +1,5 @@
 import type { ErrorPolicy } from "@blockmirror/blockjob";
-import type { SyncMode } from "@blockmirror/mirror";
+import type { CopyMode, LargerTarget, SyncMode } from "@blockmirror/mirror";
 import type { CreationOptions } from "../images/creation-options.ts";
 import type { ImageFormat } from "../images/image-format.ts";
 
@@ -18,7 +18,11 @@ export interface MirrorRequest {
   readonly targetOptions?: CreationOptions;
   /** The target exists and is overwritten; otherwise it is created and must not exist. */
   readonly existing: boolean;
-  readonly sync: SyncMode;
+  readonly sync: Exclude<SyncMode, "bitmap">;
+  /** Default `background`. */
+  readonly copyMode?: CopyMode;
+  /** What to do with a target that is larger than the source. Default: refuse it. */
+  readonly largerTarget?: LargerTarget;
   /** Bytes per second; 0 = unlimited. */
   readonly speed: number;
   /** Bytes; 0 = automatic. */

@@ -80,6 +80,9 @@ async function targetProblem(
 ): Promise<string | undefined> {
   const name = request.target;
   if (name === "") return "the target's path is empty; name a file";
+  if (request.sync === "top" && formats.target !== "qcow2") {
+    return `target ${name} cannot be raw with --sync top: it holds only what the top layer does and needs to name the rest; give --target-format qcow2`;
+  }
   if (target.state === "unusable") return `target ${target.reason}`;
   if (target.state === "missing") {
     if (request.existing) return `target ${name} does not exist; leave --existing out to have it created`;
@@ -99,9 +102,10 @@ async function targetProblem(
 
 function sizeProblem(request: MirrorRequest, source: Image, target: Image): string | undefined {
   if (target.size === source.size) return undefined;
+  if (target.size > source.size && (request.largerTarget ?? "refuse") !== "refuse") return undefined;
   const relation = target.size < source.size ? "smaller" : "larger";
   return (
     `target ${request.target} is ${relation} than the source ` +
-    `(${formatExactSize(target.size)} instead of ${formatExactSize(source.size)}); resize it, or name another`
+    `(${formatExactSize(target.size)} instead of ${formatExactSize(source.size)}); resize it, or name another${target.size > source.size ? ", or give --larger-target" : ""}`
   );
 }

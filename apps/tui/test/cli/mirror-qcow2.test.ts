@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { lacksPeers } from "@blockmirror/peers";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -37,6 +37,38 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("mirrors of qcow2 images", ()
     qemu("qemu-img", "create", "-q", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "top.qcow2");
     qemu("qemu-io", "-f", "qcow2", "-c", "write -P 2 1M 64k", "-c", "write -P 3 7M 1000", "top.qcow2");
   }
+
+  test("--sync top makes a copy that stands on the same base, wherever it is", async () => {
+    makeChain();
+    mkdirSync(join(root, "elsewhere"));
+    await mirror("top.qcow2", "elsewhere/copy.qcow2", "--sync", "top", "--copy-mode", "write-blocking");
+    expect(JSON.parse(qemu("qemu-img", "info", "--output=json", "elsewhere/copy.qcow2"))).toMatchObject({
+      "backing-filename": "../base.raw",
+      "backing-filename-format": "raw",
+    });
+    qemu("qemu-img", "compare", "-f", "qcow2", "-F", "qcow2", "top.qcow2", "elsewhere/copy.qcow2");
+    expect(statSync(join(root, "elsewhere/copy.qcow2")).size).toBeLessThan(MIB);
+  });
+
+  test("--sync top refuses a copy that could not name its base", async () => {
+    makeChain();
+    const result = await runCli(
+      ["mirror", "top.qcow2", "copy.raw", "--sync", "top", "--target-format", "raw"],
+      {
+        cwd: root,
+      },
+    );
+    expect(result.status).toBe(1);
+    expect(result.stderr).toContain("--target-format qcow2");
+    expect(existsSync(join(root, "copy.raw"))).toBe(false);
+  });
+
+  test("--larger-target zero takes a larger image and clears what lies behind", async () => {
+    makeChain();
+    writeFileSync(join(root, "large.raw"), Buffer.alloc(9 * MIB, 0xee));
+    await mirror("top.qcow2", "large.raw", "--existing", "--larger-target", "zero");
+    qemu("qemu-img", "compare", "-f", "qcow2", "-F", "raw", "top.qcow2", "large.raw");
+  });
 
   test("a chain to a new qcow2 image, which is the default, and one with options", async () => {
     makeChain();
