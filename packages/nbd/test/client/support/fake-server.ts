@@ -78,7 +78,7 @@ export class FakePeer {
   }
 
   raw(...parts: readonly Uint8Array[]): void {
-    this.socket.write(Buffer.concat(parts));
+    this.socket.write(this.#server.mutate(Buffer.concat(parts)));
   }
 
   optionReply(option: number, type: number, data: Uint8Array = Buffer.alloc(0)): void {
@@ -204,6 +204,8 @@ export class FakeServer implements AsyncDisposable {
   readonly behaviour: FakeBehaviour;
   readonly disk: Buffer;
   readonly uri: string;
+  /** Changes what it says on its way out. */
+  mutate: (bytes: Buffer) => Buffer = (bytes) => bytes;
   /** The handshake flags it offers. */
   greeting = 3;
   /** Every connection so far, oldest first. */

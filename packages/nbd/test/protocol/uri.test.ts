@@ -1,0 +1,55 @@
+import { describe, expect, test } from "vitest";
+import { isNbdUri, parseNbdUri } from "../../src/index.ts";
+
+describe("NBD URIs", () => {
+  test.each([
+    ["nbd://localhost", { address: { host: "localhost", port: 10_809 }, exportName: "", tls: false }],
+    ["nbd://10.0.0.1:99/", { address: { host: "10.0.0.1", port: 99 }, exportName: "", tls: false }],
+    ["nbd://[::1]:99/a/b", { address: { host: "::1", port: 99 }, exportName: "a/b", tls: false }],
+    [
+      "NBDS://example.org/%E2%84%961%20x",
+      { address: { host: "example.org", port: 10_809 }, exportName: "№1 x", tls: true },
+    ],
+    ["nbd://host//slash", { address: { host: "host", port: 10_809 }, exportName: "/slash", tls: false }],
+    [
+      "nbd+unix:///?socket=/run/a+b%20c.sock",
+      { address: { path: "/run/a+b c.sock" }, exportName: "", tls: false },
+    ],
+    ["nbd+unix:///disk?socket=s.sock", { address: { path: "s.sock" }, exportName: "disk", tls: false }],
+    [
+      "nbds+unix:///d?socket=/s&tls-certificates=/pki&tls-hostname=h",
+      { address: { path: "/s" }, exportName: "d", tls: true, tlsCertificates: "/pki", tlsHostname: "h" },
+    ],
+  ])("%s", (text, expected) => {
+    expect(parseNbdUri(text)).toEqual(expected);
+    expect(isNbdUri(text)).toBe(true);
+  });
+
+  test.each([
+    "",
+    "disk.raw",
+    "http://localhost/",
+    "nbd:localhost:10809",
+    "nbd:///export",
+    "nbd://host:0/",
+    "nbd://host:99999/",
+    "nbd://host/%zz",
+    "nbd://host/%00",
+    "nbd://host/x#y",
+    "nbd://host/?socket=/s",
+    "nbd://host/?tls-hostname=h",
+    "nbd+unix:///x",
+    "nbd+unix:///x?socket=",
+    "nbd+unix://host/x?socket=/s",
+    "nbd+unix:///x?socket=%zz",
+    "nbd+unix:///x?socket=/s&sockets=/t",
+    `nbd://host/${"x".repeat(4097)}`,
+  ])("refused: %s", (text) => {
+    expect(() => parseNbdUri(text)).toThrow(SyntaxError);
+  });
+
+  test("what is none is not taken for one", () => {
+    for (const text of ["nbd", "nbd:/x", "/tmp/nbd://x", "nbd.raw", "nbdx://y"])
+      expect(isNbdUri(text)).toBe(false);
+  });
+});
