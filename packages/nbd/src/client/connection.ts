@@ -8,6 +8,7 @@ import { ProtocolError } from "./protocol-error.ts";
 import { ReplyReader, type ReplyOwner } from "./reply-reader.ts";
 import type { Request } from "./request.ts";
 import { Slot } from "./slot.ts";
+import type { NbdTimers } from "./timers.ts";
 import { Wire } from "./wire.ts";
 
 /** Requests in flight on one connection; servers take at least 16 at a time and leave the rest in the socket. */
@@ -194,17 +195,20 @@ export class Connection implements ReplyOwner {
     this.lose(error);
   }
 
-  /** Says goodbye and resolves when the server has hung up, or `patience` has. Nothing may be in flight. */
-  async close(patience: Promise<void>): Promise<void> {
+  /** Says goodbye and resolves when the server has hung up, or after `patienceMs`. */
+  async close(timers: NbdTimers, patienceMs: number): Promise<void> {
     if (this.#isLost) return;
-    const lost = new Promise<void>((resolve) => {
-      this.#onLost = resolve;
-    });
     const header = Buffer.alloc(this.#isExtended ? 32 : 28);
     this.#writeHeader(new DataView(header.buffer, header.byteOffset), Command.Disconnect, 0, 0, 0, 0, 0);
     this.#wire.send(header, undefined);
     this.#wire.end();
-    await Promise.race([lost, patience]);
+    await new Promise<void>((resolve) => {
+      const callOff = timers.after(patienceMs, resolve);
+      this.#onLost = () => {
+        callOff();
+        resolve();
+      };
+    });
     this.#wire.destroy();
   }
 

@@ -40,7 +40,7 @@ interface OptionAnswer {
  */
 export async function negotiate(init: HandshakeInit): Promise<NegotiatedExport> {
   const handshake = new Handshake(init);
-  return await handshake.run();
+  return handshake.run();
 }
 
 class Handshake {
@@ -62,12 +62,12 @@ class Handshake {
     if (!isFixed) {
       // Such a server knows one option only, and drops whoever sends another.
       if (this.#secure !== undefined) throw new ExportRefusedError("the server is too old to know TLS");
-      return await this.#exportNameOnly();
+      return this.#exportNameOnly();
     }
     if (this.#secure !== undefined) await this.#startTls(this.#secure);
     const form = await this.#agreeOnReplies();
     const contextId = form === "simple" ? undefined : await this.#agreeOnStatus();
-    return await this.#go(form, contextId);
+    return this.#go(form, contextId);
   }
 
   async #greet(): Promise<boolean> {
@@ -153,7 +153,7 @@ class Handshake {
       },
     );
     if (type === OptionReply.ErrorUnsupported && form !== "extended")
-      return await this.#exportNameOnly(form, contextId);
+      return this.#exportNameOnly(form, contextId);
     if (type !== OptionReply.Ack) throw refusal(`export '${this.#exportName}' was refused`, type, data);
     if (found === undefined) throw new ProtocolError("the server gave the export without a word about it");
     return {
@@ -250,17 +250,20 @@ function blockSizes(data: Buffer): { minimum: number; preferred: number; maximum
   const minimum = data.readUInt32BE(2);
   const preferred = data.readUInt32BE(6);
   const maximum = data.readUInt32BE(10);
-  const isPower = (value: number): boolean => value > 0 && Number.isInteger(Math.log2(value));
   if (
-    !isPower(minimum) ||
+    !isPowerOfTwo(minimum) ||
     minimum > 65_536 ||
-    !isPower(preferred) ||
+    !isPowerOfTwo(preferred) ||
     preferred < minimum ||
     maximum < minimum
   ) {
     throw new ProtocolError(`the block sizes ${minimum}/${preferred}/${maximum} contradict the protocol`);
   }
   return { minimum, preferred, maximum };
+}
+
+function isPowerOfTwo(value: number): boolean {
+  return value > 0 && Number.isInteger(Math.log2(value));
 }
 
 const REFUSALS: ReadonlyMap<number, string> = new Map([

@@ -373,12 +373,7 @@ export class Session implements ConnectionOwner {
     this.#reconnection.stop();
     this.#watchdog.stop();
     this.#dialer.abort(new Error("the device is closed"));
-    let callOff: () => void = () => undefined;
-    const patience = new Promise<void>((resolve) => {
-      callOff = this.#init.timers.after(GOODBYE_MS, resolve);
-    });
-    await Promise.all([...this.#connections].map((connection) => connection.close(patience)));
-    callOff();
+    await Promise.all(this.#connections.map((connection) => connection.close(this.#init.timers, GOODBYE_MS)));
     if (failure !== undefined) throw failure;
   }
 

@@ -45,7 +45,7 @@ export class Watchdog {
 
   #look(): void {
     const now = this.#timers.now();
-    for (const connection of [...this.#connections]) {
+    for (const connection of this.#connections.slice()) {
       if (connection.progressed) {
         connection.progressed = false;
         connection.progressAt = now;

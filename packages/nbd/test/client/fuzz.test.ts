@@ -1,10 +1,11 @@
 import { BlockError, ExtentList } from "@blockmirror/block-driver";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { TransmissionFlag } from "../../src/protocol/constants.ts";
 import { openNbd } from "./support/devices.ts";
 import { FakeServer, PLAIN_FLAGS } from "./support/fake-server.ts";
 import { ManualTimers } from "./support/manual-timers.ts";
+import { until } from "./support/until.ts";
 
 const seed = Number(process.env["BLOCKMIRROR_SEED"] ?? 1);
 /** For long runs. */
@@ -40,6 +41,15 @@ function mutator(mutations: readonly Mutation[]): (bytes: Buffer) => Buffer {
   };
 }
 
+/** A request may fail, but with nothing else than a BlockError. */
+async function attempt(run: () => unknown): Promise<void> {
+  try {
+    await run();
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+  }
+}
+
 /** Every request ends, well or with a BlockError, whatever the server sends. */
 async function converse(server: FakeServer): Promise<void> {
   const timers = new ManualTimers();
@@ -57,13 +67,6 @@ async function converse(server: FakeServer): Promise<void> {
       { timers },
     );
     const { edge } = device;
-    const attempt = async (run: () => unknown): Promise<void> => {
-      try {
-        await run();
-      } catch (error) {
-        if (!(error instanceof BlockError)) throw error;
-      }
-    };
     await attempt(() => edge.read(0, [new Uint8Array(30_000)]));
     await Promise.all([
       ...Array.from({ length: 6 }, (_read, index) =>
@@ -83,11 +86,15 @@ async function converse(server: FakeServer): Promise<void> {
       if (!(error instanceof BlockError)) throw error;
     },
   );
-  for (let turn = 0; !isOver; turn += 1) {
-    await new Promise((resolve) => setImmediate(resolve));
-    if (turn % 8 === 7) timers.advance(20);
-    expect(turn, "turns until every request has ended").toBeLessThan(100_000);
-  }
+  let turn = 0;
+  await until(
+    () => isOver,
+    () => {
+      turn += 1;
+      if (turn % 8 === 0) timers.advance(20);
+      expect(turn, "turns until every request has ended").toBeLessThan(100_000);
+    },
+  );
   await ended;
 }
 

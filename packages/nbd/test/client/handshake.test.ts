@@ -40,6 +40,11 @@ const exportInfo = (size = 65_536, flags = PLAIN_FLAGS): Buffer =>
 const blockInfo = (minimum: number, preferred: number, maximum: number): Buffer =>
   Buffer.concat([u16(InfoType.BlockSize), u32(minimum), u32(preferred), u32(maximum)]);
 
+function replyToGo(type: number, data: Buffer): Buffer {
+  const magic = Buffer.from("0003e889045565a9", "hex");
+  return Buffer.concat([magic, u32(Option.Go), u32(type), u32(data.byteLength), data]);
+}
+
 /** Ends `Go` with these items. */
 function going(...items: readonly Buffer[]): Partial<FakeBehaviour> {
   return during(Option.Go, (peer) => {
@@ -144,17 +149,9 @@ describe("a handshake that breaks the protocol is refused with a clear error:", 
   test("a reply before there was a request", async () => {
     await using server = await FakeServer.start({
       ...during(Option.Go, (peer) => {
-        const reply = (type: number, data: Buffer): Buffer =>
-          Buffer.concat([
-            Buffer.from("0003e889045565a9", "hex"),
-            u32(Option.Go),
-            u32(type),
-            u32(data.byteLength),
-            data,
-          ]);
         peer.raw(
-          reply(OptionReply.Info, exportInfo()),
-          reply(OptionReply.Ack, Buffer.alloc(0)),
+          replyToGo(OptionReply.Info, exportInfo()),
+          replyToGo(OptionReply.Ack, Buffer.alloc(0)),
           Buffer.alloc(20, 3),
         );
       }),

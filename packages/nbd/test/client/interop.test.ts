@@ -91,26 +91,17 @@ describe.skipIf(lacksPeers("qemu-nbd", "qemu-img", "qemu-io"))("qemu-nbd", () =>
   }
 
   test("several named exports with a description and bitmaps, and their names", async () => {
-    const make = (): Promise<PeerServer> =>
-      (async () => {
-        const server = new PeerServer("qemu-nbd", (directory) => [
-          "-f",
-          "qcow2",
-          "-x",
-          "a disk/№1",
-          "-D",
-          "described",
-          "-B",
-          "b0",
-          "-A",
-          path.join(directory, "disk.qcow2"),
-        ]);
-        const image = path.join(server.directory, "disk.qcow2");
-        await run(requirePeer("qemu-img"), ["create", "-q", "-f", "qcow2", image, "1M"]);
-        await run(requirePeer("qemu-img"), ["bitmap", "--add", image, "b0"]);
-        return await server.start();
-      })();
-    await using(make(), async (server) => {
+    const described = ["-x", "a disk/№1", "-D", "described", "-B", "b0", "-A"];
+    const disk = new PeerServer("qemu-nbd", (directory) => [
+      "-f",
+      "qcow2",
+      ...described,
+      path.join(directory, "disk.qcow2"),
+    ]);
+    const image = path.join(disk.directory, "disk.qcow2");
+    await run(requirePeer("qemu-img"), ["create", "-q", "-f", "qcow2", image, "1M"]);
+    await run(requirePeer("qemu-img"), ["bitmap", "--add", image, "b0"]);
+    await using(disk.start(), async (server) => {
       const uri = `nbd+unix:///a%20disk/%E2%84%961?socket=${server.socket}`;
       for (const options of [{ uri }, { server: { path: server.socket }, export: "a disk/№1" }]) {
         await using device = await openNbd({ ...options, readOnly: true });

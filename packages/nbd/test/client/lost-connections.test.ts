@@ -1,13 +1,22 @@
 import { ExtentList } from "@blockmirror/block-driver";
 import { describe, expect, test } from "vitest";
+import { createNbdDriver } from "../../src/index.ts";
 import { Command, TransmissionFlag } from "../../src/protocol/constants.ts";
 import { openNbd, readBytes } from "./support/devices.ts";
 import { FakeServer, PLAIN_FLAGS, type FakePeer, type FakeRequest } from "./support/fake-server.ts";
 import { ManualTimers } from "./support/manual-timers.ts";
+import { turns, until } from "./support/until.ts";
 
 const PATIENT = { reconnectDelayMs: 60_000 };
 const hangUp = (peer: FakePeer): void => void peer.socket.destroy();
 const bytes = (value: number, length = 512): Uint8Array => new Uint8Array(length).fill(value);
+
+const silent = (): void => undefined;
+
+/** Lets time pass until something is the case. */
+function passTime(timers: ManualTimers, isSo: () => boolean): Promise<void> {
+  return until(isSo, () => timers.advance(100));
+}
 
 /** A server that treats the requests whose numbers are given in its own way, and answers all others. */
 function except(
@@ -178,7 +187,7 @@ describe("writes that were answered and not flushed are not forgotten:", () => {
     while (held.size < 2) {
       const index = writes.length % 64;
       writes.push((async () => device.edge.write(index * 512, [bytes(index + 1)]))());
-      await new Promise((resolve) => setImmediate(resolve));
+      await turns(1);
     }
     server.behaviour.onRequest = (peer, request) => peer.answer(request);
     for (const answers of held.values()) for (const answer of answers) answer();
@@ -225,10 +234,10 @@ describe("a server that does not come back:", () => {
     await server.vanish();
     let outcome: unknown;
     const reading = readBytes(device.edge, 0, 512).catch((error: unknown) => (outcome = error));
-    while (outcome === undefined) {
-      await new Promise((resolve) => setImmediate(resolve));
-      timers.advance(50);
-    }
+    await until(
+      () => outcome !== undefined,
+      () => timers.advance(50),
+    );
     await reading;
     expect(outcome).toMatchObject({ code: "EIO", operation: "read" });
     expect(timers.now()).toBeLessThan(3000);
@@ -269,15 +278,7 @@ describe("a server that does not come back:", () => {
 });
 
 describe("a server that hangs:", () => {
-  const silent = (): void => undefined;
   const limits = { requestTimeoutMs: 1000, flushTimeoutMs: 8000, reconnectDelayMs: 1000 };
-
-  async function passTime(timers: ManualTimers, until: () => boolean): Promise<void> {
-    while (!until()) {
-      await new Promise((resolve) => setImmediate(resolve));
-      timers.advance(100);
-    }
-  }
 
   test("requests end with ETIMEDOUT, and writes are not sent again", async () => {
     const timers = new ManualTimers();
@@ -321,7 +322,7 @@ describe("a server that hangs:", () => {
         ]);
         for (const byte of reply) {
           peer.socket.write(Buffer.from([byte]));
-          for (let turn = 0; turn < 3; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+          await turns(3);
           timers.advance(200);
         }
       },
@@ -357,10 +358,10 @@ describe("a signal:", () => {
     const buffer = bytes(1);
     const cancel = new AbortController();
     const reading = Promise.resolve(device.edge.read(0, [buffer], { signal: cancel.signal }));
-    while (answer === undefined) await new Promise((resolve) => setImmediate(resolve));
+    await until(() => answer !== undefined);
     cancel.abort();
     await expect(reading).rejects.toMatchObject({ code: "ECANCELED" });
-    answer();
+    answer?.();
     expect(await readBytes(device.edge, 0, 512)).toEqual(bytes(7));
     expect(buffer).toEqual(bytes(1));
   });
@@ -370,7 +371,7 @@ describe("a signal:", () => {
     await using device = await openNbd({ uri: server.uri, ...PATIENT });
     await server.vanish();
     // The loss is noticed in a later turn; what is sent before that may have arrived.
-    for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    await turns(20);
     const cancel = new AbortController();
     const writing = Promise.resolve(device.edge.write(0, [bytes(1)], { signal: cancel.signal }));
     cancel.abort();
@@ -379,7 +380,6 @@ describe("a signal:", () => {
 
   test("ends opening", async () => {
     await using server = await FakeServer.start({ onConnect: () => true });
-    const { createNbdDriver } = await import("../../src/index.ts");
     const driver = createNbdDriver();
     const cancel = new AbortController();
     const opening = driver.open(driver.options.parse({ uri: server.uri }, "test"), {
@@ -390,7 +390,7 @@ describe("a signal:", () => {
       openImplicit: () => Promise.reject(new Error("no children")),
       report: () => undefined,
     });
-    while (server.peers.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    await until(() => server.peers.length > 0);
     cancel.abort();
     await expect(opening).rejects.toMatchObject({ code: "ECANCELED" });
   });

@@ -10,6 +10,7 @@ import {
   type FakePeer,
   type FakeRequest,
 } from "./support/fake-server.ts";
+import { turns, until } from "./support/until.ts";
 
 type Reply = (peer: FakePeer, request: FakeRequest) => void;
 type Form = FakeBehaviour["form"];
@@ -92,7 +93,7 @@ describe("a reply that breaks the protocol ends the connection with a clear erro
         const first = read(device);
         const second = read(device);
         await first;
-        return await second;
+        return second;
       },
     ],
     [
@@ -341,6 +342,11 @@ describe("a reply that breaks the protocol ends the connection with a clear erro
   }
 });
 
+/** What a read ends with that was answered with one error chunk. */
+function answered(type: number, number: number): Promise<unknown> {
+  return attempt("structured", (peer, request) => peer.chunk(request, DONE, type, error(number, "")), read);
+}
+
 describe("a reply that is unusual but right is understood:", () => {
   test("chunks in any order, with holes, and the end by itself", async () => {
     const bytes = await attempt(
@@ -378,30 +384,32 @@ describe("a reply that is unusual but right is understood:", () => {
   });
 
   test("an error of an unknown type, and an error number of no name", async () => {
-    const unknownType: Reply = (peer, request) => peer.chunk(request, DONE, 0x90_00, error(5, ""));
-    expect(await attempt("structured", unknownType, read)).toMatchObject({
+    expect(await answered(0x90_00, 5)).toMatchObject({
       code: "EIO",
       message: expect.stringContaining("the server answered"),
     });
-    const unknownNumber: Reply = (peer, request) => peer.chunk(request, DONE, ERROR, error(7777, ""));
-    expect(await attempt("structured", unknownNumber, read)).toMatchObject({ code: "EINVAL" });
+    expect(await answered(ERROR, 7777)).toMatchObject({ code: "EINVAL" });
   });
 
   test("the first of several errors, after part of the data, with the server's text", async () => {
-    const reply: Reply = (peer, request) => {
-      peer.chunk(request, 0, DATA, data(4096, 100));
-      peer.chunk(request, 0, ERROR, error(28, "the disk is full"));
-      peer.chunk(request, DONE, ERROR, error(5, "and broken"));
-    };
-    const failure = await attempt("structured", reply, read);
+    const failure = await attempt(
+      "structured",
+      (peer, request) => {
+        peer.chunk(request, 0, DATA, data(4096, 100));
+        peer.chunk(request, 0, ERROR, error(28, "the disk is full"));
+        peer.chunk(request, DONE, ERROR, error(5, "and broken"));
+      },
+      read,
+    );
     expect(failure).toMatchObject({ code: "ENOSPC", operation: "read", offset: 4096, length: 4096 });
     expect(String(failure)).toContain("the disk is full");
   });
 
   test("status that says more than was asked, and a list that is too small for it", async () => {
-    const reply: Reply = (peer, request) =>
-      peer.chunk(request, DONE, STATUS, status([1024, 0], [1024, 3], [1024, 2], [20_000, 0]));
-    await using server = await FakeServer.start({ onRequest: reply });
+    await using server = await FakeServer.start({
+      onRequest: (peer, request) =>
+        peer.chunk(request, DONE, STATUS, status([1024, 0], [1024, 3], [1024, 2], [20_000, 0])),
+    });
     await using device = await openNbd({ uri: server.uri });
     const extents = new ExtentList(2);
     await device.edge.status(4096, 4096, extents);
@@ -438,7 +446,7 @@ test("an answer before the data of a write was taken does not free its buffers e
       peer.socket.pause();
       peer.raw(u32(0x67_44_66_98), u32(22), cookie);
       // The answer is read meanwhile, and most of the data is still in the client's hands.
-      for (let turn = 0; turn < 50; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+      await turns(50);
       peer.socket.resume();
     },
     onRequest: (peer, request) => {
@@ -450,6 +458,6 @@ test("an answer before the data of a write was taken does not free its buffers e
   const buffer = new Uint8Array(size).fill(1);
   await expect(device.edge.write(0, [buffer])).rejects.toMatchObject({ code: "EINVAL" });
   buffer.fill(2);
-  while (received.byteLength === 0) await new Promise((resolve) => setImmediate(resolve));
+  await until(() => received.byteLength > 0);
   expect(Buffer.compare(received, Buffer.alloc(size, 1))).toBe(0);
 });

@@ -100,12 +100,12 @@ export async function qemuNbd(
   // qemu-img allocates the first block of a raw image.
   if (format === "raw") await truncate(image, size);
   else await run(requirePeer("qemu-img"), ["create", "-q", "-f", format, image, String(size)]);
-  return await server.start();
+  return server.start();
 }
 
 /** Starts an nbdkit. */
 export async function nbdkit(...args: readonly string[]): Promise<PeerServer> {
-  return await new PeerServer("nbdkit", () => args).start();
+  return new PeerServer("nbdkit", () => args).start();
 }
 
 /** Makes a file that is one hole. */
