@@ -1,18 +1,10 @@
 import { lacksPeers } from "@blockmirror/peers";
 import type { JsonObject } from "@blockmirror/qmp";
-import { describe, expect, it } from "vitest";
+import { describe, it } from "vitest";
 
+import { compare } from "./support/compare.ts";
 import { addPair, makeImage, MIB, rawNode } from "./support/images.ts";
-import { shapeOf, Side, type Answer } from "./support/sides.ts";
-
-/** Runs the same script on both and compares what it answers. */
-async function compare<Result>(script: (side: Side) => Promise<Result>): Promise<Result> {
-  await using theirs = await Side.theirs();
-  await using ours = await Side.ours();
-  const [their, our] = [await script(theirs), await script(ours)];
-  expect(our).toEqual(their);
-  return our;
-}
+import { shapeOf, type Answer, type Side } from "./support/sides.ts";
 
 /** Answers in their order, results by their shape. */
 async function outline(

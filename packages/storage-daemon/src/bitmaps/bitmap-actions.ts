@@ -1,8 +1,14 @@
-import { MAX_BITMAP_GRANULARITY, MIN_BITMAP_GRANULARITY, type DirtyBitmap } from "@blockmirror/block-driver";
+import {
+  keepDirtyBitmap,
+  MAX_BITMAP_GRANULARITY,
+  MIN_BITMAP_GRANULARITY,
+  type DirtyBitmap,
+} from "@blockmirror/block-driver";
 import { HBitmap } from "@blockmirror/hbitmap";
 import { commandError, type BlockType } from "@blockmirror/qmp";
+import { qcow2Details } from "../nodes/image-specific.ts";
 import type { NodeStore } from "../nodes/node-store.ts";
-import { findBitmap, requireBitmap, requireIdleBitmap } from "./find-bitmap.ts";
+import { findBitmap, findInconsistentBitmap, requireBitmap, requireIdleBitmap } from "./find-bitmap.ts";
 
 /** Something that was done, and can be taken back until it is committed. */
 export interface BitmapAction {
@@ -25,27 +31,32 @@ export function addBitmap(nodes: NodeStore, args: BlockType<"BlockDirtyBitmapAdd
   if (Buffer.byteLength(name) > MAX_NAME_BYTES) {
     throw commandError(`Bitmap name is too long: at most ${MAX_NAME_BYTES} bytes`);
   }
-  const granularity = args.granularity ?? defaultGranularity(node.info.align.allocation);
+  const granularity = args.granularity ?? qcow2Details(node.info)?.clusterSize ?? DEFAULT_GRANULARITY;
   if (granularity < MIN_BITMAP_GRANULARITY || !Number.isInteger(Math.log2(granularity))) {
     throw commandError("Granularity must be power of 2 and at least 512");
   }
   if (granularity > MAX_BITMAP_GRANULARITY) throw commandError("Granularity must be at most 2 GiB");
-  if (findBitmap(node, name) !== undefined) throw commandError(`Bitmap already exists: ${name}`);
-  if (args.persistent === true) {
+  if (findBitmap(node, name) !== undefined || findInconsistentBitmap(node, name) !== undefined) throw commandError(`Bitmap already exists: ${name}`);
+  if (args.persistent === true && node.device.bitmaps === undefined) {
     throw commandError(`Can't store persistent bitmaps to ${node.name}: Operation not supported`);
   }
   const bitmap = node.createDirtyBitmap({ name, granularity, enabled: args.disabled !== true });
-  return { undo: () => node.removeDirtyBitmap(bitmap) };
-}
-
-/** The unit of allocation of the node, as far as it is sensible. */
-function defaultGranularity(allocation: number): number {
-  return allocation === 0 ? DEFAULT_GRANULARITY : Math.min(DEFAULT_GRANULARITY, Math.max(4096, allocation));
+  const undo = (): void => node.removeDirtyBitmap(bitmap);
+  if (args.persistent !== true) return { undo };
+  try {
+    keepDirtyBitmap(node, bitmap);
+    return { undo };
+  } catch (error) {
+    undo();
+    throw error;
+  }
 }
 
 /** Removes a bitmap, at the commit: until then it goes on following writes. */
 export function removeBitmap(nodes: NodeStore, args: BitmapName): BitmapAction {
   const node = nodes.find(args.node);
+  const unusable = findInconsistentBitmap(node, args.name);
+  if (unusable !== undefined) return { commit: () => node.device.bitmaps?.drop(args.name) };
   const bitmap = requireIdleBitmap(node, args.name);
   bitmap.busy = true;
   return {

@@ -14,28 +14,34 @@ export function isBackgroundProcess(): boolean {
 export function reportReady(): void {
   if (!isBackgroundProcess()) return;
   delete process.env[READY_VARIABLE];
+  // Nobody reads standard error from here on, and a message that nobody reads must not end the daemon.
+  process.stderr.on("error", () => undefined);
   writeSync(READY_FD, "ready\n");
   closeSync(READY_FD);
 }
 
 /**
  * Starts this program once more, in a session of its own, and waits until it is ready or has failed. Its errors appear
- * here; its output is dropped from then on.
+ * here until then.
  *
  * @returns the exit status: 0 when it is ready, otherwise its own, never 0.
  */
 export async function runInBackground(): Promise<number> {
   const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
     detached: true,
-    stdio: ["ignore", "ignore", "inherit", "pipe"],
+    // Not inherited: whoever waits for the end of this program's output must not wait for the daemon's.
+    stdio: ["ignore", "ignore", "pipe", "pipe"],
     env: { ...process.env, [READY_VARIABLE]: String(READY_FD) },
   });
-  return new Promise((resolve) => {
-    child.stdio[READY_FD]?.once("data", () => {
-      child.unref();
-      resolve(0);
-    });
+  child.stderr?.pipe(process.stderr, { end: false });
+  const ready = child.stdio[READY_FD];
+  const status = await new Promise<number>((resolve) => {
+    ready?.once("data", () => resolve(0));
     child.once("error", () => resolve(1));
-    child.once("exit", (code) => resolve(code === null || code === 0 ? 1 : code));
+    child.once("close", (code) => resolve(code === null || code === 0 ? 1 : code));
   });
+  child.unref();
+  child.stderr?.destroy();
+  ready?.destroy();
+  return status;
 }

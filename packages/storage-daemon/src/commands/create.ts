@@ -8,7 +8,7 @@ import {
 } from "@blockmirror/qmp";
 import type { Daemon } from "../daemon.ts";
 import { jobOptions } from "../jobs/job-arguments.ts";
-import { toDeviceSpec } from "../nodes/node-options.ts";
+import { camelCase, toDeviceSpec } from "../nodes/node-options.ts";
 import { refuseOpenImage } from "../nodes/open-image.ts";
 import { safeInteger } from "../safe-integer.ts";
 import { registeredName } from "../schema/driver-types.ts";
@@ -19,13 +19,12 @@ export function createCommands({ jobs, graph, nodes }: Daemon): CommandHandlers<
     "blockdev-create": (args) => {
       const { id } = jobOptions({ "job-id": args["job-id"] }, jobs.manager);
       const { driver } = args.options;
-      const options = createOptions(driver, args.options);
       const job = jobs.manager.create(
         {
           type: "create",
           run: async (control) => {
             if (args.options.driver === "file") await refuseOpenImage(graph, args.options.filename);
-            await graph.create(registeredName(driver), options, control.forceCancelSignal);
+            await graph.create(registeredName(driver), createOptions(driver, args.options), control.forceCancelSignal);
             control.setProgress(1, 1);
           },
         },
@@ -75,7 +74,3 @@ const RENAMED: Readonly<Record<string, readonly string[]>> = {
   "backing-fmt": ["backingFormat", "backingFmt"],
   "backing-file": ["backingFile", "backing"],
 };
-
-function camelCase(name: string): string {
-  return name.replaceAll(/-([a-z0-9])/g, (_match, letter: string) => letter.toUpperCase());
-}

@@ -1,7 +1,8 @@
 import { createDefaultRegistry, type DriverRegistry } from "@blockmirror/block-driver";
+import { nbdDriver } from "@blockmirror/nbd";
 import { nullDriver } from "./null.ts";
 
 /** The drivers that a daemon has when it is not told otherwise. Add your own with `.register(driver)`. */
 export function createDaemonRegistry(): DriverRegistry {
-  return createDefaultRegistry().register(nullDriver);
+  return createDefaultRegistry().register(nbdDriver).register(nullDriver);
 }

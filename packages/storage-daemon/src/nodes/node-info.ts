@@ -1,5 +1,7 @@
 import type { BlockNode, DirtyBitmap } from "@blockmirror/block-driver";
 import { stringify, type BlockType, type JsonObject } from "@blockmirror/qmp";
+import { inconsistentBitmaps } from "../bitmaps/find-bitmap.ts";
+import { imageSnapshots, imageSpecific, qcow2Details } from "./image-specific.ts";
 import type { NodeStore } from "./node-store.ts";
 
 type DeviceInfo = BlockType<"BlockDeviceInfo">;
@@ -14,8 +16,8 @@ type ImageInfo = BlockType<"ImageInfo">;
 export function describeNode(store: NodeStore, node: BlockNode, isFlat: boolean): DeviceInfo {
   const { info } = node;
   const chain = backingChain(node);
-  const bitmaps = [...node.dirtyBitmaps].toReversed();
-  const backingFile = chain[1] === undefined ? info.namedBacking?.filename : fileName(store, chain[1]);
+  const bitmaps = describeBitmaps(node);
+  const backingFile = chain[1] === undefined ? undefined : fileName(store, chain[1]);
   return {
     file: fileName(store, node),
     "node-name": node.name,
@@ -35,11 +37,27 @@ export function describeNode(store: NodeStore, node: BlockNode, isFlat: boolean)
     // Writes are settled when they are in the host's cache, and flushes go through to the disk.
     cache: { writeback: true, direct: false, "no-flush": false },
     write_threshold: 0,
-    ...(bitmaps.length === 0 ? {} : { "dirty-bitmaps": bitmaps.map((bitmap) => describeBitmap(bitmap)) }),
+    ...(bitmaps.length === 0 ? {} : { "dirty-bitmaps": bitmaps }),
   };
 }
 
-/** A bitmap as queries show it. */
+/** The bitmaps of a node, newest first; those that the image stores and that cannot be trusted last. */
+function describeBitmaps(node: BlockNode): BlockType<"BlockDirtyInfo">[] {
+  return [
+    ...[...node.dirtyBitmaps].toReversed().map((bitmap) => describeBitmap(bitmap)),
+    ...inconsistentBitmaps(node).map(({ name, granularity }) => ({
+      name,
+      count: 0,
+      granularity,
+      recording: false,
+      busy: false,
+      persistent: true,
+      inconsistent: true,
+    })),
+  ];
+}
+
+
 function describeBitmap(bitmap: DirtyBitmap): BlockType<"BlockDirtyInfo"> {
   return {
     ...(bitmap.name === undefined ? {} : { name: bitmap.name }),
@@ -47,7 +65,7 @@ function describeBitmap(bitmap: DirtyBitmap): BlockType<"BlockDirtyInfo"> {
     granularity: bitmap.granularity,
     recording: bitmap.enabled,
     busy: bitmap.busy,
-    persistent: false,
+    persistent: bitmap.persistent,
   };
 }
 
@@ -89,7 +107,7 @@ function withoutNodeOptions(options: JsonObject): JsonObject {
 function describeImage(store: NodeStore, node: BlockNode, isFlat: boolean): ImageInfo {
   const { info } = node;
   const backing = isFlat ? undefined : backingChain(node)[1];
-  const cluster = info.align.allocation;
+  const cluster = qcow2Details(info)?.clusterSize;
   const isFormat = node.kind === "format";
   return {
     filename: fileName(store, node),
@@ -97,9 +115,11 @@ function describeImage(store: NodeStore, node: BlockNode, isFlat: boolean): Imag
     "virtual-size": info.size,
     ...(isFormat ? { "dirty-flag": info.details?.["dirty"] === true } : {}),
     ...(info.allocatedSize === undefined ? {} : { "actual-size": info.allocatedSize }),
-    ...(isFormat && cluster > 0 ? { "cluster-size": cluster } : {}),
+    ...(cluster === undefined ? {} : { "cluster-size": cluster }),
     ...(info.namedBacking === undefined ? {} : namedBacking(store, node, info.namedBacking)),
     ...(backing === undefined ? {} : { "backing-image": describeImage(store, backing, isFlat) }),
+    ...imageSnapshots(info),
+    ...imageSpecific(node),
   };
 }
 

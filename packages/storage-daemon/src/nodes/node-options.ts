@@ -2,6 +2,8 @@ import type { DeviceSpec, DriverRegistry } from "@blockmirror/block-driver";
 import { commandError, isJsonObject, type JsonObject, type JsonValue } from "@blockmirror/qmp";
 import { safeInteger } from "../safe-integer.ts";
 import { isStandardDriver, registeredName } from "../schema/driver-types.ts";
+import { blkdebugController } from "./driver-options/blkdebug.ts";
+import { nbdOptions } from "./driver-options/nbd.ts";
 
 /** Options of a node that every driver has; the graph's, or nobody's. */
 const NODE_OPTIONS: ReadonlySet<string> = new Set([
@@ -28,13 +30,16 @@ const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
   "pass-discard-request",
   "pass-discard-snapshot",
   "pass-discard-other",
-  "cache-size",
   "l2-cache-size",
   "l2-cache-entry-size",
   "refcount-cache-size",
   "cache-clean-interval",
+  "lazy-refcounts",
   "latency-ns",
 ]);
+
+/** Options that name a node or describe one. */
+const CHILD_OPTIONS: ReadonlySet<string> = new Set(["file", "backing", "data-file", "image"]);
 
 const NODE_NAME = /^[A-Za-z][A-Za-z0-9._-]*$/;
 const MAX_NODE_NAME_LENGTH = 126;
@@ -60,68 +65,87 @@ export interface OptionsContext {
  * @throws QmpError of class `GenericError`.
  */
 export function toDeviceSpec(options: JsonObject, context: OptionsContext): DeviceSpec {
-  return translate(options, context, new Set());
+  return new Translation(context).spec(options);
 }
 
-function translate(options: JsonObject, context: OptionsContext, taken: Set<string>): DeviceSpec {
-  const driver = text(options["driver"]);
-  const nodeName = options["node-name"];
-  if (typeof nodeName === "string") {
-    requireNodeName(nodeName);
-    if (context.hasNode(nodeName) || taken.has(nodeName)) {
-      throw commandError(`Duplicate nodes with node-name='${nodeName}'`);
+/** One translation: names must not occur twice in it. */
+class Translation {
+  readonly #context: OptionsContext;
+  readonly #taken: Set<string> = new Set();
+
+  constructor(context: OptionsContext) {
+    this.#context = context;
+  }
+
+  spec(options: JsonObject): DeviceSpec {
+    const driver = text(options["driver"]);
+    const nodeName = options["node-name"];
+    if (typeof nodeName === "string") this.#take(nodeName);
+    const zeroes = options["detect-zeroes"] ?? "off";
+    if (zeroes !== "off") {
+      throw commandError(`Parameter 'detect-zeroes' does not support value '${text(zeroes)}'; leave it off`);
     }
-    taken.add(nodeName);
+    const readOnly = options["read-only"];
+    return {
+      ...this.#driverOptions(driver, options),
+      driver: registeredName(driver),
+      ...(typeof nodeName === "string" ? { nodeName } : {}),
+      ...(typeof readOnly === "boolean" ? { readOnly } : {}),
+    };
   }
-  const zeroes = options["detect-zeroes"] ?? "off";
-  if (zeroes !== "off") {
-    throw commandError(`Parameter 'detect-zeroes' does not support value '${text(zeroes)}'; leave it off`);
-  }
-  const readOnly = options["read-only"];
-  return {
-    ...driverOptions(driver, options, context, taken),
-    driver: registeredName(driver),
-    ...(typeof nodeName === "string" ? { nodeName } : {}),
-    ...(typeof readOnly === "boolean" ? { readOnly } : {}),
-  };
-}
 
-/** The options of the driver itself, under the names that it knows. */
-function driverOptions(
-  driver: string,
-  options: JsonObject,
-  context: OptionsContext,
-  taken: Set<string>,
-): Readonly<Record<string, unknown>> {
-  const { fields } = context.registry.get(registeredName(driver)).options;
-  const translated: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(options)) {
-    if (NODE_OPTIONS.has(name) || value === undefined) continue;
-    const known = [name, camelCase(name), ...(RENAMED[driver]?.[name] ?? [])].find((each) =>
-      Object.hasOwn(fields, each),
-    );
-    const field = known === undefined ? undefined : fields[known];
-    if (known === undefined || field === undefined) {
-      if (isStandardDriver(driver) && WITHOUT_EFFECT.has(name)) continue;
-      throw commandError(`Parameter '${name}' is not supported by driver '${driver}'; leave it out`);
+  #take(name: string): void {
+    requireNodeName(name);
+    if (this.#context.hasNode(name) || this.#taken.has(name)) {
+      throw commandError(`Duplicate nodes with node-name='${name}'`);
     }
-    translated[known] = field.type === "child" ? child(value, context, taken) : plain(name, value);
+    this.#taken.add(name);
   }
-  if (driver === "file" && options["force-share"] === true) translated["locking"] = "off";
-  return translated;
-}
 
-/** Names that differ by more than their spelling. */
-const RENAMED: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
-  blkdebug: { image: ["file"] },
-};
+  #driverOptions(driver: string, options: JsonObject): Readonly<Record<string, unknown>> {
+    switch (driver) {
+      case "nbd":
+        return nbdOptions(options);
+      case "blkdebug":
+        return { file: this.#child(options["image"] ?? null), controller: blkdebugController(options) };
+      case "file":
+      case "host_device":
+        return {
+          ...this.#plainOptions(driver, options),
+          // Whoever shares everything neither locks nor looks at locks.
+          ...(options["force-share"] === true ? { locking: "off" } : {}),
+        };
+      default:
+        return this.#plainOptions(driver, options);
+    }
+  }
 
-function child(value: JsonValue, context: OptionsContext, taken: Set<string>): DeviceSpec | string | null {
-  if (value === null) return null;
-  if (isJsonObject(value)) return translate(value, context, taken);
-  const name = text(value);
-  if (!context.hasNode(name)) throw commandError(`Cannot find device='${name}' nor node-name='${name}'`);
-  return name;
+  /** The options of the driver itself, spelled as it knows them. */
+  #plainOptions(driver: string, options: JsonObject): Readonly<Record<string, unknown>> {
+    const { fields } = this.#context.registry.get(registeredName(driver)).options;
+    const translated: Record<string, unknown> = {};
+    for (const [name, value] of Object.entries(options)) {
+      if (NODE_OPTIONS.has(name) || value === undefined) continue;
+      const known = [name, camelCase(name)].find((each) => Object.hasOwn(fields, each));
+      if (known === undefined) {
+        if (isStandardDriver(driver) && WITHOUT_EFFECT.has(name)) continue;
+        throw commandError(`Parameter '${name}' is not supported by driver '${driver}'; leave it out`);
+      }
+      const isChild = fields[known]?.type === "child" || (isStandardDriver(driver) && CHILD_OPTIONS.has(name));
+      translated[known] = isChild ? this.#child(value) : plain(name, value);
+    }
+    return translated;
+  }
+
+  #child(value: JsonValue): DeviceSpec | string | null {
+    if (value === null) return null;
+    if (isJsonObject(value)) return this.spec(value);
+    const name = text(value);
+    if (!this.#context.hasNode(name)) {
+      throw commandError(`Cannot find device='${name}' nor node-name='${name}'`);
+    }
+    return name;
+  }
 }
 
 /** A value with every integer as a number. */
@@ -130,14 +154,12 @@ function plain(name: string, value: JsonValue): unknown {
   if (Array.isArray(value)) return value.map((item: JsonValue) => plain(name, item));
   if (!isJsonObject(value)) return value;
   return Object.fromEntries(
-    Object.entries(value).map(([key, member]) => [
-      key,
-      member === undefined ? undefined : plain(key, member),
-    ]),
+    Object.entries(value).map(([key, member]) => [key, member === undefined ? undefined : plain(key, member)]),
   );
 }
 
-function camelCase(name: string): string {
+/** `cluster-size` is `clusterSize` to a driver. */
+export function camelCase(name: string): string {
   return name.replaceAll(/-([a-z0-9])/g, (_match, letter: string) => letter.toUpperCase());
 }
 

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { directoryGate } from "@blockmirror/block-driver";
 import { QmpClient, QmpError, type BlockCommands, type JsonObject, type QmpAnyEvent } from "@blockmirror/qmp";
 import { StorageDaemon } from "@blockmirror/peers";
 
@@ -106,7 +107,7 @@ async function startOurs(options: DaemonOptions = {}): Promise<{
 }> {
   const directory = await mkdtemp(join(tmpdir(), "blockmirror-daemon-"));
   const path = join(directory, "qmp.sock");
-  const daemon = new Daemon(options);
+  const daemon = new Daemon({ gate: directoryGate(), ...options });
   const server = createServer({ allowHalfOpen: true }, (socket) => void daemon.attachMonitor(socket));
   await new Promise<void>((resolve) => server.listen(path, resolve));
   return {

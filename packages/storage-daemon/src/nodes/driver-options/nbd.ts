@@ -1,0 +1,46 @@
+import { commandError, isJsonObject, type JsonObject, type JsonValue } from "@blockmirror/qmp";
+
+/** QMP counts in seconds. */
+const MS_PER_SECOND = 1000;
+
+/**
+ * The `nbd` driver's options: a socket address and seconds, where ours has an address of its own and milliseconds.
+ *
+ * @throws QmpError of class `GenericError` for what the client cannot do.
+ */
+export function nbdOptions(options: JsonObject): Readonly<Record<string, unknown>> {
+  for (const name of ["tls-creds", "tls-hostname", "x-dirty-bitmap"]) {
+    if (options[name] !== undefined) {
+      throw commandError(`Parameter '${name}' is not supported by driver 'nbd'; leave it out`);
+    }
+  }
+  const reconnect = options["reconnect-delay"];
+  const open = options["open-timeout"];
+  return {
+    server: serverAddress(options["server"]),
+    export: options["export"] ?? "",
+    // Without a delay a lost server fails requests at once, as clients of QMP expect.
+    reconnectDelayMs: milliseconds(reconnect) ?? 0,
+    ...(open === undefined || open === 0 ? {} : { openTimeoutMs: milliseconds(open) }),
+  };
+}
+
+function milliseconds(seconds: JsonValue | undefined): number | undefined {
+  return typeof seconds === "number" ? seconds * MS_PER_SECOND : undefined;
+}
+
+function serverAddress(server: JsonValue | undefined): object {
+  const address = isJsonObject(server) ? server : {};
+  if (address["type"] === "unix") {
+    if (address["abstract"] === true) throw commandError("Abstract sockets are not supported; use a path");
+    return { path: address["path"] };
+  }
+  if (address["type"] === "inet") {
+    const port = Number(address["port"]);
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+      throw commandError("Parameter 'server.port' expects a number from 1 to 65535");
+    }
+    return { host: address["host"], port };
+  }
+  throw commandError("Parameter 'server.type' does not support this kind of address; use unix or inet");
+}
