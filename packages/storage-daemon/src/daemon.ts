@@ -11,6 +11,7 @@ import {
   type QmpVersion,
 } from "@blockmirror/qmp";
 import { bitmapCommands } from "./commands/bitmaps.ts";
+import type { DaemonParts } from "./commands/daemon-parts.ts";
 import { createCommands } from "./commands/create.ts";
 import { extraCommands } from "./commands/extras.ts";
 import { introspectionCommands } from "./commands/introspection.ts";
@@ -40,7 +41,7 @@ const PROTOCOL_VERSION: QmpVersion["qemu"] = { major: 7, minor: 2, micro: 0 };
  * A storage daemon: block nodes, jobs and exports that QMP clients drive. It has no sockets of its own; every stream given
  * to {@link attachMonitor} is one client.
  */
-export class Daemon {
+export class Daemon implements DaemonParts {
   readonly graph: BlockGraph;
   readonly nodes: NodeStore;
   readonly jobs: BlockJobs;

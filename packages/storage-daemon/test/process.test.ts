@@ -8,16 +8,15 @@ import { describe, expect, it } from "vitest";
 import { afterTest, DaemonProcess, listenAt, scratch } from "./support/daemon-process.ts";
 import { MIB } from "./support/images.ts";
 
-const raw = (name: string, path: string): string => `raw,node-name=${name},file.driver=file,file.filename=${path}`;
+const raw = (name: string, path: string): string =>
+  `raw,node-name=${name},file.driver=file,file.filename=${path}`;
 
 describe("a daemon by its command line", () => {
   it("carries options out in their order and ends in order when told to", async () => {
     const directory = await scratch();
-    const [image, socket, pidFile] = ["a,b.raw", "qmp.sock", "pid"].map((name) => join(directory, name)) as [
-      string,
-      string,
-      string,
-    ];
+    const image = join(directory, "a,b.raw");
+    const socket = join(directory, "qmp.sock");
+    const pidFile = join(directory, "pid");
     await writeFile(image, Buffer.alloc(MIB));
     const daemon = new DaemonProcess([
       "--blockdev",
@@ -72,17 +71,24 @@ describe("a daemon by its command line", () => {
   it("speaks on its standard input and output, without newlines, and stays when they end", async () => {
     const directory = await scratch();
     const socket = join(directory, "qmp.sock");
-    const daemon = new DaemonProcess(["--chardev", "stdio,id=s", "--monitor", "chardev=s,mode=control", ...listenAt(socket)]);
+    const daemon = new DaemonProcess([
+      "--chardev",
+      "stdio,id=s",
+      "--monitor",
+      "chardev=s,mode=control",
+      ...listenAt(socket),
+    ]);
     daemon.child.stdin?.end('{"execute":"qmp_capabilities"}{"execute":"query-jobs","id":1}');
     const client = await daemon.connect(socket);
     await client.execute("quit");
     const { code, stdout } = await daemon.ended;
     expect(code).toBe(0);
-    expect(stdout.trim().split("\r\n").map((line) => Object.keys(JSON.parse(line) as object))).toEqual([
-      ["QMP"],
-      ["return"],
-      ["return", "id"],
-    ]);
+    expect(
+      stdout
+        .trim()
+        .split("\r\n")
+        .map((line) => Object.keys(Object(JSON.parse(line)))),
+    ).toEqual([["QMP"], ["return"], ["return", "id"]]);
   });
 
   it("connects to a socket that somebody else listens at", async () => {
@@ -103,7 +109,10 @@ describe("a daemon by its command line", () => {
     const { port } = Object(server.address());
     const fd: unknown = Reflect.get(Object(Reflect.get(server, "_handle")), "fd");
     if (typeof fd !== "number") throw new Error("the listening socket has no descriptor");
-    const daemon = new DaemonProcess(["--chardev", "socket,id=c,fd=3,server=on,wait=off", "--monitor", "c"], [fd]);
+    const daemon = new DaemonProcess(
+      ["--chardev", "socket,id=c,fd=3,server=on,wait=off", "--monitor", "c"],
+      [fd],
+    );
     // From here on only the daemon has the socket, so only the daemon accepts.
     await new Promise((resolve) => server.close(resolve));
     const client = await daemon.connect(`127.0.0.1:${port}`);

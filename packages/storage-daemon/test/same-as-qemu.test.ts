@@ -242,6 +242,16 @@ describe.skipIf(lacksPeers("qemu-storage-daemon"))("answers as qemu-storage-daem
     });
   });
 
+  it.each(["background", "write-blocking"])("to a mirror in copy mode %s", async (mode) => {
+    await compare(async (side) => {
+      await addPair(side);
+      await side.run("blockdev-mirror", { ...MIRROR, "copy-mode": mode });
+      const seen: unknown[] = [await side.eventsUntil((word) => word === "BLOCK_JOB_READY")];
+      await side.run("job-complete", { id: "j" });
+      return [...seen, await side.eventsUntil(isGone)];
+    });
+  });
+
   it("to drive-mirror that creates its target, and to one that finds it", async () => {
     await compare(async (side) => {
       await addPair(side);

@@ -36,7 +36,8 @@ export function addBitmap(nodes: NodeStore, args: BlockType<"BlockDirtyBitmapAdd
     throw commandError("Granularity must be power of 2 and at least 512");
   }
   if (granularity > MAX_BITMAP_GRANULARITY) throw commandError("Granularity must be at most 2 GiB");
-  if (findBitmap(node, name) !== undefined || findInconsistentBitmap(node, name) !== undefined) throw commandError(`Bitmap already exists: ${name}`);
+  if (findBitmap(node, name) !== undefined || findInconsistentBitmap(node, name) !== undefined)
+    throw commandError(`Bitmap already exists: ${name}`);
   if (args.persistent === true && node.device.bitmaps === undefined) {
     throw commandError(`Can't store persistent bitmaps to ${node.name}: Operation not supported`);
   }

@@ -1,5 +1,5 @@
 import type { BlockCommands, CommandHandlers } from "@blockmirror/qmp";
-import type { Daemon } from "../daemon.ts";
+import type { DaemonParts } from "./daemon-parts.ts";
 import {
   addBitmap,
   clearBitmap,
@@ -10,7 +10,7 @@ import {
 import { runTransaction } from "../bitmaps/transaction.ts";
 
 /** Dirty bitmaps, and transactions of what is done to them. Each command is a transaction of one action. */
-export function bitmapCommands({ nodes }: Daemon): CommandHandlers<BlockCommands> {
+export function bitmapCommands({ nodes }: DaemonParts): CommandHandlers<BlockCommands> {
   return {
     "block-dirty-bitmap-add": (args) => addBitmap(nodes, args).commit?.(),
     "block-dirty-bitmap-remove": (args) => removeBitmap(nodes, args).commit?.(),

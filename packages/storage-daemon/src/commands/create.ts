@@ -6,7 +6,7 @@ import {
   type JsonObject,
   type JsonValue,
 } from "@blockmirror/qmp";
-import type { Daemon } from "../daemon.ts";
+import type { DaemonParts } from "./daemon-parts.ts";
 import { jobOptions } from "../jobs/job-arguments.ts";
 import { camelCase, toDeviceSpec } from "../nodes/node-options.ts";
 import { refuseOpenImage } from "../nodes/open-image.ts";
@@ -14,7 +14,7 @@ import { safeInteger } from "../safe-integer.ts";
 import { registeredName } from "../schema/driver-types.ts";
 
 /** Creating images, as a job: it has to be dismissed, and what went wrong is its `error`. */
-export function createCommands({ jobs, graph, nodes }: Daemon): CommandHandlers<BlockCommands> {
+export function createCommands({ jobs, graph, nodes }: DaemonParts): CommandHandlers<BlockCommands> {
   return {
     "blockdev-create": (args) => {
       const { id } = jobOptions({ "job-id": args["job-id"] }, jobs.manager);
@@ -24,7 +24,11 @@ export function createCommands({ jobs, graph, nodes }: Daemon): CommandHandlers<
           type: "create",
           run: async (control) => {
             if (args.options.driver === "file") await refuseOpenImage(graph, args.options.filename);
-            await graph.create(registeredName(driver), createOptions(driver, args.options), control.forceCancelSignal);
+            await graph.create(
+              registeredName(driver),
+              createOptions(driver, args.options),
+              control.forceCancelSignal,
+            );
             control.setProgress(1, 1);
           },
         },

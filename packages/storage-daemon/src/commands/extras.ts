@@ -1,6 +1,6 @@
 import { commandError, type CommandHandlers, type CommandsOf } from "@blockmirror/qmp";
 import type { Mirror } from "@blockmirror/mirror";
-import type { Daemon } from "../daemon.ts";
+import type { DaemonParts } from "./daemon-parts.ts";
 import type { EXTRA_SCHEMA } from "../schema/extra-schema.ts";
 
 type ExtraCommands = CommandsOf<typeof EXTRA_SCHEMA>;
@@ -10,7 +10,7 @@ const DEFAULT_CELLS = 64;
 const MAX_CELLS = 65_536;
 
 /** What QMP has no words for: phases, rates, forecasts and maps of mirrors. */
-export function extraCommands({ jobs }: Daemon): CommandHandlers<ExtraCommands> {
+export function extraCommands({ jobs }: DaemonParts): CommandHandlers<ExtraCommands> {
   return {
     "x-blockmirror-query-jobs": () => jobs.list().flatMap(({ mirror }) => describe(mirror)),
     "x-blockmirror-query-dirty-map": ({ id, cells = DEFAULT_CELLS }) => {

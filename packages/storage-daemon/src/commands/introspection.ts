@@ -1,8 +1,8 @@
 import type { BlockCommands, CommandHandlers } from "@blockmirror/qmp";
-import type { Daemon } from "../daemon.ts";
+import type { DaemonParts } from "./daemon-parts.ts";
 
 /** What the daemon says of itself, and its end. The lists of commands and types are the command table's own. */
-export function introspectionCommands(daemon: Daemon): CommandHandlers<BlockCommands> {
+export function introspectionCommands(daemon: DaemonParts): CommandHandlers<BlockCommands> {
   return {
     "query-version": () => daemon.version,
     // The events of jobs and exports that end come first, then the answer, then the end of the connection.

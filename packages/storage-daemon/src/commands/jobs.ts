@@ -1,10 +1,10 @@
 import type { BlockCommands, CommandHandlers } from "@blockmirror/qmp";
-import type { Daemon } from "../daemon.ts";
+import type { DaemonParts } from "./daemon-parts.ts";
 import { blockJobInfo, jobInfo } from "../jobs/job-info.ts";
 import { safeInteger } from "../safe-integer.ts";
 
 /** Looking at jobs, and their verbs under both of their names. */
-export function jobCommands({ jobs }: Daemon): CommandHandlers<BlockCommands> {
+export function jobCommands({ jobs }: DaemonParts): CommandHandlers<BlockCommands> {
   return {
     "query-jobs": () => jobs.list().map((entry) => jobInfo(entry)),
     "query-block-jobs": () =>

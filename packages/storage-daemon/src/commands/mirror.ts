@@ -1,7 +1,7 @@
 import type { BlockNode } from "@blockmirror/block-driver";
 import { startMirror, type SyncMode } from "@blockmirror/mirror";
 import { commandError, type BlockCommands, type BlockType, type CommandHandlers } from "@blockmirror/qmp";
-import type { Daemon } from "../daemon.ts";
+import type { DaemonParts } from "./daemon-parts.ts";
 import { jobOptions, type JobArguments } from "../jobs/job-arguments.ts";
 import { startFailingJob } from "../jobs/failing-job.ts";
 import { prepareDriveMirrorTarget } from "../nodes/drive-mirror-target.ts";
@@ -13,7 +13,7 @@ const MIN_GRANULARITY = 512;
 const MAX_GRANULARITY = 64 * 1024 * 1024;
 
 /** Starting mirrors, to a node or to a file. */
-export function mirrorCommands(daemon: Daemon): CommandHandlers<BlockCommands> {
+export function mirrorCommands(daemon: DaemonParts): CommandHandlers<BlockCommands> {
   const { nodes } = daemon;
   return {
     "blockdev-mirror": async (args) => {
@@ -42,7 +42,7 @@ interface CheckedMirror {
 }
 
 function checkMirror(
-  { nodes, graph, jobs }: Daemon,
+  { nodes, graph, jobs }: DaemonParts,
   args: Omit<MirrorArguments, "target" | "target-is-zero"> & JobArguments,
 ): CheckedMirror {
   const source = nodes.find(args.device);
@@ -71,21 +71,17 @@ function checkMirror(
       `Cannot replace '${args.replaces}' by a node mirrored from '${source.name}': only the source itself can be replaced`,
     );
   }
-  return { source, job, sync: syncMode(args.sync, source), args };
+  return { source, job, sync: syncMode(args.sync), args };
 }
 
-/** Without a backing node `top` has everything to copy that `full` has. */
-function syncMode(sync: BlockType<"MirrorSyncMode">, source: BlockNode): SyncMode {
-  if (sync === "full" || sync === "none") return sync;
-  if (sync === "top") {
-    if (source.child("backing") === undefined) return "full";
-    throw commandError("Sync mode 'top' is not supported for a node with a backing node yet");
-  }
+/** QEMU knows `bitmap` and `incremental` as words, for backups only. */
+function syncMode(sync: BlockType<"MirrorSyncMode">): SyncMode {
+  if (sync === "full" || sync === "none" || sync === "top") return sync;
   throw commandError(`Sync mode '${sync}' not supported`);
 }
 
 async function mirrorTo(
-  { graph, jobs }: Daemon,
+  { graph, jobs }: DaemonParts,
   { source, job: options, sync, args }: CheckedMirror,
   target: BlockNode,
   targetIsZero: boolean,
@@ -111,12 +107,7 @@ async function mirrorTo(
     onTargetError: args["on-target-error"] ?? "report",
     targetIsZero,
     ...(filterName === undefined ? {} : { filterNodeName: filterName }),
-    ...copyMode(args["copy-mode"]),
+    copyMode: args["copy-mode"] ?? "background",
   });
   jobs.register(mirror.job, { mirror, nodes: { source, target } });
-}
-
-function copyMode(mode: BlockType<"MirrorCopyMode"> | undefined): object {
-  if (mode === "write-blocking") throw commandError("Copy mode 'write-blocking' is not supported yet");
-  return {};
 }

@@ -1,12 +1,12 @@
 import { BlockError, type BlockNode } from "@blockmirror/block-driver";
 import { commandError, type BlockCommands, type CommandHandlers, type QmpInteger } from "@blockmirror/qmp";
-import type { Daemon } from "../daemon.ts";
+import type { DaemonParts } from "./daemon-parts.ts";
 import { describeNode } from "../nodes/node-info.ts";
 import { dumpGraph } from "../nodes/graph-dump.ts";
 import { safeInteger } from "../safe-integer.ts";
 
 /** Making, removing, resizing and showing nodes. */
-export function nodeCommands({ nodes, jobs, graph }: Daemon): CommandHandlers<BlockCommands> {
+export function nodeCommands({ nodes, jobs, graph }: DaemonParts): CommandHandlers<BlockCommands> {
   return {
     "blockdev-add": async (options) => {
       await nodes.add(options);

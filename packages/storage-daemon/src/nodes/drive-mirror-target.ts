@@ -2,6 +2,7 @@ import { open, rm } from "node:fs/promises";
 import type { BlockNode } from "@blockmirror/block-driver";
 import { commandError, type BlockCommands } from "@blockmirror/qmp";
 import type { NodeStore } from "./node-store.ts";
+import { fileName } from "./node-info.ts";
 import { fileExists, refuseOpenImage } from "./open-image.ts";
 
 /** Enough of an image for every driver's probe. */
@@ -42,11 +43,13 @@ export async function prepareDriveMirrorTarget(
     if (isNew && !existed) await rm(filename, { force: true });
   };
   try {
-    if (isNew) await create(nodes, filename, format, source.size);
+    const backing = isNew && args.sync === "top" ? source.child("backing")?.node : undefined;
+    if (isNew) await create(nodes, filename, format, source, backing);
     const node = await nodes.openTemporary({
       driver: format,
       ...(nodeName === undefined ? {} : { "node-name": nodeName }),
       file: { driver: "file", filename },
+      ...(backing === undefined ? {} : { backing: backing.name }),
     });
     return {
       node,
@@ -62,14 +65,27 @@ export async function prepareDriveMirrorTarget(
   }
 }
 
-async function create(nodes: NodeStore, filename: string, format: string, size: number): Promise<void> {
+/** Makes an image of the source's size; on the source's backing image when there is one to share. */
+async function create(
+  nodes: NodeStore,
+  filename: string,
+  format: string,
+  { size }: BlockNode,
+  backing: BlockNode | undefined,
+): Promise<void> {
   const { graph } = nodes;
-  if (format === "raw") {
-    await graph.create("file", { filename, size, overwrite: true });
-    return;
+  if (backing !== undefined && format !== "qcow2") {
+    throw commandError(`An image of format '${format}' cannot have a backing image: use qcow2, or sync full`);
   }
-  await graph.create("file", { filename, size: 0, overwrite: true });
-  await graph.create(format, { file: { driver: "file", filename }, size });
+  await graph.create("file", { filename, size: format === "raw" ? size : 0, overwrite: true });
+  if (format === "raw") return;
+  await graph.create(format, {
+    file: { driver: "file", filename },
+    size,
+    ...(backing === undefined
+      ? {}
+      : { backingFile: fileName(nodes, backing), backingFormat: formatOf(backing) }),
+  });
 }
 
 /** The format of the image on top: the first node below the filters that is one. */

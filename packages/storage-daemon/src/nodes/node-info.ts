@@ -57,7 +57,6 @@ function describeBitmaps(node: BlockNode): BlockType<"BlockDirtyInfo">[] {
   ];
 }
 
-
 function describeBitmap(bitmap: DirtyBitmap): BlockType<"BlockDirtyInfo"> {
   return {
     ...(bitmap.name === undefined ? {} : { name: bitmap.name }),
@@ -86,7 +85,7 @@ function backingChain(node: BlockNode): BlockNode[] {
 }
 
 /** The file a node's data are in, or the options that would open it. */
-function fileName(store: NodeStore, node: BlockNode): string {
+export function fileName(store: NodeStore, node: BlockNode): string {
   if (node.info.filename !== undefined) return node.info.filename;
   const options = store.record(node)?.options;
   if (options === undefined) return node.info.label;

@@ -131,7 +131,8 @@ class Translation {
         if (isStandardDriver(driver) && WITHOUT_EFFECT.has(name)) continue;
         throw commandError(`Parameter '${name}' is not supported by driver '${driver}'; leave it out`);
       }
-      const isChild = fields[known]?.type === "child" || (isStandardDriver(driver) && CHILD_OPTIONS.has(name));
+      const isChild =
+        fields[known]?.type === "child" || (isStandardDriver(driver) && CHILD_OPTIONS.has(name));
       translated[known] = isChild ? this.#child(value) : plain(name, value);
     }
     return translated;
@@ -154,7 +155,10 @@ function plain(name: string, value: JsonValue): unknown {
   if (Array.isArray(value)) return value.map((item: JsonValue) => plain(name, item));
   if (!isJsonObject(value)) return value;
   return Object.fromEntries(
-    Object.entries(value).map(([key, member]) => [key, member === undefined ? undefined : plain(key, member)]),
+    Object.entries(value).map(([key, member]) => [
+      key,
+      member === undefined ? undefined : plain(key, member),
+    ]),
   );
 }
 

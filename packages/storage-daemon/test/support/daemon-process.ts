@@ -40,7 +40,9 @@ export class DaemonProcess {
   readonly ended: Promise<Ending>;
 
   constructor(args: readonly string[], extraStdio: readonly number[] = []) {
-    this.child = spawn(process.execPath, [PROGRAM, ...args], { stdio: ["pipe", "pipe", "pipe", ...extraStdio] });
+    this.child = spawn(process.execPath, [PROGRAM, ...args], {
+      stdio: ["pipe", "pipe", "pipe", ...extraStdio],
+    });
     let [stdout, stderr] = ["", ""];
     this.child.stdout?.setEncoding("utf8").on("data", (text: string) => (stdout += text));
     this.child.stderr?.setEncoding("utf8").on("data", (text: string) => (stderr += text));

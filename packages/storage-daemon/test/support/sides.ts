@@ -23,11 +23,19 @@ export class Side {
   /** For images; removed with the side. */
   readonly directory: string;
   readonly client: SideClient;
+  /** Where other clients can connect; of QEMU's daemon, only when this one has gone. */
+  readonly socketPath: string;
   readonly #events: AsyncIterableIterator<QmpAnyEvent, undefined>;
   readonly #dispose: () => Promise<void>;
 
-  private constructor(directory: string, client: SideClient, dispose: () => Promise<void>) {
+  private constructor(
+    directory: string,
+    socketPath: string,
+    client: SideClient,
+    dispose: () => Promise<void>,
+  ) {
     this.directory = directory;
+    this.socketPath = socketPath;
     this.client = client;
     this.#events = client.events();
     this.#dispose = dispose;
@@ -36,7 +44,7 @@ export class Side {
   static async theirs(): Promise<Side> {
     const daemon = await StorageDaemon.start();
     const client = await QmpClient.connect<BlockCommands, AnyEvents>(daemon.qmpSocketPath);
-    return new Side(daemon.directory, client, async () => {
+    return new Side(daemon.directory, daemon.qmpSocketPath, client, async () => {
       await client.close();
       await daemon.stop();
     });
@@ -46,7 +54,7 @@ export class Side {
     const { directory, path, daemon, dispose } = await startOurs(options);
     const client = await QmpClient.connect<BlockCommands, AnyEvents>(path);
     return Object.assign(
-      new Side(directory, client, async () => {
+      new Side(directory, path, client, async () => {
         await client.close();
         await dispose();
       }),

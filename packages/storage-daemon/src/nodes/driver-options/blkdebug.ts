@@ -88,7 +88,8 @@ function errorRule(rule: JsonObject): FaultRule {
     throw commandError(`Parameter 'inject-error.errno' does not support value ${Number(errno)}`);
   }
   const type = typeof iotype === "string" ? IO_TYPES[iotype] : undefined;
-  const operation = type === undefined ? operationsOf(event) : operationsOf(event).filter((each) => each === type);
+  const operation =
+    type === undefined ? operationsOf(event) : operationsOf(event).filter((each) => each === type);
   const at = Number(sector);
   return {
     operation,
