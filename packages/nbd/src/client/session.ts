@@ -159,7 +159,6 @@ export class Session implements ConnectionOwner {
   lost(connection: Connection, error: Error | undefined, unanswered: readonly Request[]): void {
     const index = this.#connections.indexOf(connection);
     if (index >= 0) this.#connections.splice(index, 1);
-    if (this.#closing !== undefined && unanswered.length === 0 && this.#unsettled === 0) return;
     const isLast = this.#connections.length === 0;
     if (isLast) this.#mourn(error);
     if (!connection.hasAnswered) for (const request of unanswered) request.fruitless += 1;
@@ -247,7 +246,8 @@ export class Session implements ConnectionOwner {
   /** The last connection is gone: with it goes what was answered and not flushed. */
   #mourn(error: Error | undefined): void {
     const { readOnly, trustsServer, report, label } = this.#init;
-    report(`${label}: connection lost: ${describeLoss(error)}`);
+    const isExpected = this.#closing !== undefined && this.#unsettled === 0;
+    if (!isExpected) report(`${label}: connection lost: ${describeLoss(error)}`);
     const { count } = this.#unflushed;
     if (readOnly || trustsServer || count === 0 || !canFlush(this.negotiated)) return;
     this.#raiseFence(
