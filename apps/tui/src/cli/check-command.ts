@@ -106,10 +106,12 @@ class FindingLines {
   }
 }
 
+function some(name: string, count: number): Readonly<Record<string, number>> {
+  return count === 0 ? {} : { [name]: count };
+}
+
 /** The report in qemu-img's words; like there, what is 0 is left out. */
 function toJson(filename: string, report: Qcow2CheckReport): Readonly<Record<string, unknown>> {
-  const some = (name: string, count: number): Readonly<Record<string, number>> =>
-    count === 0 ? {} : { [name]: count };
   return {
     ...some("image-end-offset", report.imageEndOffset),
     ...some("compressed-clusters", report.compressedClusters),

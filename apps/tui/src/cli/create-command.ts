@@ -5,7 +5,7 @@ import { describeBytes } from "../format/bytes.ts";
 import { RequestError } from "../engine/request-error.ts";
 import { createImage } from "../images/create-image.ts";
 import { parseCreationOptions, type CreationOptions } from "../images/creation-options.ts";
-import type { ImageFormat } from "../images/image-format.ts";
+import { IMAGE_FORMATS, type ImageFormat } from "../images/image-format.ts";
 import { ImageSession } from "../images/image-session.ts";
 import { byteArgument, pathArgument } from "./arguments.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
@@ -125,6 +125,8 @@ async function backingOf(
 
 function formatNamed(name: unknown): ImageFormat | undefined {
   if (name === undefined) return undefined;
-  if (name === "raw" || name === "qcow2") return name;
-  throw new UsageError(`-o backing_fmt=${String(name)}: must be raw or qcow2`);
+  const format = IMAGE_FORMATS.find((known) => known === name);
+  if (format === undefined)
+    throw new UsageError(`-o backing_fmt: must be one of ${IMAGE_FORMATS.join(", ")}`);
+  return format;
 }

@@ -12,7 +12,7 @@ export class ProgressLine {
 
   constructor(what: string) {
     this.#what = what;
-    this.#show = process.stderr.isTTY === true;
+    this.#show = process.stderr.isTTY;
   }
 
   /** Says that `done` of `total` is done. */

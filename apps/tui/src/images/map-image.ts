@@ -40,7 +40,7 @@ export async function* mapImage(
   for await (const range of walk(layers, 0, 0, top.size)) {
     signal?.throwIfAborted();
     if (last !== undefined && isContinued(last, range)) {
-      last = { ...last, length: last.length + range.length };
+      last = extended(last, range.length);
       continue;
     }
     if (last !== undefined) yield last;
@@ -113,6 +113,10 @@ function stored(start: number, length: number, depth: number, flags: number, hos
 
 function absent(start: number, length: number, depth: number): MappedRange {
   return { start, length, depth, present: false, zero: true, data: false };
+}
+
+function extended(range: MappedRange, by: number): MappedRange {
+  return { ...range, length: range.length + by };
 }
 
 function isContinued(last: MappedRange, next: MappedRange): boolean {

@@ -1,5 +1,5 @@
 import { BlockError } from "../errors.ts";
-import { DirtyBitmap, MAX_BITMAP_GRANULARITY, MIN_BITMAP_GRANULARITY } from "./dirty-bitmap.ts";
+import { type DirtyBitmap, MAX_BITMAP_GRANULARITY, MIN_BITMAP_GRANULARITY } from "./dirty-bitmap.ts";
 import type { BlockNode } from "./node.ts";
 
 /** Bytes of memory for bitmaps that are loaded because an image is opened for writing. */
