@@ -45,7 +45,7 @@ export class RefcountStructure {
     const table = new Uint8Array(
       refcountTableIsUsable(image) ? header.refcountTableClusters * geometry.clusterSize : 0,
     );
-    await readHost(file, header.refcountTableOffset, [table]);
+    if (table.length > 0) await readHost(file, header.refcountTableOffset, [table]);
     return new RefcountStructure(image, table);
   }
 
