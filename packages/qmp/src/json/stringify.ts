@@ -1,6 +1,9 @@
 /** What JSON.stringify leaves as it is and QMP does not: everything beyond printable ASCII. */
 const NOT_ASCII = /[\u007f-\uffff]/g;
 
+/** So deep, whatever is there is looked at with care: it may contain itself. */
+const PLAIN_DEPTH = 64;
+
 function escapeUnit(unit: string): string {
   return `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
@@ -18,7 +21,31 @@ function stringifyString(text: string): string {
  *   of an object.
  */
 export function stringify(value: unknown, options: { readonly pretty?: boolean } = {}): string {
-  return stringifyValue(value, [], options.pretty === true);
+  const indent = options.pretty === true ? 4 : 0;
+  // Looking first and leaving the work to the engine is many times as fast as writing it piece by piece.
+  if (isPlain(value, 0)) return JSON.stringify(value, undefined, indent).replace(NOT_ASCII, escapeUnit);
+  return stringifyValue(value, [], indent > 0);
+}
+
+/** Whether JSON.stringify writes the value as it is meant, but for characters beyond ASCII. */
+function isPlain(value: unknown, depth: number): boolean {
+  switch (typeof value) {
+    case "string":
+    case "boolean":
+      return true;
+    case "number":
+      return Number.isFinite(value);
+    case "object":
+      if (value === null) return true;
+      if (depth > PLAIN_DEPTH || "toJSON" in value) return false;
+      if (Array.isArray(value)) return value.every((item: unknown) => isPlain(item, depth + 1));
+      for (const member of Object.values(value)) {
+        if (member !== undefined && !isPlain(member, depth + 1)) return false;
+      }
+      return true;
+    default:
+      return false;
+  }
 }
 
 function stringifyValue(value: unknown, above: unknown[], pretty: boolean): string {
@@ -48,12 +75,12 @@ function stringifyComposite(value: object, above: unknown[], pretty: boolean): s
   } else {
     for (const [name, member] of Object.entries(value)) {
       if (member === undefined) continue;
-      items.push(`${stringifyString(name)}: ${stringifyValue(member, above, pretty)}`);
+      items.push(`${stringifyString(name)}:${pretty ? " " : ""}${stringifyValue(member, above, pretty)}`);
     }
   }
   above.pop();
   const [open, close] = isArray ? "[]" : "{}";
-  if (!pretty || items.length === 0) return `${open}${items.join(", ")}${close}`;
+  if (!pretty || items.length === 0) return `${open}${items.join(",")}${close}`;
   const indent = "    ".repeat(above.length);
   return `${open}\n${items.map((item) => `${indent}    ${item}`).join(",\n")}\n${indent}${close}`;
 }

@@ -1,3 +1,4 @@
+import type { JobSnapshot } from "@blockmirror/blockjob";
 import type { BlockType } from "@blockmirror/qmp";
 import type { JobEntry } from "./block-jobs.ts";
 
@@ -16,29 +17,30 @@ function jobType(type: string): BlockType<"JobType"> {
 }
 
 /** Why the job did not succeed; a job that was cancelled by force says so once it is over. */
-function errorOf(entry: JobEntry): { readonly error?: string } {
-  const { error } = entry.job.snapshot();
+function errorOf(entry: JobEntry, { error }: JobSnapshot): { readonly error?: string } {
   if (error !== undefined) return { error: error.message };
   return entry.outcome === "cancelled" ? { error: "Operation canceled" } : {};
 }
 
 /** A job as `query-jobs` shows it. */
 export function jobInfo(entry: JobEntry): BlockType<"JobInfo"> {
-  const { id, type, status, offset, length } = entry.job.snapshot();
+  const job = entry.job.snapshot();
   return {
-    id,
-    type: jobType(type),
-    status,
-    "current-progress": offset,
-    "total-progress": length,
-    ...errorOf(entry),
+    id: job.id,
+    type: jobType(job.type),
+    status: job.status,
+    "current-progress": job.offset,
+    "total-progress": job.length,
+    ...errorOf(entry, job),
   };
 }
 
 /** A job as `query-block-jobs` shows it. */
 export function blockJobInfo(entry: JobEntry): BlockType<"BlockJobInfo"> {
-  const job = entry.job.snapshot();
-  const details = entry.mirror?.job.snapshot().details;
+  // One snapshot: clients poll this for hundreds of jobs.
+  const mirrored = entry.mirror?.job.snapshot();
+  const job: JobSnapshot = mirrored ?? entry.job.snapshot();
+  const activelySynced = mirrored?.details?.activelySynced;
   return {
     type: jobType(job.type),
     device: job.id,
@@ -52,7 +54,7 @@ export function blockJobInfo(entry: JobEntry): BlockType<"BlockJobInfo"> {
     status: job.status,
     "auto-finalize": job.autoFinalize,
     "auto-dismiss": job.autoDismiss,
-    ...errorOf(entry),
-    ...(details === undefined ? {} : { "actively-synced": details.activelySynced }),
+    ...errorOf(entry, job),
+    ...(activelySynced === undefined ? {} : { "actively-synced": activelySynced }),
   };
 }
