@@ -47,9 +47,10 @@ export function textOf(object: Json | undefined, name: string): string | undefin
   return typeof value === "string" ? value : undefined;
 }
 
-/** A finite number member, or undefined. */
+/** A finite number member, or undefined. Whole numbers beyond 2^53 are rounded: they are only shown. */
 export function numberOf(object: Json | undefined, name: string): number | undefined {
   const value = object?.[name];
+  if (typeof value === "bigint") return Number(value);
   return typeof value === "number" && Number.isFinite(value) ? value : undefined;
 }
 

@@ -1,4 +1,5 @@
 import type { BlockJobEventData, JobEvent, JobSnapshot } from "../job-source/job-source.ts";
+import type { ExtraDetails } from "./extra-details.ts";
 import type { PeerJob } from "./peer-answers.ts";
 import { jobOf } from "./peer-events.ts";
 import { peerJobSnapshot } from "./peer-job-snapshot.ts";
@@ -14,6 +15,7 @@ interface Entry {
   errorCount: number;
   pausedMs: number;
   sides: JobSides | undefined;
+  extra: ExtraDetails;
   /** How it ended, by the event that told so. */
   outcome: { readonly cancelled: boolean; readonly data: BlockJobEventData } | undefined;
   endedMs: number | undefined;
@@ -60,6 +62,11 @@ export class PeerJobs {
     for (const [id, entry] of this.#entries) entry.sides = sides.get(id) ?? entry.sides;
   }
 
+  /** Takes what only our own daemon tells. */
+  enrich(details: ReadonlyMap<string, ExtraDetails>): void {
+    for (const [id, entry] of this.#entries) entry.extra = details.get(id) ?? {};
+  }
+
   /** True when a job is shown whose images nobody has asked for yet. */
   get lacksSides(): boolean {
     return [...this.#entries.values()].some((entry) => entry.sides === undefined && !entry.forgotten);
@@ -86,7 +93,8 @@ export class PeerJobs {
   }
 
   #snapshotOf(entry: Entry, nowMs: number): JobSnapshot {
-    return peerJobSnapshot(entry.job, entry, this.#endpoint, entry.updatedAtMs, nowMs);
+    const snapshot = peerJobSnapshot(entry.job, entry, this.#endpoint, entry.updatedAtMs, nowMs);
+    return { ...snapshot, ...entry.extra };
   }
 
   #take(job: PeerJob, nowMs: number): void {
@@ -101,6 +109,7 @@ export class PeerJobs {
         errorCount: 0,
         pausedMs: 0,
         sides: undefined,
+        extra: {},
         outcome: undefined,
         endedMs: job.status === "concluded" ? nowMs : undefined,
         forgotten: false,

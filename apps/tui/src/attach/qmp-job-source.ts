@@ -11,6 +11,7 @@ import type {
   VerbPermission,
 } from "../job-source/job-source.ts";
 import { verbPermission } from "../job-source/verb-rules.ts";
+import { EXTRA_COMMAND, readExtraDetails } from "./extra-details.ts";
 import { asObjects, readBlockJobs, readOtherJobs, textOf } from "./peer-answers.ts";
 import { toJobEvent } from "./peer-events.ts";
 import { PeerJobs } from "./peer-jobs.ts";
@@ -199,6 +200,9 @@ export class QmpJobSource implements JobSource {
         ? readOtherJobs(await this.#peer.execute("query-jobs"), blockJobs)
         : [];
       this.#jobs.update([...blockJobs, ...others], this.#clock.now());
+      if (this.#commands.has(EXTRA_COMMAND)) {
+        this.#jobs.enrich(readExtraDetails(await this.#peer.execute(EXTRA_COMMAND)));
+      }
       if (this.#jobs.lacksSides) await this.#describeJobs(this.#commands);
       this.#tell({ event: "changed" });
     } catch {

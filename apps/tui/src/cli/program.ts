@@ -6,6 +6,7 @@ import { EXIT, UsageError } from "./exit-status.ts";
 import { addCheckCommand } from "./check-command.ts";
 import { addCompareCommand } from "./compare-command.ts";
 import { addCreateCommand } from "./create-command.ts";
+import { addAttachCommand } from "./attach-command.ts";
 import { addDemoCommand } from "./demo-command.ts";
 import { addInfoCommand } from "./info-command.ts";
 import { addMapCommand } from "./map-command.ts";
@@ -32,6 +33,7 @@ export async function runProgram(args: readonly string[], version: string): Prom
   addUiCommand(program, finish);
   addMirrorCommand(program, finish);
   addDemoCommand(program, finish);
+  addAttachCommand(program, finish);
   addCreateCommand(program, finish);
   addInfoCommand(program, finish);
   addMapCommand(program, finish);

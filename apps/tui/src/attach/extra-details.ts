@@ -1,0 +1,67 @@
+import type { JobPhase, JobSnapshot } from "../job-source/job-source.ts";
+import { asObject, asObjects, numberOf, textOf, type Json } from "./peer-answers.ts";
+
+/** What only our own daemon tells about a job, and QMP has no words for. */
+export type ExtraDetails = Partial<
+  Pick<
+    JobSnapshot,
+    | "phase"
+    | "bytesCopied"
+    | "bytesSkipped"
+    | "bytesRecopied"
+    | "dirtyBytes"
+    | "inFlightBytes"
+    | "inFlightOperations"
+    | "copyRateBytesPerSec"
+    | "dirtyRateBytesPerSec"
+    | "etaSec"
+    | "granularity"
+    | "copyMode"
+  >
+>;
+
+/** The command that tells them. */
+export const EXTRA_COMMAND = "x-blockmirror-query-jobs";
+
+const PHASES: ReadonlySet<string> = new Set<JobPhase>([
+  "scan",
+  "zero",
+  "copy",
+  "converge",
+  "ready",
+  "switch",
+]);
+
+/** Reads the answer by job. */
+export function readExtraDetails(answer: unknown): ReadonlyMap<string, ExtraDetails> {
+  return new Map(
+    asObjects(answer).flatMap((entry) => {
+      const id = textOf(entry, "id");
+      return id === undefined ? [] : [[id, detailsOf(entry)] as const];
+    }),
+  );
+}
+
+function detailsOf(entry: Json): ExtraDetails {
+  const copyMode = textOf(entry, "copy-mode");
+  const phase = textOf(entry, "phase");
+  const forecast = asObject(entry["forecast"]);
+  return {
+    ...(isPhase(phase) && { phase }),
+    ...((copyMode === "background" || copyMode === "write-blocking") && { copyMode }),
+    bytesCopied: numberOf(entry, "bytes-copied"),
+    bytesSkipped: numberOf(entry, "bytes-skipped"),
+    bytesRecopied: numberOf(entry, "bytes-recopied"),
+    dirtyBytes: numberOf(entry, "dirty-bytes"),
+    inFlightBytes: numberOf(entry, "in-flight-bytes"),
+    inFlightOperations: numberOf(entry, "in-flight-operations"),
+    copyRateBytesPerSec: numberOf(entry, "copy-rate"),
+    dirtyRateBytesPerSec: numberOf(entry, "dirty-rate"),
+    granularity: numberOf(entry, "granularity"),
+    etaSec: forecast?.["converges"] === false ? "never" : numberOf(forecast, "seconds"),
+  };
+}
+
+function isPhase(word: string | undefined): word is JobPhase {
+  return word !== undefined && PHASES.has(word);
+}

@@ -1,0 +1,98 @@
+import type { Command } from "commander";
+import { endpointNames } from "../attach/endpoint-names.ts";
+import { expandPattern, wellKnownPatterns } from "../attach/find-sockets.ts";
+import { LinkedPeer } from "../attach/linked-peer.ts";
+import { MergedJobSource } from "../attach/merged-job-source.ts";
+import { QmpJobSource } from "../attach/qmp-job-source.ts";
+import { systemClock } from "../job-source/clock.ts";
+import type { JobSource } from "../job-source/job-source.ts";
+import { addDisplayOptions, displayFlags, toDisplay, type DisplayFlags } from "./display-options.ts";
+import { EXIT, UsageError } from "./exit-status.ts";
+import { watchJobs } from "./watch-jobs.ts";
+
+interface AttachFlags extends DisplayFlags {
+  readonly discover?: boolean;
+}
+
+/** Adds `attach SOCKET…`. `finish` takes the exit status. */
+export function addAttachCommand(program: Command, finish: (status: number) => void): void {
+  const command = program
+    .command("attach")
+    .description("watch and steer the block jobs of QMP sockets: ours, qemu-storage-daemon's, a machine's")
+    .argument("[sockets...]", "paths, patterns with * and ?, or HOST:PORT")
+    .option("--discover", "also look where libvirt, Proxmox VE and blockmirror --detach put their sockets");
+  addDisplayOptions(command).action(async (sockets: readonly string[], flags: AttachFlags) => {
+    finish(await attach(sockets, { ...flags, ...displayFlags(command) }));
+  });
+}
+
+async function attach(sockets: readonly string[], flags: AttachFlags): Promise<number> {
+  const addresses = await findAddresses(sockets, flags.discover === true);
+  const display = toDisplay(flags);
+  const peers = openPeers(addresses);
+  const names = endpointNames(addresses);
+  const sources = peers.map(
+    (peer, index) =>
+      new QmpJobSource(peer, {
+        name: names[index] ?? peer.address,
+        clock: systemClock,
+        pollMs: display.intervalMs,
+      }),
+  );
+  const [first] = sources;
+  const source: JobSource | undefined = sources.length > 1 ? new MergedJobSource(sources) : first;
+  if (source === undefined) throw new UsageError("there is no socket to attach to");
+  try {
+    await firstAnswers(peers);
+    if (peers.every((peer) => peer.state === "dead")) {
+      for (const peer of peers) process.stderr.write(`blockmirror: ${peer.problem ?? peer.address}\n`);
+      return EXIT.failed;
+    }
+    return (await watchJobs(source, display)) === "interrupted" ? EXIT.interrupted : EXIT.done;
+  } finally {
+    await Promise.all(sources.map((each) => each.close()));
+  }
+}
+
+async function findAddresses(sockets: readonly string[], discover: boolean): Promise<readonly string[]> {
+  if (sockets.length === 0 && !discover) {
+    throw new UsageError("attach needs a QMP socket, or --discover to look for some");
+  }
+  const patterns = [...sockets, ...(discover ? wellKnownPatterns(process.env) : [])];
+  const found = await Promise.all(patterns.map((pattern) => expandPattern(pattern)));
+  const addresses = [...new Set(found.flat())];
+  if (addresses.length > 0) return addresses;
+  throw new UsageError(
+    discover
+      ? "no QMP socket was found where programs put them; name one"
+      : `no socket matches ${sockets.join(", ")}`,
+  );
+}
+
+function openPeers(addresses: readonly string[]): readonly LinkedPeer[] {
+  return addresses.map((address) => {
+    try {
+      return new LinkedPeer(address);
+    } catch (error) {
+      throw new UsageError(error instanceof Error ? error.message : String(error));
+    }
+  });
+}
+
+/** Waits until each peer has answered, or has been found not to. */
+function firstAnswers(peers: readonly LinkedPeer[]): Promise<unknown> {
+  return Promise.all(
+    peers.map(
+      (peer) =>
+        new Promise<void>((resolve) => {
+          const look = (): void => {
+            if (peer.state === "connecting") return;
+            end();
+            resolve();
+          };
+          const end = peer.onState(look);
+          look();
+        }),
+    ),
+  );
+}

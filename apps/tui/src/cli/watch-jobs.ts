@@ -1,0 +1,57 @@
+import type { JobSource } from "../job-source/job-source.ts";
+import { reportJobs } from "../output/event-lines.ts";
+import { jsonWording } from "../output/json.ts";
+import { plainWording } from "../output/plain.ts";
+import { prefersAscii } from "../terminal/charset.ts";
+import { applyColorPolicy, wantsColor } from "../terminal/color-policy.ts";
+import { chooseOutput, type DisplayOptions } from "./job-view.ts";
+import { onOutputLost } from "./standard-output.ts";
+
+/**
+ * Shows the jobs of somebody else until the user has seen enough: in the terminal UI, or as lines until a signal comes. The
+ * jobs are not touched by the end of the watching.
+ */
+export async function watchJobs(source: JobSource, display: DisplayOptions): Promise<"quit" | "interrupted"> {
+  const mode = chooseOutput(display.output);
+  if (mode === "tui") return watchInUi(source, display);
+  const wording = mode === "json" ? jsonWording : plainWording;
+  const reporter = reportJobs(source, process.stdout, wording, display.intervalMs);
+  try {
+    return await untilInterrupted();
+  } finally {
+    reporter.stop();
+  }
+}
+
+function untilInterrupted(): Promise<"quit" | "interrupted"> {
+  return new Promise((resolve) => {
+    const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+    const end = (result: "quit" | "interrupted"): void => {
+      unwatch();
+      for (const name of signals) process.off(name, interrupt);
+      resolve(result);
+    };
+    const interrupt = (): void => end("interrupted");
+    for (const name of signals) process.on(name, interrupt);
+    // Whoever read the lines has gone; there is nobody left to tell.
+    const unwatch = onOutputLost(() => end("quit"));
+  });
+}
+
+async function watchInUi(source: JobSource, display: DisplayOptions): Promise<"quit" | "interrupted"> {
+  const { color, theme, ascii, readOnly, intervalMs } = display;
+  applyColorPolicy(
+    wantsColor(color ?? "auto", { env: process.env, isTTY: process.stdout.isTTY }),
+    process.env,
+  );
+  // Loaded only now: the colour policy has to be set first, and no other output needs it.
+  const { startUi } = await import("../ui/start-ui.tsx");
+  const { reason } = await startUi(source, {
+    ...(theme !== undefined && { theme }),
+    ascii: ascii ?? prefersAscii({ env: process.env, platform: process.platform }),
+    readOnly: readOnly ?? false,
+    tickMs: intervalMs,
+    confirmQuit: false,
+  });
+  return reason === "quit" || reason === "done" ? "quit" : "interrupted";
+}
