@@ -7,3 +7,15 @@ export { createNbdDriver, nbdDriver, type NbdDriverInit } from "./client/nbd-dri
 export type { NbdOptions, NbdTlsFiles } from "./client/nbd-options.ts";
 export type { NbdTimers } from "./client/timers.ts";
 export { formatNbdUri, isNbdUri, parseNbdUri, type NbdAddress, type NbdUri } from "./protocol/uri.ts";
+export type { NbdClient } from "./server/client-connection.ts";
+export type { ListenOptions } from "./server/listener.ts";
+export type { ContextExtents, MetaContext } from "./server/meta-contexts.ts";
+export type { ExportInit, NbdExport, Resumable } from "./server/nbd-export.ts";
+export {
+  NbdServer,
+  type NbdServerEvent,
+  type NbdServerOptions,
+  type RemovalMode,
+} from "./server/nbd-server.ts";
+export type { ExportStatistics, RequestCounters, RequestKind } from "./server/statistics.ts";
+export type { NbdServerTls } from "./server/tls.ts";

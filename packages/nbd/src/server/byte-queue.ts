@@ -1,3 +1,8 @@
+const EMPTY: Buffer = Buffer.alloc(0);
+
+/** Largest frame in bytes: the longest request header. */
+export const MAX_FRAME = 32;
+
 /**
  * Bytes that have arrived and wait to be taken, in the chunks they arrived in. Nothing is copied unless a small piece that
  * crosses chunks has to be contiguous. Chunks given to it must not be changed afterwards.
@@ -9,6 +14,8 @@ export class ByteQueue {
   /** Bytes of the first chunk that have been taken. */
   #used = 0;
   #length = 0;
+  /** Holds a frame that crossed chunks. */
+  readonly #straddling: Buffer = Buffer.alloc(MAX_FRAME);
 
   /** Bytes that can be taken. */
   get length(): number {
@@ -37,6 +44,33 @@ export class ByteQueue {
     const copy = Buffer.allocUnsafe(length);
     this.takeInto(copy);
     return copy;
+  }
+
+  /** Where {@link frame} found the bytes. */
+  frameStart = 0;
+
+  /**
+   * Takes exactly `length` bytes, which must be there and be at most {@link MAX_FRAME}, and makes no object for it: they begin
+   * at {@link frameStart} of the buffer returned, and are valid until the next call.
+   */
+  frame(length: number): Buffer {
+    this.#demand(length);
+    const head = this.#head();
+    if (head.byteLength - this.#used >= length) {
+      this.frameStart = this.#used;
+      this.#advance(head, length);
+      return head;
+    }
+    this.frameStart = 0;
+    let filled = 0;
+    while (filled < length) {
+      const part = this.#head();
+      const count = Math.min(length - filled, part.byteLength - this.#used);
+      part.copy(this.#straddling, filled, this.#used, this.#used + count);
+      this.#advance(part, count);
+      filled += count;
+    }
+    return this.#straddling;
   }
 
   /** Takes as many bytes as `target` has, copying them. */
@@ -99,6 +133,8 @@ export class ByteQueue {
     this.#length -= length;
     if (this.#used < head.byteLength) return;
     this.#used = 0;
+    // A chunk that was used up is not kept alive by its place in the list.
+    this.#chunks[this.#first] = EMPTY;
     this.#first += 1;
     if (this.#first === this.#chunks.length) {
       this.#chunks.length = 0;

@@ -1,0 +1,131 @@
+import type { Socket } from "node:net";
+import { Handshake, type Agreement, type HandshakeHost } from "./handshake.ts";
+import type { NbdExport } from "./nbd-export.ts";
+import type { SlabPool } from "./reply-arena.ts";
+import { SocketReader } from "./socket-reader.ts";
+import { secure, type NbdServerTls } from "./tls.ts";
+import { Transmission, type ConnectionLimits } from "./transmission.ts";
+
+/** A client, as a user interface shows it. */
+export interface NbdClient {
+  /** Unique among the clients of a server. */
+  readonly id: number;
+  /** Where it comes from: an address and port, or the path of the socket it came through. */
+  readonly address: string;
+  /** The export it uses; undefined while it is still choosing. */
+  readonly exportName: string | undefined;
+  /** Whether the connection is encrypted. */
+  readonly isSecure: boolean;
+}
+
+/** What a connection has to know of its server. */
+export interface ConnectionHost extends HandshakeHost {
+  readonly credentials: NbdServerTls | undefined;
+  readonly limits: ConnectionLimits;
+  readonly pool: SlabPool;
+  readonly handshakeTimeoutMs: number;
+  /** The client has chosen an export; false when that is gone. */
+  onChosen(connection: ClientConnection, exported: NbdExport): boolean;
+  /** The connection is over, and nothing it began is in flight. */
+  onEnd(connection: ClientConnection): void;
+}
+
+/** One connection, from its first byte to its last. Whatever a client does, it can only end its own connection. */
+export class ClientConnection implements NbdClient {
+  readonly id: number;
+  readonly address: string;
+  exportName: string | undefined;
+  isSecure = false;
+  readonly #host: ConnectionHost;
+  #socket: Socket;
+  #transmission: Transmission | undefined;
+  #isStopping = false;
+
+  constructor(id: number, socket: Socket, address: string, host: ConnectionHost) {
+    this.id = id;
+    this.address = address;
+    this.#socket = socket;
+    this.#host = host;
+    // Whoever reads gets errors as well; this only keeps one that comes between two readers from ending the program.
+    socket.on("error", () => socket.destroy());
+  }
+
+  /** Runs the connection. Never rejects. */
+  async run(): Promise<void> {
+    const plain = this.#socket;
+    const deadline = setTimeout(() => plain.destroy(), this.#host.handshakeTimeoutMs);
+    let agreement: Agreement | undefined;
+    let reader: SocketReader | undefined;
+    try {
+      [agreement, reader] = await this.#negotiate();
+    } catch {
+      // The client broke off, or broke the rules: either way there is nobody to tell.
+    } finally {
+      clearTimeout(deadline);
+    }
+    if (agreement === undefined || reader === undefined || this.#isStopping) return this.#hangUp();
+    this.exportName = agreement.exported.name;
+    if (!this.#host.onChosen(this, agreement.exported)) {
+      this.exportName = undefined;
+      return this.#hangUp();
+    }
+    this.#transmission = new Transmission({
+      socket: this.#socket,
+      received: reader.release(),
+      agreement,
+      limits: this.#host.limits,
+      pool: this.#host.pool,
+      onEnd: () => this.#host.onEnd(this),
+    });
+    this.#transmission.start();
+  }
+
+  /** Answers what is in flight, then hangs up. */
+  stop(): void {
+    this.#isStopping = true;
+    if (this.#transmission === undefined) this.#socket.destroy();
+    else this.#transmission.stop();
+  }
+
+  /** Hangs up at once. What is in flight still ends by itself. */
+  destroy(): void {
+    this.#isStopping = true;
+    this.#socket.destroy();
+  }
+
+  async #negotiate(): Promise<[Agreement | undefined, SocketReader | undefined]> {
+    let reader = new SocketReader(this.#socket);
+    let handshake = new Handshake(this.#socket, reader, this.#host, false);
+    let outcome = await handshake.run();
+    if (outcome.next === "tls" && this.#host.credentials !== undefined) {
+      if (reader.release().length > 0) return [undefined, undefined];
+      const secured = await secure(this.#socket, this.#host.credentials);
+      secured.on("error", () => secured.destroy());
+      this.#socket = secured;
+      this.isSecure = true;
+      reader = new SocketReader(secured);
+      const before = handshake;
+      handshake = new Handshake(secured, reader, this.#host, true);
+      handshake.inherit(before);
+      outcome = await handshake.run();
+    }
+    return outcome.next === "transmission" ? [outcome.agreement, reader] : [undefined, undefined];
+  }
+
+  /** Lets what was said arrive, then hangs up. */
+  #hangUp(): void {
+    const socket = this.#socket;
+    const end = (): void => {
+      this.#host.onEnd(this);
+    };
+    if (socket.destroyed) {
+      end();
+      return;
+    }
+    socket.once("close", end);
+    // A client that neither reads nor leaves would hold its connection for ever.
+    const deadline = setTimeout(() => socket.destroy(), this.#host.handshakeTimeoutMs);
+    socket.once("close", () => clearTimeout(deadline));
+    socket.end(() => socket.destroy());
+  }
+}

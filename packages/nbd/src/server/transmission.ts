@@ -1,0 +1,422 @@
+import type { Duplex } from "node:stream";
+import { BlockError, isPromise, type MaybePromise } from "@blockmirror/block-driver";
+import { Command, CommandFlag, EXTENDED_REQUEST_MAGIC, REQUEST_MAGIC } from "../protocol/constants.ts";
+import { errorNumber, NbdErrno } from "../protocol/errors.ts";
+import { readUint64 } from "../protocol/uint64.ts";
+import type { ByteQueue } from "./byte-queue.ts";
+import { executeChange, warmCache } from "./execute.ts";
+import type { Agreement } from "./handshake.ts";
+import { ContextExtents } from "./meta-contexts.ts";
+import type { Resumable } from "./nbd-export.ts";
+import { Replies } from "./replies.ts";
+import { ReplyArena, type SlabPool } from "./reply-arena.ts";
+import { ReplyWriter } from "./reply-writer.ts";
+import { refusalOf } from "./request-check.ts";
+import { Request, Stage } from "./request.ts";
+
+/** Memory and requests that one connection may have in use. */
+export interface ConnectionLimits {
+  /** Requests that were received and whose reply has not left yet. At least 1. */
+  readonly requests: number;
+  /** Bytes of payloads and replies. One request is always taken, however large. */
+  readonly bytes: number;
+}
+
+/** What a transmission needs. */
+export interface TransmissionInit {
+  readonly socket: Duplex;
+  /** Bytes that arrived behind the handshake. */
+  readonly received: ByteQueue;
+  readonly agreement: Agreement;
+  readonly limits: ConnectionLimits;
+  readonly pool: SlabPool;
+  /** Called once, when the connection is over and none of its requests is in flight any more. */
+  readonly onEnd: () => void;
+}
+
+/** Requests that are answered at once in one turn of the event loop: others want their turn, too. */
+const REQUESTS_PER_TURN = 64;
+
+/** Payloads that nobody wants are read and dropped up to this many bytes; beyond it hanging up is cheaper for both. */
+const MAX_SKIPPED: number = 64 * 1024 * 1024;
+
+/** Packets below this are copied together, so that a payload is not kept in a million pieces. */
+const MIN_PIECE = 4096;
+const GATHER_SIZE: number = 256 * 1024;
+
+/** Extents in one answer to BLOCK_STATUS. */
+const MAX_EXTENTS = 4096;
+
+/** The transmission phase of one connection: requests in, replies out. */
+export class Transmission implements Resumable {
+  readonly #socket: Duplex;
+  readonly #queue: ByteQueue;
+  readonly #agreement: Agreement;
+  readonly #limits: ConnectionLimits;
+  readonly #pool: SlabPool;
+  readonly #onEnd: () => void;
+  readonly #arena: ReplyArena;
+  readonly #writer: ReplyWriter;
+  readonly #replies: Replies;
+  readonly #isExtended: boolean;
+  readonly #headerSize: number;
+  readonly #spare: Request[] = [];
+  /** The request that is being received, or waits. */
+  #current: Request | undefined;
+  /** Requests whose reply has not left yet. */
+  #outstanding = 0;
+  /** Requests at work below. */
+  #working = 0;
+  #bytes = 0;
+  #isPaused = true;
+  #isProcessing = false;
+  #continuation: NodeJS.Immediate | undefined;
+  /** No more requests: the client said goodbye, or the server stops. */
+  #isEnding = false;
+  #isStopping = false;
+  #isClosed = false;
+  #hasEnded = false;
+
+  constructor(init: TransmissionInit) {
+    this.#socket = init.socket;
+    this.#queue = init.received;
+    this.#agreement = init.agreement;
+    this.#limits = init.limits;
+    this.#pool = init.pool;
+    this.#onEnd = init.onEnd;
+    this.#arena = new ReplyArena(init.pool);
+    this.#writer = new ReplyWriter(init.socket, init.pool, this.#onSent);
+    this.#replies = new Replies(init.agreement.replies, this.#arena, this.#writer);
+    this.#isExtended = init.agreement.replies === "extended";
+    this.#headerSize = this.#isExtended ? 32 : 28;
+  }
+
+  /** Begins. */
+  start(): void {
+    const socket = this.#socket;
+    this.#agreement.exported.connections.add(this);
+    socket.on("data", this.#onData);
+    socket.on("end", this.#onGoodbye);
+    socket.on("close", this.#onClose);
+    socket.on("error", this.#onClose);
+    if (socket.destroyed) this.#onClose();
+    else this.#process();
+  }
+
+  /** Goes on after the export was held. */
+  resume(): void {
+    if (!this.#isClosed) this.#process();
+  }
+
+  /** Refuses what arrives from now on, answers what is in flight, then hangs up. */
+  stop(): void {
+    this.#isStopping = true;
+    this.#isEnding = true;
+    this.#process();
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.#queue.push(chunk);
+    this.#process();
+  };
+
+  readonly #onGoodbye = (): void => {
+    this.#isEnding = true;
+    this.#process();
+  };
+
+  readonly #onClose = (): void => {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#agreement.exported.connections.delete(this);
+    if (this.#continuation !== undefined) clearImmediate(this.#continuation);
+    this.#forgetCurrent();
+    this.#queue.clear();
+    this.#writer.close();
+    this.#arena.seal();
+    this.#finishWhenIdle();
+  };
+
+  readonly #onSent = (replies: number, bytes: number): void => {
+    this.#outstanding -= replies;
+    this.#bytes -= bytes;
+    if (this.#isClosed) return;
+    if (this.#outstanding === 0) this.#arena.seal();
+    // Only a connection that stood still for want of room has to be told.
+    if (this.#isPaused && !this.#isProcessing) this.#process();
+    this.#endIfDone();
+  };
+
+  /** Takes and starts requests until there are no more bytes, no room, or it is somebody else's turn. */
+  #process(): void {
+    if (this.#isProcessing || this.#isClosed) return;
+    this.#isProcessing = true;
+    let turn = REQUESTS_PER_TURN;
+    let isStarved = false;
+    while (!this.#isClosed) {
+      const step = this.#step();
+      if (step === "starved") {
+        isStarved = true;
+        break;
+      }
+      if (step === "held") break;
+      if (step === "started") {
+        turn -= 1;
+        if (turn === 0) {
+          this.#continuation ??= setImmediate(this.#continue);
+          break;
+        }
+      }
+    }
+    this.#isProcessing = false;
+    if (this.#isClosed) return;
+    this.#writer.flush();
+    this.#listen(isStarved && !this.#isEnding);
+    if (!this.#isEnding) return;
+    // Complete requests that wait are still done; half a request never is.
+    if (isStarved) this.#forgetCurrent();
+    this.#endIfDone();
+  }
+
+  readonly #continue = (): void => {
+    this.#continuation = undefined;
+    this.#process();
+  };
+
+  #listen(wanted: boolean): void {
+    if (wanted !== this.#isPaused) return;
+    this.#isPaused = !wanted;
+    if (wanted) this.#socket.resume();
+    else this.#socket.pause();
+  }
+
+  /** One step of the current request. */
+  #step(): "moved" | "started" | "starved" | "held" {
+    const request = this.#current;
+    if (request === undefined) {
+      if (this.#queue.length < this.#headerSize) return "starved";
+      return this.#announce();
+    }
+    switch (request.stage) {
+      case Stage.Announced: {
+        const isAlone = this.#outstanding === 0;
+        if (!isAlone && this.#outstanding >= this.#limits.requests) return "held";
+        if (!isAlone && this.#bytes + request.charge > this.#limits.bytes) return "held";
+        this.#outstanding += 1;
+        this.#bytes += request.charge;
+        request.stage =
+          request.payload === 0 ? Stage.Complete : request.refusal === 0 ? Stage.Receiving : Stage.Skipping;
+        return "moved";
+      }
+      case Stage.Receiving:
+        if (!this.#collect(request)) return "starved";
+        request.stage = Stage.Complete;
+        return "moved";
+      case Stage.Skipping:
+        request.received += this.#queue.skip(request.payload - request.received);
+        if (request.received < request.payload) return "starved";
+        request.stage = Stage.Complete;
+        return "moved";
+      default:
+        if (this.#agreement.exported.isHeld && request.refusal === 0) return "held";
+        this.#current = undefined;
+        this.#start(request);
+        return "started";
+    }
+  }
+
+  /** Takes the header of the next request. */
+  #announce(): "moved" {
+    const isExtended = this.#isExtended;
+    const frame = this.#queue.frame(this.#headerSize);
+    const at = this.#queue.frameStart;
+    const magic = frame.readUInt32BE(at);
+    const command = frame.readUInt16BE(at + 6);
+    if (magic !== (isExtended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC)) {
+      // Nothing tells where the next request would begin.
+      this.#socket.destroy();
+      this.#onClose();
+      return "moved";
+    }
+    if (command === Command.Disconnect) {
+      this.#isEnding = true;
+      this.#queue.clear();
+      return "moved";
+    }
+    const request = this.#spare.pop() ?? new Request(this.#onSuccess, this.#onFailure);
+    request.command = command;
+    request.flags = frame.readUInt16BE(at + 4);
+    request.cookieHigh = frame.readUInt32BE(at + 8);
+    request.cookieLow = frame.readUInt32BE(at + 12);
+    request.offset = readUint64(frame, at + 16);
+    request.length = isExtended ? readUint64(frame, at + 24) : frame.readUInt32BE(at + 24);
+    const hasPayload = isExtended
+      ? (request.flags & CommandFlag.PayloadLength) !== 0
+      : command === Command.Write;
+    request.payload = hasPayload ? request.length : 0;
+    request.stage = Stage.Announced;
+    request.startedMs = performance.now();
+    request.refusal = this.#isStopping ? NbdErrno.ESHUTDOWN : refusalOf(request, this.#agreement);
+    if (request.refusal === 0) {
+      if (command === Command.Read) request.charge = request.length + this.#replies.readHeaderSize;
+      else request.charge = request.payload;
+    } else if (request.payload > MAX_SKIPPED) {
+      this.#socket.destroy();
+      this.#onClose();
+      return "moved";
+    }
+    this.#current = request;
+    return "moved";
+  }
+
+  /** Takes what has arrived of the payload, without copying unless it comes in small packets; true when it is complete. */
+  #collect(request: Request): boolean {
+    const queue = this.#queue;
+    while (request.received < request.payload && queue.length > 0) {
+      const missing = request.payload - request.received;
+      const there = Math.min(missing, queue.length);
+      if (request.gather === undefined && (there === missing || there >= MIN_PIECE)) {
+        request.received += queue.takePieces(there, request.pieces);
+        continue;
+      }
+      request.gather ??= Buffer.allocUnsafe(Math.min(missing, GATHER_SIZE));
+      const take = Math.min(there, request.gather.byteLength - request.gathered);
+      queue.takeInto(request.gather.subarray(request.gathered, request.gathered + take));
+      request.gathered += take;
+      request.received += take;
+      if (request.gathered === request.gather.byteLength) {
+        request.pieces.push(request.gather);
+        request.gather = undefined;
+        request.gathered = 0;
+      }
+    }
+    return request.received === request.payload;
+  }
+
+  #start(request: Request): void {
+    this.#working += 1;
+    if (request.refusal !== 0) {
+      this.#finish(request, request.refusal);
+      return;
+    }
+    this.#agreement.exported.enter();
+    let result: MaybePromise<void>;
+    try {
+      result = this.#execute(request);
+    } catch (error) {
+      this.#onFailure(request, error);
+      return;
+    }
+    if (isPromise(result)) result.then(request.succeed, request.fail);
+    else this.#onSuccess(request);
+  }
+
+  #execute(request: Request): MaybePromise<void> {
+    const { edge } = this.#agreement.exported;
+    const { offset, length } = request;
+    switch (request.command) {
+      case Command.Read: {
+        if (length === 0) return undefined;
+        const head = this.#replies.readHeaderSize;
+        const slab = this.#arena.reserve(head + length);
+        const { start } = this.#arena;
+        request.slab = slab;
+        request.slabStart = start;
+        return edge.read(offset, [slab.memory.subarray(start + head, start + head + length)]);
+      }
+      case Command.BlockStatus:
+        return this.#describe(request);
+      case Command.Cache:
+        return warmCache(edge, offset, length);
+      default:
+        return executeChange(edge, request);
+    }
+  }
+
+  /** Queues every chunk but the final error, if there is one. */
+  async #describe(request: Request): Promise<void> {
+    const { contexts, exported } = this.#agreement;
+    const isOne = (request.flags & CommandFlag.ReqOne) !== 0;
+    const answers: ContextExtents[] = [];
+    for (const { context } of contexts) {
+      const extents = new ContextExtents(isOne ? 1 : MAX_EXTENTS);
+      await context.describe(exported.edge.node, request.offset, request.length, extents);
+      answers.push(extents);
+    }
+    if (this.#isClosed) return;
+    answers.forEach((extents, index) => {
+      this.#replies.extents(request, contexts[index]?.id ?? 0, extents, index === answers.length - 1);
+      this.#bytes += this.#replies.queued;
+    });
+  }
+
+  readonly #onSuccess = (request: Request): void => {
+    this.#agreement.exported.leave();
+    this.#finish(request, 0);
+  };
+
+  readonly #onFailure = (request: Request, error: unknown): void => {
+    this.#agreement.exported.leave();
+    this.#finish(request, error instanceof BlockError ? errorNumber(error.code) : NbdErrno.EIO);
+  };
+
+  /** Answers and lets go of a request. */
+  #finish(request: Request, failure: number): void {
+    this.#working -= 1;
+    const { command, length } = request;
+    this.#agreement.exported.counters.count(
+      command,
+      length,
+      failure !== 0,
+      performance.now() - request.startedMs,
+    );
+    this.#bytes -= request.charge;
+    if (this.#isClosed) {
+      if (request.slab !== undefined) this.#pool.release(request.slab);
+      this.#recycle(request);
+      this.#finishWhenIdle();
+      return;
+    }
+    if (failure !== 0) {
+      if (request.slab !== undefined) this.#pool.release(request.slab);
+      this.#replies.error(request, failure);
+      this.#bytes += this.#replies.queued;
+    } else if (command === Command.Read && length > 0) {
+      this.#replies.data(request);
+      this.#bytes += this.#replies.queued;
+    } else if (command !== Command.BlockStatus) {
+      this.#replies.done(request);
+      this.#bytes += this.#replies.queued;
+    }
+    this.#recycle(request);
+    if (!this.#isProcessing) this.#writer.schedule();
+  }
+
+  #recycle(request: Request): void {
+    request.reset();
+    this.#spare.push(request);
+  }
+
+  #forgetCurrent(): void {
+    const request = this.#current;
+    this.#current = undefined;
+    if (request === undefined || request.stage === Stage.Announced) return;
+    this.#outstanding -= 1;
+    this.#bytes -= request.charge;
+  }
+
+  #endIfDone(): void {
+    if (!this.#isEnding || this.#isClosed || this.#hasEnded) return;
+    if (this.#outstanding > 0 || this.#current !== undefined || this.#continuation !== undefined) return;
+    this.#hasEnded = true;
+    this.#listen(false);
+    const socket = this.#socket;
+    // Whatever the client still sends is of no interest; the end of its side is.
+    socket.off("data", this.#onData);
+    socket.end(() => socket.destroy());
+  }
+
+  #finishWhenIdle(): void {
+    if (this.#working === 0) this.#onEnd();
+  }
+}
