@@ -5,7 +5,9 @@ import { join } from "node:path";
 import { lacksPeers } from "@blockmirror/peers";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 
+import { mirrorToNbd } from "../src/process/daemon-mirror.ts";
 import { copyWithDd, mirrorWithStorageDaemon } from "../src/process/peer-mirror.ts";
+import { QemuNbd } from "../src/process/qemu-nbd.ts";
 import {
   allocatedBytes,
   assertIdentical,
@@ -58,4 +60,21 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img"))("the peers' side"
     expect(await allocatedBytes(target)).toBe(0);
     await expect(assertIdentical(source, target)).rejects.toMatchObject({ exitCode: 1 });
   });
+
+  test.skipIf(lacksPeers("qemu-nbd")).each(["ours", "qemu"] as const)(
+    "the daemon of %s makes an identical copy behind qemu-nbd",
+    async (daemon) => {
+      await writeFullImage(source, 8 * MiB);
+      await writeEmptyImage(target, 8 * MiB);
+      const server = await QemuNbd.start(target, directory);
+      try {
+        const { readyMs, completedMs } = await mirrorToNbd(daemon, source, server.socketPath);
+        expect(readyMs).toBeGreaterThan(0);
+        expect(completedMs).toBeGreaterThan(readyMs);
+        await assertIdentical(source, `nbd+unix:///?socket=${server.socketPath}`);
+      } finally {
+        server.stop();
+      }
+    },
+  );
 });

@@ -11,6 +11,8 @@ import { QmpConnection, type EventFilter, type QmpEvent, type QmpObject } from "
 
 /** How {@link StorageDaemon.start} starts the daemon. */
 export interface StorageDaemonOptions {
+  /** Program and first arguments of another daemon with the same options and QMP. Default: qemu-storage-daemon. */
+  readonly command?: readonly [string, ...string[]];
   /** Added after the monitor options, as `["--blockdev", "driver=file,…"]`. */
   readonly args?: readonly string[];
   /** How long start-up and orderly exit may take. Default 10 000. */
@@ -77,7 +79,7 @@ export class StorageDaemon {
    * `PEER_TIMEOUT`.
    */
   static async start(options: StorageDaemonOptions = {}): Promise<StorageDaemon> {
-    const program = requirePeer("qemu-storage-daemon");
+    const [program, ...first] = options.command ?? [requirePeer("qemu-storage-daemon")];
     const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     const directory = await mkdtemp(join(tmpdir(), "blockmirror-qsd-"));
     const controlPath = join(directory, "control.sock");
@@ -87,6 +89,7 @@ export class StorageDaemon {
     const child = spawn(
       program,
       [
+        ...first,
         `--chardev=socket,id=public,path=${qmpSocketPath},server=on,wait=off`,
         "--monitor=chardev=public",
         `--chardev=socket,id=control,path=${controlPath},server=off`,

@@ -211,6 +211,21 @@ describe("writes that were answered and not flushed are not forgotten:", () => {
     await expect(async () => device.edge.flush()).rejects.toMatchObject({ code: "BLK_FENCED" });
   });
 
+  test("close does not flush to a server that has taken the place of theirs", async () => {
+    await using server = await FakeServer.start({
+      onRequest: except([0], (peer, request) => {
+        // The last answer and what ends the connection arrive together.
+        peer.raw(Buffer.from("67446698", "hex"), Buffer.alloc(4), request.cookie, Buffer.alloc(64, 0xee));
+      }),
+    });
+    await using open = await openNbd({ uri: server.uri, ...PATIENT });
+    const { device } = open.node;
+    const writing = device.write?.(0, [bytes(1)]);
+    const closing = device.close();
+    await writing;
+    await expect(closing).rejects.toMatchObject({ code: "BLK_FENCED" });
+  });
+
   test("close flushes them, and says when it cannot", async () => {
     const commands: number[] = [];
     await using server = await FakeServer.start({
