@@ -17,7 +17,7 @@ import { crashedFile } from "./replay.ts";
 const SIZE = 65 * 4096;
 const SEED = Number(process.env["BLOCKMIRROR_SEED"] ?? 22);
 /** A long run by hand; a few moments in CI. */
-const MOMENTS = Number(process.env["BLOCKMIRROR_CRASH_MOMENTS"] ?? 60);
+const MOMENTS = Number(process.env["BLOCKMIRROR_CRASH_MOMENTS"] ?? 30);
 const BATCHES = 24;
 
 const at = scratchFiles();

@@ -15,7 +15,7 @@ import { DISK_SIZE, SequenceOperation } from "./operation-sequence.ts";
 
 const SEED = Number(process.env["BLOCKMIRROR_SEED"] ?? 11);
 /** A few in CI, a hundred by hand. */
-const KILLS = Number(process.env["BLOCKMIRROR_KILLS"] ?? 4);
+const KILLS = Number(process.env["BLOCKMIRROR_KILLS"] ?? 3);
 const at = scratchFiles();
 
 /** Lets a process write to the image and kills it when it begins operation `last`. Returns what it had said by then. */

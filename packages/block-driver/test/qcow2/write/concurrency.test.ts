@@ -30,7 +30,12 @@ async function storm(image: OpenImage, seed: number): Promise<void> {
   model.check(0, await read(edge, 0, SIZE), `BLOCKMIRROR_SEED=${seed}`);
 }
 
-async function act({ edge }: OpenImage, random: Random, model: ContentModel, info: DeviceInfo): Promise<void> {
+async function act(
+  { edge }: OpenImage,
+  random: Random,
+  model: ContentModel,
+  info: DeviceInfo,
+): Promise<void> {
   // A few hot places, so that requests meet.
   const length = 1 + random.below(random.below(3) === 0 ? 120_000 : 9000);
   const offset = Math.min(SIZE - length, random.below(6) * 150_000 + random.below(5000));

@@ -2,10 +2,11 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { lacksPeers, run } from "@blockmirror/peers";
 import { describe, expect, test } from "vitest";
 import { Random } from "../../../src/conformance/random.ts";
+import { failure } from "../../support/graphs.ts";
 import { openImage, read, withImage } from "../support/open.ts";
 import { qemuCheck, qemuImg, qemuIo } from "../support/qemu-img.ts";
 import { scratchFiles } from "../support/scratch.ts";
-import { poke64 } from "../support/poke.ts";
+import { peek64, poke64 } from "../support/poke.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -243,6 +244,25 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("beside qemu", () => {
       await mustBeClean(file);
     },
   );
+
+  test("a mapping into the L1 table of a snapshot, or the list of snapshots, is not written to", async () => {
+    for (const field of [64, 0]) {
+      const file = at(`disk-${field}.qcow2`);
+      await qemuImg(["create", "-q", "-f", "qcow2", file, "4M"]);
+      await qemuIo(file, ["write -P 1 0 64k"]);
+      await qemuImg(["snapshot", "-c", "one", file]);
+      const list = Number(peek64(file, 64));
+      const target = field === 64 ? list : Number(peek64(file, list));
+      const image = await openImage(file);
+      await image.edge.write(0, [Buffer.alloc(512, 2)]);
+      await image.close();
+      const l2 = Number(peek64(file, Number(peek64(file, 40))) & 0x00ff_ffff_ffff_fe00n);
+      poke64(file, l2, (1n << 63n) | BigInt(target));
+      const damaged = await openImage(file);
+      await failure("BLK_CORRUPT", () => damaged.edge.write(0, [Buffer.alloc(512, 3)]));
+      await damaged.close().catch(() => {});
+    }
+  });
 
   test("the raw data file alone is the disk, through zeroing and discarding too", async () => {
     const file = at("disk.qcow2");

@@ -25,7 +25,11 @@ const WINDOW = 256 * 1024;
  * Walks the snapshot table, entry by entry: an entry says how long it is, and none is believed beyond the limits.
  * @throws BlockError `BLK_CORRUPT` or `EFBIG` when the table makes no sense, and what the file meets.
  */
-export async function listSnapshots({ file, header, label }: CheckedImage): Promise<SnapshotList> {
+export async function listSnapshots({
+  file,
+  header,
+  label,
+}: Pick<CheckedImage, "file" | "header" | "label">): Promise<SnapshotList> {
   const snapshots: SnapshotTables[] = [];
   const window = new Uint8Array(WINDOW);
   let windowStart = -1;

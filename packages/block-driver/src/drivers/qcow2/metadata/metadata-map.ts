@@ -7,6 +7,7 @@ export const MetadataKind = {
   RefcountBlock: 16,
   SnapshotTable: 32,
   Bitmaps: 64,
+  InactiveL1Table: 128,
 } as const;
 
 /** One of {@link MetadataKind}. */
@@ -20,6 +21,7 @@ const NAMES: readonly (readonly [kind: number, name: string])[] = [
   [MetadataKind.RefcountBlock, "a refcount block"],
   [MetadataKind.SnapshotTable, "the snapshot table"],
   [MetadataKind.Bitmaps, "a bitmap"],
+  [MetadataKind.InactiveL1Table, "the L1 table of a snapshot"],
 ];
 
 /** Names what a mask of {@link MetadataKind} bits says, for messages. */

@@ -3,7 +3,8 @@ import { isPromise } from "../../../contract/io.ts";
 import { BlockError } from "../../../errors.ts";
 import { AllocationStreams } from "../allocation/allocation-streams.ts";
 import { InFlightAllocations } from "../allocation/in-flight.ts";
-import { Autoclear, Incompatible, KNOWN_AUTOCLEAR } from "../format/constants.ts";
+import { listSnapshots } from "../check/snapshot-list.ts";
+import { Autoclear, Incompatible, KNOWN_AUTOCLEAR, Limits } from "../format/constants.ts";
 import { hasFeature } from "../format/header.ts";
 import type { Image } from "../image.ts";
 import { ClusterAllocator } from "../metadata/cluster-allocator.ts";
@@ -17,6 +18,9 @@ import { MetadataKind, MetadataMap, metadataName } from "../metadata/metadata-ma
 import type { ReadEpochs } from "../metadata/read-epochs.ts";
 import { Refcounts } from "../metadata/refcounts.ts";
 import { ReleasedClusters } from "../metadata/released-clusters.ts";
+
+/** Clusters of snapshots' tables that are guarded at most: no honest image has as many, and memory stays bounded. */
+const MOST_GUARDED = 1024 * 1024;
 
 /** What writing needs of the rest of the driver. */
 export interface WriteStateInit {
@@ -192,6 +196,7 @@ export class WriteState {
     map.add(MetadataKind.Header, 0);
     await this.refcounts.load();
     this.#mapTables();
+    await this.#mapSnapshots();
     for (let hook = this.beforeFirstChange[0]; hook !== undefined; hook = this.beforeFirstChange[0]) {
       await hook();
       this.beforeFirstChange.shift();
@@ -206,19 +211,35 @@ export class WriteState {
     const clusters = (bytes: number): number => Math.ceil(bytes / clusterSize);
     const { header, l1 } = image;
     map.add(MetadataKind.L1Table, header.l1Offset / clusterSize, clusters(header.l1Entries * 8));
-    if (header.snapshotCount > 0) {
-      map.add(
-        MetadataKind.SnapshotTable,
-        header.snapshotsOffset / clusterSize,
-        clusters(header.snapshotCount * 40),
-      );
-    }
     const tables: number[] = [];
     for (let index = 0; index < l1.entries; index += 1) {
       const offset = l1.offsetOf(index);
       if (offset !== 0) tables.push(Math.floor(offset / clusterSize));
     }
     map.addAll(MetadataKind.L2Table, tables);
+  }
+
+  /** The tables of snapshots, as far as they make sense: a snapshot that does not is found out by whoever uses it. */
+  async #mapSnapshots(): Promise<void> {
+    const { image, map } = this;
+    const { header } = image;
+    if (header.snapshotCount === 0) return;
+    const { clusterSize } = image.geometry;
+    const { snapshots, tableBytes } = await listSnapshots(image);
+    map.add(
+      MetadataKind.SnapshotTable,
+      header.snapshotsOffset / clusterSize,
+      Math.ceil(tableBytes / clusterSize),
+    );
+    const guarded = new Set<number>();
+    for (const { l1Offset, l1Entries } of snapshots) {
+      if (l1Offset % clusterSize !== 0 || l1Entries * 8 > Limits.l1Bytes) continue;
+      const first = l1Offset / clusterSize;
+      const end = Math.ceil(Math.min(this.file.size, l1Offset + l1Entries * 8) / clusterSize);
+      for (let cluster = first; cluster < end && guarded.size < MOST_GUARDED; cluster += 1)
+        guarded.add(cluster);
+    }
+    map.addAll(MetadataKind.InactiveL1Table, guarded);
   }
 
   /** Unknown autoclear bits, and bitmaps that nobody keeps in step, must be gone before the first change (commit rule 10). */
