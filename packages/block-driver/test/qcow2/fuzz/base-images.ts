@@ -20,7 +20,7 @@ const LAYOUTS: readonly Readonly<Record<string, unknown>>[] = [
 ];
 
 /** Bytes of the disk of every base image. */
-export const DISK = 512 * KIB;
+const DISK = 512 * KIB;
 
 /** A valid image, as bytes. */
 export interface BaseImage {

@@ -1,4 +1,4 @@
-import { Random } from "../../../src/conformance/random.ts";
+import type { Random } from "../../../src/conformance/random.ts";
 
 /** One change of an image, for the report of a failure. */
 export interface Poke {

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readSync, writeSync } from "node:fs";
 
 /** Overwrites bytes of a file in place. */
 export function poke(filename: string, offset: number, bytes: Uint8Array): void {
@@ -33,5 +33,12 @@ export function poke16(filename: string, offset: number, value: number): void {
 
 /** Reads a big-endian u64. */
 export function peek64(filename: string, offset: number): bigint {
-  return readFileSync(filename).readBigUInt64BE(offset);
+  const fd = openSync(filename, "r");
+  try {
+    const bytes = Buffer.alloc(8);
+    readSync(fd, bytes, 0, 8, offset);
+    return bytes.readBigUInt64BE(0);
+  } finally {
+    closeSync(fd);
+  }
 }
