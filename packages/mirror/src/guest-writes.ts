@@ -30,8 +30,10 @@ export interface GuestWritesInit {
   readonly follows: () => boolean;
   /** Told about every failure on the target, after the range has become dirty again. */
   readonly onError: (error: unknown) => void;
-  /** Told that the target has been written to. */
+  /** Told that the target is being written to. */
   readonly onWrite: () => void;
+  /** Told that chunks which a guest had for itself can be copied again. */
+  readonly onLeave: () => void;
 }
 
 /**
@@ -207,6 +209,7 @@ export class GuestWrites implements WriteFollower {
       this.#turns.splice(this.#turns.indexOf(mine), 1);
       inFlight.leaveGuest(turn);
       for (const resolve of leave) resolve();
+      this.#init.onLeave();
     };
   }
 }

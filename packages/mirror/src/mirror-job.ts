@@ -133,6 +133,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       onWrite: () => {
         this.#unflushed = true;
       },
+      onLeave: () => this.#control?.kick(),
     });
     this.#setCopyMode(tuning.copyMode);
   }
@@ -201,8 +202,11 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       if (this.#hasFailed) throw this.#failure;
       if (job.isForceCancelled) return;
       if (this.#backOff.isWaiting(job.clock.now())) await this.#awaitRetry(job);
+      const ended = this.#engine.operationsEnded;
       await this.#copySome(job, () => !this.#hasFailed && !job.isForceCancelled);
       await this.#engine.waitForAll();
+      // All that is dirty may be in the hands of guests, who tell when they leave it.
+      if (!this.#init.dirty.bits.isEmpty && this.#engine.operationsEnded === ended) await job.sleep(SLICE_MS);
       if (this.#hasFailed || !this.#isNearlyClean() || !(await this.#flush())) continue;
       const section = await this.#holdClean(job);
       if (section === undefined) continue;
@@ -460,7 +464,9 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       // Guests must not wait for a retry, nor for a target that has become slow: the hold then ends without result.
       const endMs = job.clock.now() + this.#init.tuning.switchPauseMs * HOLD_PATIENCE;
       const mayGoOn = (): boolean => this.#mayCopyHeld(job) && job.clock.now() <= endMs;
-      while (!dirty.bits.isEmpty && this.#isNearlyClean() && mayGoOn()) {
+      for (let ended = -1; ended !== this.#engine.operationsEnded;) {
+        if (dirty.bits.isEmpty || !this.#isNearlyClean() || !mayGoOn()) break;
+        ended = this.#engine.operationsEnded;
         await this.#engine.fill(mayGoOn);
         await this.#engine.waitForAll();
       }
