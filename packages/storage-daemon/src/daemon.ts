@@ -13,14 +13,17 @@ import {
 import { bitmapCommands } from "./commands/bitmaps.ts";
 import type { DaemonParts } from "./commands/daemon-parts.ts";
 import { createCommands } from "./commands/create.ts";
+import { exportCommands } from "./commands/exports.ts";
 import { extraCommands } from "./commands/extras.ts";
 import { introspectionCommands } from "./commands/introspection.ts";
 import { jobCommands } from "./commands/jobs.ts";
 import { mirrorCommands } from "./commands/mirror.ts";
 import { nodeCommands } from "./commands/nodes.ts";
 import { createDaemonRegistry } from "./drivers/registry.ts";
+import { BlockExports } from "./exports/block-exports.ts";
 import { BlockJobs } from "./jobs/block-jobs.ts";
 import { NodeStore } from "./nodes/node-store.ts";
+import { ObjectStore } from "./objects/object-store.ts";
 import { daemonSchema } from "./schema/daemon-schema.ts";
 import { EXTRA_SCHEMA } from "./schema/extra-schema.ts";
 
@@ -45,6 +48,8 @@ export class Daemon implements DaemonParts {
   readonly graph: BlockGraph;
   readonly nodes: NodeStore;
   readonly jobs: BlockJobs;
+  readonly exports: BlockExports;
+  readonly objects: ObjectStore = new ObjectStore();
   readonly version: QmpVersion;
   /** The commands there are; what else is added here is there too. */
   readonly commands: CommandTable;
@@ -57,9 +62,10 @@ export class Daemon implements DaemonParts {
   constructor(options: DaemonOptions = {}) {
     const registry = options.registry ?? createDaemonRegistry();
     this.graph = new BlockGraph({ registry, ...(options.gate === undefined ? {} : { gate: options.gate }) });
-    this.nodes = new NodeStore(this.graph);
+    this.nodes = new NodeStore(this.graph, this.objects);
     this.jobs = new BlockJobs(new JobManager(), () => this.nodes.releaseUnused());
     this.jobs.manager.subscribe((event) => this.#passJobEvent(event));
+    this.exports = new BlockExports(this.nodes, (id) => this.broadcast("BLOCK_EXPORT_DELETED", { id }));
     this.version = { qemu: PROTOCOL_VERSION, package: options.packageVersion ?? "Blockmirror" };
     this.commands = new CommandTable(daemonSchema(registry))
       .add(BLOCK_SCHEMA, introspectionCommands(this))
@@ -68,6 +74,7 @@ export class Daemon implements DaemonParts {
       .add(BLOCK_SCHEMA, jobCommands(this))
       .add(BLOCK_SCHEMA, mirrorCommands(this))
       .add(BLOCK_SCHEMA, bitmapCommands(this))
+      .add(BLOCK_SCHEMA, exportCommands(this))
       .add(EXTRA_SCHEMA, extraCommands(this));
     this.#ended = new Promise((resolve) => (this.#tellEnd = resolve));
   }
@@ -112,7 +119,7 @@ export class Daemon implements DaemonParts {
   }
 
   #endUsers(): Promise<void> {
-    this.#quitting ??= this.jobs.manager.close();
+    this.#quitting ??= this.jobs.manager.close().then(() => this.exports.close());
     return this.#quitting;
   }
 

@@ -3,8 +3,9 @@ import { readFile, stat, writeFile } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { QmpClient } from "@blockmirror/qmp";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 
+import { Daemon, runStorageDaemon } from "../src/index.ts";
 import { afterTest, DaemonProcess, listenAt, scratch } from "./support/daemon-process.ts";
 import { MIB } from "./support/images.ts";
 
@@ -41,6 +42,41 @@ describe("a daemon by its command line", () => {
     expect(await client.closed).toMatchObject({ code: "QMP_CLOSED" });
     expect(await daemon.ended).toEqual({ code: 0, stdout: "", stderr: "" });
     expect([existsSync(socket), existsSync(pidFile)]).toEqual([false, false]);
+  });
+
+  it("exports nodes, and says at its end that they are gone", async () => {
+    const directory = await scratch();
+    const [socket, nbd] = [join(directory, "qmp.sock"), join(directory, "nbd.sock")];
+    const daemon = new DaemonProcess([
+      ...listenAt(socket),
+      "--blockdev",
+      "null-co,node-name=n,size=1048576",
+      "--nbd-server",
+      `addr.type=unix,addr.path=${nbd}`,
+      "--export",
+      "nbd,id=e,node-name=n,name=disk,writable=on",
+      `--export={"type":"nbd","id":"f","node-name":"n"}`,
+    ]);
+    const client = await daemon.connect(socket);
+    const exported = async (): Promise<string[]> =>
+      (await client.execute("query-block-exports")).map(({ id }) => id);
+    // The monitor is served before the options behind it have been carried out.
+    for (let ids = await exported(); ids.length < 2;) ids = await exported();
+    expect(await exported()).toEqual(["f", "e"]);
+    expect((await stat(nbd)).mode & 0o777).toBe(0o600);
+    const reader = new Daemon();
+    afterTest(() => reader.close());
+    const server = { type: "unix", path: nbd };
+    await reader.nodes.add({ driver: "nbd", "node-name": "r", server, export: "disk" });
+    expect(reader.graph.find("r")?.size).toBe(MIB);
+    await reader.close();
+    const events = client.events();
+    daemon.child.kill("SIGTERM");
+    const gone: unknown[] = [];
+    for (; gone.length < 2;) gone.push((await events.next()).value?.data);
+    expect(gone).toEqual([{ id: "e" }, { id: "f" }]);
+    expect(await daemon.ended).toMatchObject({ code: 0, stderr: "" });
+    expect(existsSync(nbd)).toBe(false);
   });
 
   it.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)("ends jobs before itself on %s", async (signal) => {
@@ -214,6 +250,10 @@ describe("a daemon by its command line", () => {
     [["--blockdev", "null-co"], 1],
     [["--blockdev", "{broken"], 2],
     [["--blockdev", "file,node-name=f,filename=/nonexistent"], 1],
+    [["--export", "nbd,id=e,node-name=n"], 1],
+    [["--nbd-server", "addr.type=unix"], 1],
+    [["--nbd-server", "path=x"], 2],
+    [["--object", "secret,id=s"], 1],
     [["--monitor", "c"], 2],
     [["--chardev", "socket,id=c"], 2],
     [["--chardev", "socket,path=/x"], 2],
@@ -222,9 +262,18 @@ describe("a daemon by its command line", () => {
     [["--chardev", "stdio,id=c", "--monitor", "c,mode=readline"], 2],
     [["--chardev", "socket,id=c,path=/x,server=maybe"], 2],
   ])("refuses %j with one line and status %i", async (args, code) => {
-    const ending = await new DaemonProcess(args).ended;
-    expect(ending).toMatchObject({ code, stdout: "" });
-    expect(ending.stderr).toMatch(/^blockmirror storage-daemon: [^\n]+\n$/);
+    // In this process: there are many of them, and none gets as far as to listen.
+    const written: string[] = [];
+    const spy = vi.spyOn(process.stderr, "write").mockImplementation((text) => {
+      written.push(String(text));
+      return true;
+    });
+    try {
+      expect(await runStorageDaemon(args)).toBe(code);
+    } finally {
+      spy.mockRestore();
+    }
+    expect(written.join("")).toMatch(/^blockmirror storage-daemon: [^\n]+\n$/);
   });
 
   it("tells its options and its version", async () => {

@@ -9,6 +9,9 @@ qemu-storage-daemon's.
   --chardev socket,id=ID,fd=NUMBER[,server=on]
   --chardev stdio,id=ID                         where a monitor's clients come from
   --monitor [chardev=]ID[,pretty=on]            serve QMP there
+  --nbd-server addr.type=unix,addr.path=PATH    serve exports there; or addr.type=inet,addr.host=HOST,addr.port=PORT
+  --export nbd,id=ID,node-name=NODE[,name=NAME][,writable=on]
+  --object tls-creds-x509,id=ID,dir=DIR,endpoint=server   certificates for --nbd-server ...,tls-creds=ID
   --pidfile PATH                                write the process id when everything listens
   --daemonize                                   go to the background when everything listens
   --help, --version

@@ -1,4 +1,4 @@
-import { isJsonObject, validateArguments, type JsonObject } from "@blockmirror/qmp";
+import { isJsonObject, type JsonObject, type Members, type TypeRef } from "@blockmirror/qmp";
 import type { Daemon } from "../daemon.ts";
 import { Chardev } from "../monitors/chardev.ts";
 import type { CommandLineOption } from "./arguments.ts";
@@ -8,6 +8,14 @@ import { parseKeyval } from "./keyval.ts";
 import { parseMonitor } from "./monitor-option.ts";
 import { PidFile } from "./pid-file.ts";
 import { UsageError } from "./usage-error.ts";
+
+/** Parameters of `--nbd-server`. */
+const NBD_SERVER: Members = {
+  addr: "SocketAddress",
+  "tls-creds?": "str",
+  "tls-authz?": "str",
+  "max-connections?": "uint32",
+};
 
 /** What a command line has made so far: options refer to what those before them defined. */
 export class CommandLineSession {
@@ -24,7 +32,7 @@ export class CommandLineSession {
   async apply(option: CommandLineOption): Promise<void> {
     switch (option.name) {
       case "blockdev":
-        await this.daemon.nodes.add(this.#typed("BlockdevOptions", option.value, "driver"));
+        await this.#execute("blockdev-add", option.value, "driver");
         break;
       case "chardev":
         this.#addChardev(option.value);
@@ -36,9 +44,14 @@ export class CommandLineSession {
         this.#pidFilePath = option.value;
         break;
       case "nbd-server":
+        await this.#startNbdServer(option.value);
+        break;
       case "export":
+        await this.#execute("block-export-add", option.value, "type");
+        break;
       case "object":
-        throw new UsageError(`Option '--${option.name}' is not supported by this version`);
+        await this.#execute("object-add", option.value, "qom-type");
+        break;
       case "trace":
       case "daemonize":
       case "help":
@@ -62,13 +75,29 @@ export class CommandLineSession {
     }
   }
 
-  /** Reads and checks a value by the table that also checks QMP's arguments. */
-  #typed(type: string, text: string, implicitKey: string): JsonObject {
-    const { schema } = this.daemon.commands;
+  /** Carries a value out as the arguments of a command: the same table checks it, the same code does it. */
+  async #execute(command: string, text: string, implicitKey: string): Promise<void> {
+    const type = this.daemon.commands.schema.commands[command]?.arguments ?? {};
+    await this.#run(command, this.#read(type, text, implicitKey));
+  }
+
+  /** The address stands here without the wrapping that the command has. */
+  async #startNbdServer(text: string): Promise<void> {
+    const { addr, ...others } = this.#read(NBD_SERVER, text);
+    if (!isJsonObject(addr)) throw new UsageError("nbd-server: parameter 'addr' is missing");
+    const { type, ...data } = addr;
+    await this.#run("nbd-server-start", { ...others, addr: { type, data } });
+  }
+
+  async #run(command: string, args: JsonObject): Promise<void> {
+    const run = this.daemon.commands.prepare(command, args, false);
+    await run({ signal: new AbortController().signal });
+  }
+
+  #read(type: TypeRef | Members, text: string, implicitKey?: string): JsonObject {
     const { value, isText } = parseKeyval(text, implicitKey);
-    const typed = isText ? coerce(schema, type, value) : value;
+    const typed = isText ? coerce(this.daemon.commands.schema, type, value) : value;
     if (!isJsonObject(typed)) throw new UsageError(`Not an object: ${text}`);
-    validateArguments(schema, type, typed);
     return typed;
   }
 

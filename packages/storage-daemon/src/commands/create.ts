@@ -60,10 +60,7 @@ export function createCommands({ jobs, graph, nodes }: DaemonParts): CommandHand
   function convert(name: string, value: JsonValue): unknown {
     if (name === "file" || name === "data-file") {
       return isJsonObject(value)
-        ? toDeviceSpec(value, {
-            registry: graph.registry,
-            hasNode: (each) => graph.find(each) !== undefined,
-          })
+        ? toDeviceSpec(value, nodes.optionsContext)
         : nodes.find(typeof value === "string" ? value : "").name;
     }
     return typeof value === "bigint" ? safeInteger(name, value) : value;

@@ -56,6 +56,8 @@ export interface OptionsContext {
   readonly registry: DriverRegistry;
   /** Whether a node of that name exists. */
   readonly hasNode: (name: string) => boolean;
+  /** Directory of the client's credentials with that id; throws when there are none. */
+  readonly certificates: (id: string) => string;
 }
 
 /**
@@ -105,7 +107,7 @@ class Translation {
   #driverOptions(driver: string, options: JsonObject): Readonly<Record<string, unknown>> {
     switch (driver) {
       case "nbd":
-        return nbdOptions(options);
+        return nbdOptions(options, this.#context.certificates);
       case "blkdebug":
         return { file: this.#child(options["image"] ?? null), controller: blkdebugController(options) };
       case "file":

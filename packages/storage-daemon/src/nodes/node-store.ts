@@ -1,6 +1,7 @@
 import type { BlockGraph, BlockNode, ChildRole } from "@blockmirror/block-driver";
 import { commandError, isJsonObject, type JsonObject } from "@blockmirror/qmp";
-import { requireNodeName, toDeviceSpec } from "./node-options.ts";
+import type { ObjectStore } from "../objects/object-store.ts";
+import { requireNodeName, toDeviceSpec, type OptionsContext } from "./node-options.ts";
 
 /** What is kept of a node besides what the graph knows: what its user asked for. */
 export interface NodeRecord {
@@ -24,13 +25,20 @@ const ROLES: Readonly<Record<string, readonly ChildRole[]>> = {
  */
 export class NodeStore {
   readonly graph: BlockGraph;
+  /** What options of nodes are translated with. */
+  readonly optionsContext: OptionsContext;
   readonly #records: WeakMap<BlockNode, NodeRecord> = new WeakMap();
   readonly #owned: Set<BlockNode> = new Set();
   /** Opened for a job: closed when nobody uses them any more. */
   readonly #temporary: Set<BlockNode> = new Set();
 
-  constructor(graph: BlockGraph) {
+  constructor(graph: BlockGraph, objects: ObjectStore) {
     this.graph = graph;
+    this.optionsContext = {
+      registry: graph.registry,
+      hasNode: (name) => graph.find(name) !== undefined,
+      certificates: (id) => objects.credentials(id, "client").directory,
+    };
   }
 
   /** @throws QmpError when the options are refused; BlockError when opening fails. Nothing is left behind then. */
@@ -93,11 +101,7 @@ export class NodeStore {
   }
 
   async #open(options: JsonObject): Promise<BlockNode> {
-    const spec = toDeviceSpec(options, {
-      registry: this.graph.registry,
-      hasNode: (name) => this.graph.find(name) !== undefined,
-    });
-    const node = await this.graph.open(spec);
+    const node = await this.graph.open(toDeviceSpec(options, this.optionsContext));
     this.#remember(node, options);
     return node;
   }

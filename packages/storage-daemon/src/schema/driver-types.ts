@@ -20,7 +20,7 @@ export function isStandardDriver(driver: string): boolean {
 }
 
 /**
- * The types that depend on the drivers there are: what `blockdev-add` and `blockdev-create` take. Standard drivers that
+ * The types that depend on what there is: what `blockdev-add`, `blockdev-create` and `object-add` take. Standard drivers that
  * are not registered are left out, so that introspection tells the truth; custom drivers come in with their own options.
  */
 export function driverTypes(registry: DriverRegistry): Readonly<Record<string, TypeDefinition>> {
@@ -41,8 +41,10 @@ export function driverTypes(registry: DriverRegistry): Readonly<Record<string, T
   }
   const options: UnionDefinition = { ...BLOCK_SCHEMA.types.BlockdevOptions, union };
   const createOptions: UnionDefinition = { ...BLOCK_SCHEMA.types.BlockdevCreateOptions, union: createUnion };
+  const { base, tag, union: objects } = BLOCK_SCHEMA.types.ObjectOptions;
   return {
     ...types,
+    ObjectOptions: { base, tag, union: { "tls-creds-x509": objects["tls-creds-x509"] } },
     BlockdevOptions: options,
     BlockdevCreateOptions: createOptions,
     BlockdevDriver: { enum: Object.keys(union) },

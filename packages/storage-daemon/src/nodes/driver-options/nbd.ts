@@ -6,13 +6,19 @@ const MS_PER_SECOND = 1000;
 /**
  * The `nbd` driver's options: a socket address and seconds, where ours has an address of its own and milliseconds.
  *
+ * @param certificates the directory of the client credentials with that id.
  * @throws QmpError of class `GenericError` for what the client cannot do.
  */
-export function nbdOptions(options: JsonObject): Readonly<Record<string, unknown>> {
-  for (const name of ["tls-creds", "tls-hostname", "x-dirty-bitmap"]) {
-    if (options[name] !== undefined) {
-      throw commandError(`Parameter '${name}' is not supported by driver 'nbd'; leave it out`);
-    }
+export function nbdOptions(
+  options: JsonObject,
+  certificates: (id: string) => string,
+): Readonly<Record<string, unknown>> {
+  if (options["x-dirty-bitmap"] !== undefined) {
+    throw commandError("Parameter 'x-dirty-bitmap' is not supported by driver 'nbd'; leave it out");
+  }
+  const { "tls-creds": credentials, "tls-hostname": serverName } = options;
+  if (serverName !== undefined && credentials === undefined) {
+    throw commandError("Parameter 'tls-hostname' needs 'tls-creds'");
   }
   const reconnect = options["reconnect-delay"];
   const open = options["open-timeout"];
@@ -21,6 +27,14 @@ export function nbdOptions(options: JsonObject): Readonly<Record<string, unknown
     export: options["export"] ?? "",
     // Without a delay a lost server fails requests at once, as clients of QMP expect.
     reconnectDelayMs: milliseconds(reconnect) ?? 0,
+    ...(typeof credentials === "string"
+      ? {
+          tls: {
+            directory: certificates(credentials),
+            ...(serverName === undefined ? {} : { serverName }),
+          },
+        }
+      : {}),
     ...(open === undefined || open === 0 ? {} : { openTimeoutMs: milliseconds(open) }),
   };
 }

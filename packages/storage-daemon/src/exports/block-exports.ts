@@ -1,0 +1,160 @@
+import type { BlockNode } from "@blockmirror/block-driver";
+import { NbdServer, type ListenOptions, type NbdExport, type NbdServerTls } from "@blockmirror/nbd";
+import { commandError, type BlockType } from "@blockmirror/qmp";
+import { findBitmap, requireBitmap } from "../bitmaps/find-bitmap.ts";
+import type { NodeStore } from "../nodes/node-store.ts";
+
+/** An export as `block-export-add` describes it, with its defaults filled in. */
+export interface ExportRequest {
+  readonly id: string;
+  readonly nodeName: string;
+  /** Name that clients ask for. */
+  readonly name: string;
+  readonly description: string | undefined;
+  readonly writable: boolean;
+  readonly bitmaps: readonly (string | BlockType<"BlockDirtyBitmap">)[];
+  readonly allocationDepth: boolean;
+}
+
+/** How the NBD server begins. */
+export interface ServerRequest {
+  readonly listen: ListenOptions;
+  /** 0 = no limit. */
+  readonly maxConnections: number;
+  readonly tls: NbdServerTls | undefined;
+}
+
+interface ExportEntry {
+  readonly id: string;
+  readonly exported: NbdExport;
+  isShuttingDown: boolean;
+}
+
+const EXPORT_ID = /^[A-Za-z][A-Za-z0-9._-]*$/;
+
+/** The NBD server of a daemon and what it exports, by QMP's rules. Exports follow their nodes through pivots. */
+export class BlockExports {
+  readonly #nodes: NodeStore;
+  readonly #onDeleted: (id: string) => void;
+  readonly #entries: Map<string, ExportEntry> = new Map();
+  #server: NbdServer | undefined;
+  /** Starting and stopping take time; meanwhile nobody else may. */
+  #isChanging = false;
+
+  /** @param onDeleted called when an export is gone. */
+  constructor(nodes: NodeStore, onDeleted: (id: string) => void) {
+    this.#nodes = nodes;
+    this.#onDeleted = onDeleted;
+  }
+
+  /** @throws QmpError when it runs already; BlockError when it cannot listen there. */
+  async start({ listen, maxConnections, tls }: ServerRequest): Promise<void> {
+    if (this.#server !== undefined || this.#isChanging) throw commandError("NBD server already running");
+    this.#isChanging = true;
+    try {
+      const server = new NbdServer({
+        graph: this.#nodes.graph,
+        ...(maxConnections === 0 ? {} : { maxConnections }),
+        ...(tls === undefined ? {} : { tls }),
+      });
+      await server.listen(listen);
+      this.#server = server;
+    } finally {
+      this.#isChanging = false;
+    }
+  }
+
+  /** Ends the server and every export. @throws QmpError when it does not run. */
+  async stop(): Promise<void> {
+    const server = this.#running();
+    this.#server = undefined;
+    this.#isChanging = true;
+    try {
+      for (const entry of this.#entries.values()) entry.isShuttingDown = true;
+      await server.close();
+    } finally {
+      this.#isChanging = false;
+      for (const id of this.#entries.keys()) this.#forget(id);
+      await this.#nodes.releaseUnused();
+    }
+  }
+
+  /** @throws QmpError or BlockError when it cannot be; nothing has happened then. */
+  add(request: ExportRequest): void {
+    const { id, name } = request;
+    if (!EXPORT_ID.test(id)) throw commandError(`Invalid block export id '${id}'`);
+    if (this.#entries.has(id)) throw commandError(`Block export id '${id}' is already in use`);
+    const node = this.#nodes.find(request.nodeName);
+    const server = this.#running();
+    if (server.exports().some((exported) => exported.name === name)) {
+      throw commandError(`NBD server already has export named '${name}'`);
+    }
+    if (request.writable && node.info.readOnly) {
+      throw commandError(`Cannot export node '${node.name}' writable: it is read-only`);
+    }
+    const exported = server.addExport({
+      name,
+      node,
+      writable: request.writable,
+      bitmaps: request.bitmaps.map((bitmap) => this.#bitmapName(node, bitmap, request.writable)),
+      allocationDepth: request.allocationDepth,
+      ...(request.description === undefined ? {} : { description: request.description }),
+    });
+    this.#entries.set(id, { id, exported, isShuttingDown: false });
+  }
+
+  /** @throws QmpError when there is none, or with mode `safe` when a client uses it. */
+  async remove(id: string, mode: BlockType<"BlockExportRemoveMode"> = "safe"): Promise<void> {
+    const entry = this.#entries.get(id);
+    if (entry === undefined || entry.isShuttingDown) throw commandError(`Export '${id}' is not found`);
+    if (mode === "safe" && entry.exported.clientCount > 0) throw commandError(`export '${id}' still in use`);
+    entry.isShuttingDown = true;
+    await this.#server?.removeExport(entry.exported.name, "hard");
+    this.#forget(id);
+    await this.#nodes.releaseUnused();
+  }
+
+  /** Newest first. */
+  list(): BlockType<"BlockExportInfo">[] {
+    return [...this.#entries.values()].toReversed().map(({ id, exported, isShuttingDown }) => ({
+      id,
+      type: "nbd",
+      "node-name": exported.node.name,
+      "shutting-down": isShuttingDown,
+    }));
+  }
+
+  /** Ends the server if it runs. */
+  async close(): Promise<void> {
+    if (this.#server !== undefined) await this.stop();
+  }
+
+  #forget(id: string): void {
+    if (this.#entries.delete(id)) this.#onDeleted(id);
+  }
+
+  #running(): NbdServer {
+    if (this.#server === undefined) throw commandError("NBD server not running");
+    return this.#server;
+  }
+
+  /** The server looks for bitmaps on the node and its backing chain. */
+  #bitmapName(node: BlockNode, bitmap: string | BlockType<"BlockDirtyBitmap">, writable: boolean): string {
+    const name = typeof bitmap === "string" ? bitmap : bitmap.name;
+    if (typeof bitmap !== "string") requireBitmap(this.#nodes.find(bitmap.node), name);
+    for (let at: BlockNode | undefined = node; at !== undefined; at = below(at)) {
+      const found = findBitmap(at, name);
+      if (found === undefined) continue;
+      // Who reads the disk and the bitmap together must be able to trust that neither changes.
+      if (!writable && found.enabled) {
+        throw commandError(`Enabled bitmap '${name}' incompatible with readonly export`);
+      }
+      return name;
+    }
+    throw commandError(`Bitmap '${name}' is not found`);
+  }
+}
+
+function below(node: BlockNode): BlockNode | undefined {
+  return (node.child("filtered") ?? node.child("backing"))?.node;
+}

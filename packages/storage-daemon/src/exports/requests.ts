@@ -1,0 +1,46 @@
+import { commandError, type BlockType } from "@blockmirror/qmp";
+import type { ObjectStore } from "../objects/object-store.ts";
+import type { ExportRequest, ServerRequest } from "./block-exports.ts";
+import { listenOptions } from "./server-address.ts";
+
+/** The arguments of an NBD server, on the command line and of `nbd-server-start` alike. */
+export interface ServerArguments {
+  readonly addr: BlockType<"SocketAddress">;
+  readonly "tls-creds"?: string;
+  readonly "tls-authz"?: string;
+  readonly "max-connections"?: number;
+}
+
+/** @throws QmpError for an address or credentials that cannot be used. */
+export function serverRequest(args: ServerArguments, objects: ObjectStore): ServerRequest {
+  if (args["tls-authz"] !== undefined)
+    throw commandError("Parameter 'tls-authz' is not supported; leave it out");
+  const id = args["tls-creds"];
+  const credentials = id === undefined ? undefined : objects.credentials(id, "server");
+  return {
+    listen: listenOptions(args.addr),
+    maxConnections: args["max-connections"] ?? 0,
+    tls:
+      credentials?.cert === undefined || credentials.key === undefined
+        ? undefined
+        : {
+            cert: credentials.cert,
+            key: credentials.key,
+            ca: credentials.ca,
+            verifyClient: credentials.verifyPeer,
+          },
+  };
+}
+
+/** The arguments of `block-export-add` and `--export` with their defaults. */
+export function exportRequest(args: BlockType<"BlockExportOptions">): ExportRequest {
+  return {
+    id: args.id,
+    nodeName: args["node-name"],
+    name: args.name ?? args["node-name"],
+    description: args.description,
+    writable: args.writable ?? false,
+    bitmaps: args.bitmaps ?? [],
+    allocationDepth: args["allocation-depth"] ?? false,
+  };
+}

@@ -1,0 +1,37 @@
+import type { ListenOptions } from "@blockmirror/nbd";
+import { commandError, type BlockType } from "@blockmirror/qmp";
+
+/** @throws QmpError for an address that the NBD server cannot listen at. */
+export function listenOptions(address: BlockType<"SocketAddress">): ListenOptions {
+  switch (address.type) {
+    case "unix":
+      if (address.abstract === true) throw commandError("Abstract sockets are not supported; use a path");
+      return { path: address.path };
+    case "inet": {
+      const port = Number(address.port);
+      if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+        throw commandError("Parameter 'addr.port' expects a number from 0 to 65535");
+      }
+      return { host: address.host, port };
+    }
+    case "vsock":
+    case "fd":
+      throw commandError(
+        `The NBD server cannot listen at an address of type '${address.type}'; use unix or inet`,
+      );
+  }
+}
+
+/** `nbd-server-start` wraps the members of an address into `data`, and nothing else does. */
+export function unwrapAddress(address: BlockType<"SocketAddressLegacy">): BlockType<"SocketAddress"> {
+  switch (address.type) {
+    case "unix":
+      return { type: "unix", ...address.data };
+    case "inet":
+      return { type: "inet", ...address.data };
+    case "vsock":
+      return { type: "vsock", ...address.data };
+    case "fd":
+      return { type: "fd", ...address.data };
+  }
+}

@@ -1,0 +1,226 @@
+import { lacksPeers, requirePeer, run } from "@blockmirror/peers";
+import type { JsonObject } from "@blockmirror/qmp";
+import { describe, expect, it } from "vitest";
+
+import { compare } from "./support/compare.ts";
+import { addPair, makeImage, MIB } from "./support/images.ts";
+import { Side } from "./support/sides.ts";
+
+function unixAddress(side: Side): JsonObject {
+  return { addr: { type: "unix", data: { path: side.path("nbd.sock") } } };
+}
+
+function uri(side: Side, name: string): string {
+  return `nbd+unix:///${name}?socket=${side.path("nbd.sock")}`;
+}
+
+/** Runs qemu-io's commands on an export; what it says is for people. */
+async function qemuIo(side: Side, name: string, ...commands: string[]): Promise<void> {
+  const args = commands.flatMap((command) => ["-c", command]);
+  await run(requirePeer("qemu-io"), ["-f", "raw", ...args, uri(side, name)]);
+}
+
+const NBD = { type: "nbd", id: "e", "node-name": "src" };
+const MIRROR = { "job-id": "j", device: "src", target: "dst", sync: "full" };
+
+describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-io"))("exports, beside qemu-storage-daemon", () => {
+  it("answer good and bad commands alike", async () => {
+    await compare(async (side) => {
+      await addPair(side);
+      await side.run("blockdev-add", { driver: "null-co", "node-name": "ro", size: MIB, "read-only": true });
+      const commands: readonly (readonly [string, JsonObject?])[] = [
+        ["block-export-add", NBD],
+        ["nbd-server-add", { device: "src" }],
+        ["nbd-server-stop"],
+        ["nbd-server-start", { addr: { type: "unix", path: "x" } }],
+        ["nbd-server-start", { addr: { type: "unix", data: { path: "/nonexistent/x" } } }],
+        ["nbd-server-start", unixAddress(side)],
+        ["nbd-server-start", unixAddress(side)],
+        ["block-export-add", { ...NBD, "node-name": "nosuch" }],
+        ["block-export-add", { ...NBD, id: "1bad" }],
+        ["block-export-add", { ...NBD, type: "floppy" }],
+        ["block-export-add", { ...NBD, "node-name": "ro", writable: true }],
+        ["block-export-add", { ...NBD, writable: true }],
+        ["block-export-add", NBD],
+        ["block-export-add", { ...NBD, id: "e2" }],
+        ["block-export-add", { ...NBD, id: "e3", name: "o", bitmaps: ["nob"] }],
+        ["block-export-add", { ...NBD, id: "e4", name: "x".repeat(5000) }],
+        ["nbd-server-add", { device: "ro", writable: true }],
+        ["nbd-server-add", { device: "ro" }],
+        ["query-block-exports"],
+        ["block-export-del", { id: "zz" }],
+        ["blockdev-del", { "node-name": "src" }],
+        ["block-export-del", { id: "e", mode: "gently" }],
+        ["block-export-del", { id: "e" }],
+        ["query-block-exports"],
+        ["nbd-server-remove", { name: "zz" }],
+        ["nbd-server-remove", { name: "ro" }],
+        ["query-block-exports"],
+        ["nbd-server-stop"],
+        ["nbd-server-stop"],
+        [
+          "nbd-server-start",
+          { addr: { type: "inet", data: { host: "127.0.0.1", port: "0" } }, "max-connections": 1 },
+        ],
+        ["nbd-server-stop"],
+        ["blockdev-del", { "node-name": "src" }],
+      ];
+      const answers: unknown[] = [];
+      for (const [command, args] of commands) answers.push([command, await side.ask(command, args)]);
+      return answers;
+    });
+  });
+
+  it("say that they are gone, whoever took them away", async () => {
+    await compare(async (side) => {
+      await addPair(side);
+      await side.run("nbd-server-start", unixAddress(side));
+      const seen: unknown[] = [];
+      await side.run("block-export-add", NBD);
+      await side.run("block-export-del", { id: "e" });
+      seen.push(await side.nextEvent().then(({ event, data }) => [event, data]));
+      await side.run("block-export-add", NBD);
+      await side.run("nbd-server-stop");
+      seen.push(await side.nextEvent().then(({ event, data }) => [event, data]));
+      await side.run("nbd-server-start", unixAddress(side));
+      await side.run("block-export-add", NBD);
+      const quitting = side.ask("quit");
+      seen.push(await side.nextEvent().then(({ event, data }) => [event, data]), await quitting);
+      return seen;
+    });
+  });
+
+  it("serve reads and writes, and follow their node through the pivot", async () => {
+    await compare(async (side) => {
+      await addPair(side);
+      await side.run("nbd-server-start", unixAddress(side));
+      await side.run("block-export-add", { ...NBD, name: "disk", writable: true });
+      const nodeName = async (): Promise<unknown> => {
+        const [first] = await side.client.execute("query-block-exports");
+        return first?.["node-name"];
+      };
+      const seen: unknown[] = [await nodeName()];
+      await qemuIo(side, "disk", "write -P 0x11 0 64k", "flush");
+      await side.run("blockdev-mirror", { ...MIRROR, "filter-node-name": "filter" });
+      seen.push(await side.eventsUntil((word) => word === "BLOCK_JOB_READY"), await nodeName());
+      await qemuIo(side, "disk", "write -P 0x22 1M 64k", "read -P 0x11 0 64k", "flush");
+      await side.run("job-complete", { id: "j" });
+      seen.push(await side.eventsUntil((word) => word === "null"), await nodeName());
+      await qemuIo(
+        side,
+        "disk",
+        "read -P 0x11 0 64k",
+        "read -P 0x22 1M 64k",
+        "write -P 0x33 2M 64k",
+        "flush",
+      );
+      seen.push(
+        await side.ask("blockdev-del", { "node-name": "src" }),
+        await side.ask("blockdev-del", { "node-name": "dst" }),
+      );
+      await side.run("block-export-del", { id: "e" });
+      await side.run("blockdev-del", { "node-name": "dst" });
+      await run(requirePeer("qemu-io"), [
+        "-r",
+        "-f",
+        "raw",
+        ...["read -P 0x11 0 64k", "read -P 0x22 1M 64k", "read -P 0x33 2M 64k"].flatMap((each) => [
+          "-c",
+          each,
+        ]),
+        side.path("dst.raw"),
+      ]);
+      return seen;
+    });
+  });
+
+  it("are kept while a client uses them, unless it has to be", async () => {
+    await compare(async (side) => {
+      await addPair(side);
+      await side.run("nbd-server-start", unixAddress(side));
+      await side.run("block-export-add", NBD);
+      await using reader = await Side.ours();
+      const path = side.path("nbd.sock");
+      const client = {
+        driver: "nbd",
+        "node-name": "c",
+        server: { type: "unix", path },
+        export: "src",
+        "read-only": true,
+      };
+      await reader.run("blockdev-add", client);
+      const seen: unknown[] = [await side.ask("block-export-del", { id: "e" })];
+      seen.push(await side.ask("block-export-del", { id: "e", mode: "hard" }));
+      seen.push(await side.nextEvent().then(({ event, data }) => [event, data]));
+      return [...seen, await side.ask("query-block-exports")];
+    });
+  });
+
+  it("show bitmaps, which are busy meanwhile", async () => {
+    await compare(async (side) => {
+      await addPair(side);
+      await side.run("block-dirty-bitmap-add", { node: "src", name: "b" });
+      await side.run("nbd-server-start", unixAddress(side));
+      const export0 = { ...NBD, bitmaps: ["b"], "allocation-depth": true };
+      const seen: unknown[] = [await side.ask("block-export-add", export0)];
+      await side.run("block-export-add", { ...export0, writable: true });
+      seen.push(await side.ask("block-dirty-bitmap-remove", { node: "src", name: "b" }));
+      const { stdout } = await run(requirePeer("nbdinfo"), ["--json", uri(side, "src")]);
+      const info: unknown = JSON.parse(stdout);
+      seen.push(Object(info).exports[0].contexts.toSorted(), Object(info).exports[0]["export-size"]);
+      await side.run("block-export-del", { id: "e" });
+      seen.push(await side.ask("block-dirty-bitmap-remove", { node: "src", name: "b" }));
+      return seen;
+    });
+  });
+
+  it("keep the new target of a drive-mirror open until they leave it", async () => {
+    await compare(async (side) => {
+      await addPair(side);
+      await side.run("nbd-server-start", unixAddress(side));
+      await side.run("block-export-add", NBD);
+      const target = side.path("made.raw");
+      await side.run("drive-mirror", {
+        "job-id": "j",
+        device: "src",
+        target,
+        sync: "full",
+        "node-name": "made",
+      });
+      await side.eventsUntil((word) => word === "BLOCK_JOB_READY");
+      await side.run("job-complete", { id: "j" });
+      await side.eventsUntil((word) => word === "null");
+      const seen: unknown[] = [await side.ask("query-block-exports")];
+      await side.run("block-export-del", { id: "e" });
+      await side.eventsUntil((word) => word === "BLOCK_EXPORT_DELETED");
+      const nodes = await side.client.execute("query-named-block-nodes");
+      return [...seen, nodes.filter((node) => node["node-name"] === "made").length];
+    });
+  });
+});
+
+describe("objects", () => {
+  it("are credentials of TLS, complete or refused", async () => {
+    await using side = await Side.ours();
+    const tls = { "qom-type": "tls-creds-x509", id: "tls0", endpoint: "server", dir: side.directory };
+    expect(await side.ask("object-add", tls)).toEqual({ error: "GenericError" });
+    expect(await side.ask("object-add", { "qom-type": "secret", id: "s" })).toEqual({
+      error: "GenericError",
+    });
+    for (const name of ["ca-cert.pem", "server-cert.pem", "server-key.pem"])
+      await makeImage(side, name, 512, 1);
+    expect(await side.ask("object-add", { ...tls, id: "1" })).toEqual({ error: "GenericError" });
+    expect(await side.ask("object-add", { ...tls, priority: "NORMAL" })).toEqual({ error: "GenericError" });
+    expect(await side.ask("object-add", tls)).toEqual({ return: {} });
+    expect(await side.ask("object-add", tls)).toEqual({ error: "GenericError" });
+    const start = { ...unixAddress(side), "tls-creds": "tls0" };
+    expect(await side.ask("nbd-server-start", { ...start, "tls-creds": "nosuch" })).toEqual({
+      error: "GenericError",
+    });
+    // What is in the files is no certificate, and no server runs afterwards.
+    expect(await side.ask("nbd-server-start", start)).toEqual({ error: "GenericError" });
+    expect(await side.ask("nbd-server-stop")).toEqual({ error: "GenericError" });
+    expect(await side.ask("object-del", { id: "tls0" })).toEqual({ return: {} });
+    expect(await side.ask("object-del", { id: "tls0" })).toEqual({ error: "GenericError" });
+  });
+});
