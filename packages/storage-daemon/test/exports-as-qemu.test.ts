@@ -3,7 +3,7 @@ import type { JsonObject } from "@blockmirror/qmp";
 import { describe, expect, it } from "vitest";
 
 import { compare } from "./support/compare.ts";
-import { addPair, makeImage, MIB } from "./support/images.ts";
+import { addPair, makeImage, MIB, rawNode } from "./support/images.ts";
 import { Side } from "./support/sides.ts";
 
 function unixAddress(side: Side): JsonObject {
@@ -171,6 +171,30 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-io"))("exports, beside q
       await side.run("block-export-del", { id: "e" });
       seen.push(await side.ask("block-dirty-bitmap-remove", { node: "src", name: "b" }));
       return seen;
+    });
+  });
+
+  it("have bitmaps follow what clients write, bit for bit", async () => {
+    await compare(async (side) => {
+      await makeImage(side, "src.raw", 4 * MIB, 7);
+      await side.run("blockdev-add", rawNode(side, "src", "src.raw", { discard: "unmap" }));
+      await side.run("nbd-server-start", unixAddress(side));
+      await side.run("block-export-add", { ...NBD, writable: true });
+      for (const [name, granularity] of [
+        ["fine", 512],
+        ["coarse", MIB],
+      ] as const) {
+        await side.run("block-dirty-bitmap-add", { node: "src", name, granularity });
+      }
+      await qemuIo(side, "src", "write 4k 1k", "write -z 1M 64k", "discard 3000k 100k");
+      await side.run("block-dirty-bitmap-disable", { node: "src", name: "fine" });
+      await qemuIo(side, "src", "write 2M 1k", "flush");
+      const seen: unknown[] = [];
+      for (const name of ["fine", "coarse", "none"]) {
+        seen.push(await side.ask("x-debug-block-dirty-bitmap-sha256", { node: "src", name }));
+      }
+      const nodes = await side.client.execute("query-named-block-nodes");
+      return [...seen, nodes.find((node) => node["node-name"] === "src")?.["dirty-bitmaps"]];
     });
   });
 

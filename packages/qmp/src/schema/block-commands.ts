@@ -118,6 +118,11 @@ export const BLOCK_COMMANDS = {
   "block-dirty-bitmap-enable": { arguments: "BlockDirtyBitmap", returns: "Empty" },
   "block-dirty-bitmap-disable": { arguments: "BlockDirtyBitmap", returns: "Empty" },
   "block-dirty-bitmap-merge": { arguments: "BlockDirtyBitmapMerge", returns: "Empty" },
+  "x-debug-block-dirty-bitmap-sha256": {
+    arguments: "BlockDirtyBitmap",
+    returns: "BlockDirtyBitmapSha256",
+    features: ["unstable"],
+  },
   transaction: {
     arguments: { actions: ["TransactionAction"], "properties?": "TransactionProperties" },
     returns: "Empty",
