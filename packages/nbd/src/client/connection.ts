@@ -12,7 +12,7 @@ import type { NbdTimers } from "./timers.ts";
 import { Wire } from "./wire.ts";
 
 /** Requests in flight on one connection; servers take at least 16 at a time and leave the rest in the socket. */
-export const MAX_IN_FLIGHT = 64;
+const MAX_IN_FLIGHT = 64;
 
 /** A read of this many bytes is bulk: its data should arrive in the caller's buffer and not in the stage. */
 const BULK_READ = 32 * 1024;

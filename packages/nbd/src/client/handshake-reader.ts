@@ -2,7 +2,7 @@ import { ProtocolError } from "./protocol-error.ts";
 import type { ByteSink } from "./wire.ts";
 
 /** The longest piece of a handshake that is read at once, in bytes. */
-export const MAX_HANDSHAKE_READ: number = 64 * 1024;
+const MAX_HANDSHAKE_READ = 64 * 1024;
 
 /** Bytes that may wait unread; whoever sends more before it is asked is no server. */
 const MAX_UNREAD = 4096;
@@ -19,7 +19,7 @@ export class HandshakeReader implements ByteSink {
   #reject: ((error: Error) => void) | undefined;
   #failure: Error | undefined;
 
-  /** The next `length` bytes, at most {@link MAX_HANDSHAKE_READ}; valid until the next read. */
+  /** The next `length` bytes, at most 64 KiB; valid until the next read. */
   read(length: number): Promise<Buffer> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     if (this.#start > 0) this.#compact();

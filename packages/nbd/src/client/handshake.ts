@@ -287,7 +287,7 @@ function refusal(what: string, type: number, data: Buffer): ExportRefusedError {
 }
 
 /** A server's text, safe to print: short, and without control characters. */
-export function printable(data: Buffer): string {
+function printable(data: Buffer): string {
   const text = data.toString("utf8", 0, 200);
   return text.replaceAll(/[\p{Cc}\p{Cf}]/gu, "?");
 }
