@@ -20,6 +20,7 @@ import { unlockImage } from "./image-lock.ts";
 import { closeDescriptor, statDescriptor, type OpenFile } from "./open-file.ts";
 import {
   EndOfFileError,
+  NODE_CALLS,
   readFully,
   settled,
   writeFully,
@@ -29,6 +30,9 @@ import {
 import { RangeCopier } from "./range-copier.ts";
 import { hasNoBlocks } from "./space-trust.ts";
 import { isUnsupported } from "./system-error.ts";
+
+/** Largest read, in bytes, that is copied on the main thread: its time stays in the order of a turn of the event loop. */
+const MAX_CACHED_READ: number = 32 * 1024;
 
 /** A regular file or block device. Made by the `file` driver; see there for what it promises. */
 export class FileDevice implements BlockDevice {
@@ -53,6 +57,7 @@ export class FileDevice implements BlockDevice {
   readonly #label: string;
   readonly #calls: FileCalls;
   readonly #ops: FileOps | undefined;
+  readonly #canReadCached: boolean;
   readonly #holes: HoleMap | undefined;
   readonly #trustsBlockCount: boolean;
   readonly #canPunch: boolean;
@@ -76,6 +81,8 @@ export class FileDevice implements BlockDevice {
     this.#label = init.filename;
     this.#calls = init.calls;
     this.#ops = ops;
+    // Calls that a program brought along are all to be made.
+    this.#canReadCached = ops?.readCached !== undefined && init.calls === NODE_CALLS;
     // A block device has no holes to ask for: seeking finds data everywhere.
     this.#holes = ops !== undefined && file.kind === "regular" ? new HoleMap(ops, file.fd) : undefined;
     this.#trustsBlockCount = init.trustsBlockCount;
@@ -105,7 +112,7 @@ export class FileDevice implements BlockDevice {
   read(offset: number, into: IoVec, options?: IoOptions): MaybePromise<void> {
     const length = iovLength(into);
     this.#admit("read", offset, length, options);
-    if (length === 0) return undefined;
+    if (length === 0 || this.#readCached(offset, into, length)) return undefined;
     return this.#request("read", offset, length, false, (settle) =>
       readFully(this.#calls, this.#fd, offset, into, settle),
     );
@@ -228,6 +235,17 @@ export class FileDevice implements BlockDevice {
       }),
     );
   };
+
+  /**
+   * A small read of what the host has in memory is answered at once: a trip through the thread pool costs several times what
+   * the copy does.
+   */
+  #readCached(offset: number, into: IoVec, length: number): boolean {
+    const piece = into[0];
+    if (!this.#canReadCached || length > MAX_CACHED_READ || into.length !== 1 || piece === undefined)
+      return false;
+    return this.#ops?.readCached?.(this.#fd, piece, offset) === length;
+  }
 
   #changeSpace(
     operation: string,

@@ -71,7 +71,8 @@ const createOptions: OptionSchema<FileCreateOptions> = optionSchema({
  * or that fail system calls on purpose to see what happens.
  */
 export function createFileDriver(init: FileDriverInit = {}): BlockDriver<FileOptions, FileCreateOptions> {
-  const calls: FileCalls = { ...NODE_CALLS, ...init.calls };
+  // Node's own are recognised, since only they may be gone past.
+  const calls: FileCalls = init.calls === undefined ? NODE_CALLS : { ...NODE_CALLS, ...init.calls };
   const load = async (): Promise<FileOps | undefined> => (init.native === false ? undefined : loadFileOps());
   return {
     name: "file",

@@ -9,6 +9,7 @@ const FALLOC_FL_KEEP_SIZE = 0x01;
 const FALLOC_FL_PUNCH_HOLE = 0x02;
 const FALLOC_FL_ZERO_RANGE = 0x10;
 const SYNC_FILE_RANGE_WRITE = 2;
+const RWF_NOWAIT = 8;
 const FICLONERANGE = 0x4020940d;
 const F_OFD_GETLK = 36;
 const F_OFD_SETLK = 37;
@@ -46,6 +47,14 @@ export async function openNativeOps(): Promise<FileOps> {
   );
   const fcntl: (fd: number, command: number, type: "void *", lock: ArrayBufferView) => number =
     libc.func("int fcntl(int, int, ...)");
+  const preadv2: (
+    fd: number,
+    vector: ArrayBufferView,
+    count: number,
+    offset: number,
+    flags: number,
+  ) => number = libc.func("int64_t preadv2(int, void *, int, int64_t, int)");
+  const addressOf: (memory: Uint8Array) => bigint = koffi.address;
   const fallocate: AsyncFunction = libc.func("int fallocate(int, int, int64_t, int64_t)");
   const ioctl: AsyncFunction = libc.func("int ioctl(int, unsigned long, void *)");
   const copyFileRange: AsyncFunction = libc.func(
@@ -76,7 +85,15 @@ export async function openNativeOps(): Promise<FileOps> {
     await pool.run(fallocate, "fallocate", fd, mode, offset, length);
   };
 
+  // `struct iovec`: address and length, filled in anew for each call, since it is used up when the call returns.
+  const vector = new BigUint64Array(2);
+
   return {
+    readCached(fd, into, position) {
+      vector[0] = addressOf(into);
+      vector[1] = BigInt(into.byteLength);
+      return preadv2(fd, vector, 1, position, RWF_NOWAIT);
+    },
     nextData: (fd, offset) => seek(fd, offset, SEEK_DATA),
     nextHole: (fd, offset) => seek(fd, offset, SEEK_HOLE),
     end: (fd) => seek(fd, 0, SEEK_END) ?? 0,
