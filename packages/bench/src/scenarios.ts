@@ -1,5 +1,7 @@
 import { hbitmap } from "./hbitmap/scenario.ts";
 import { nbdMirrorToQemuNbd } from "./nbd/mirror-to-qemu-nbd.ts";
+import { qcow2Copies } from "./qcow2/copies.ts";
+import { qcow2Open } from "./qcow2/open.ts";
 import { rawFull } from "./raw/full.ts";
 import { rawLimited } from "./raw/limited.ts";
 import { rawMemory } from "./raw/memory.ts";
@@ -12,6 +14,8 @@ export const SCENARIOS: readonly Scenario[] = [
   rawSparse,
   rawLimited,
   rawMemory,
+  ...qcow2Copies,
+  qcow2Open,
   nbdMirrorToQemuNbd,
   hbitmap,
 ];

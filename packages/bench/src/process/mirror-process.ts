@@ -5,7 +5,10 @@ import { fileURLToPath } from "node:url";
 
 import { PeakMemory } from "./peak-memory.ts";
 
-const PROGRAM = fileURLToPath(new URL("bin/blockmirror.js", import.meta.resolve("blockmirror/package.json")));
+/** The program itself, to be run by Node. */
+export const PROGRAM: string = fileURLToPath(
+  new URL("bin/blockmirror.js", import.meta.resolve("blockmirror/package.json")),
+);
 
 /** How long one run of `blockmirror mirror` took, and what it took. */
 export interface MirrorRun {
