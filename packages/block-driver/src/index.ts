@@ -106,7 +106,8 @@ export { BlockGraph, type FilterInit, type GraphOptions } from "./graph/graph.ts
 export { BlockNode, type NodeInit } from "./graph/node.ts";
 export { ALL_PERMISSIONS, type Permission, type PermissionClaim } from "./graph/permissions.ts";
 export { keepDirtyBitmap } from "./graph/stored-bitmaps.ts";
-export { skipFilters, StatusResolver, type ResolveOptions } from "./graph/resolve-status.ts";
+export { backingChain, skipFilters } from "./graph/topology.ts";
+export { StatusResolver, type ResolveOptions } from "./graph/resolve-status.ts";
 export { allocateAligned } from "./io/aligned-buffer.ts";
 export { isZero, zeroVector } from "./io/zero-page.ts";
 export { PassThroughDevice } from "./io/pass-through.ts";

@@ -229,6 +229,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   /** On every exit path: filter, bitmap, claims and the hold on the guests go (mirror rule S32.3). */
   async clean(): Promise<void> {
     const { graph, filter, dirty, source, target } = this.#init;
+    dirty.busy = false;
     filter.removeDirtyBitmap(dirty);
     // A concluded job may stay to be looked at; its buffer need not.
     this.#engine.release();

@@ -67,7 +67,10 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
     );
     undo.push(() => graph.removeFilter(filter));
     const dirty = createBitmap(filter, granularity);
-    undo.push(() => filter.removeDirtyBitmap(dirty));
+    undo.push(() => {
+      dirty.busy = false;
+      filter.removeDirtyBitmap(dirty);
+    });
     if (from !== undefined) copyBitmap(from, dirty);
     const claims = attachJob(graph, id, source, target, relay);
     undo.push(...claims.map((edge) => () => graph.detach(edge)));

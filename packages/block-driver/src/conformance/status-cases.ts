@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { DeviceInfo } from "../contract/device.ts";
 import { ExtentFlag, ExtentList } from "../contract/extents.ts";
-import { skipFilters } from "../graph/resolve-status.ts";
+import { skipFilters } from "../graph/topology.ts";
 import { isZero } from "../io/zero-page.ts";
 import { interestingRange, randomOperation } from "./operations.ts";
 import { Random } from "./random.ts";

@@ -178,6 +178,30 @@ export interface BlockDevice {
   resize?(size: number, options?: ResizeOptions): Promise<void>;
 
   /**
+   * Opens the same storage once more, read-only or for writing, and returns the device that takes this one's place. The
+   * graph calls it while no request is in flight, and closes this device afterwards unless it was returned itself.
+   *
+   * After a failure this device is as usable as before. What both share (memory, a lock that another opening of this
+   * program would contradict) is handed over here: closing this device must not take it away. The other one is the same
+   * storage: the same size, and the same `identity`; if the name leads elsewhere by now, it fails with `EBUSY`.
+   *
+   * Formats and filters need no such method: without it the graph opens them again over the children they have, first
+   * the new device and then closing this one when it was read-only, the other way round when it could write. Protocols
+   * without it stay as they were opened.
+   */
+  reopen?(readOnly: boolean): Promise<BlockDevice>;
+
+  /**
+   * Changes the name of the backing file that the image records, durably when it settles; null records none. Children
+   * that are open stay as they are, and no guest data changes: ranges that this layer does not hold go on being
+   * deferred. `info.namedBacking` is replaced before it settles. The graph calls it on writable devices only, while no
+   * request is in flight. A format that is not given is not recorded. Either the old name or the new one is recorded
+   * after a crash.
+   * @throws BlockError `EINVAL` for a name that does not fit into the image, with nothing changed.
+   */
+  changeBackingFile?(backing: NamedBacking | null): Promise<void>;
+
+  /**
    * Copies from another device of the same driver without moving the bytes through this process. Returns the bytes
    * copied; 0 means "cannot, copy it yourself". Called on the target.
    */

@@ -127,6 +127,12 @@ export class MemoryDevice implements BlockDevice {
     this.#info = { ...this.#info, size };
   }
 
+  /** The content is only here, so the device stays and changes its mode. */
+  reopen(readOnly: boolean): Promise<BlockDevice> {
+    this.#info = { ...this.#info, readOnly };
+    return Promise.resolve(this);
+  }
+
   async close(): Promise<void> {
     this.#pages.clear();
   }

@@ -33,10 +33,19 @@ export function checkDevice(node: BlockNode, nodes: Iterable<BlockNode>): void {
       `driver '${info.driver}' of node '${node.name}' announces ${missing.join(", ")} without having the method`,
     );
   }
+  refuseSharedStorage(node, nodes, info.readOnly);
+}
+
+/**
+ * Refuses a node whose storage another node has, unless both only read.
+ * @throws BlockError `EBUSY` naming the other node.
+ */
+export function refuseSharedStorage(node: BlockNode, nodes: Iterable<BlockNode>, readOnly: boolean): void {
+  const { info } = node;
   if (info.identity === undefined) return;
   for (const other of nodes) {
     if (other === node || !other.isOpen || other.info.identity !== info.identity) continue;
-    if (other.info.readOnly && info.readOnly) continue;
+    if (other.info.readOnly && readOnly) continue;
     throw new BlockError("EBUSY", `${info.label} is open already, as node '${other.name}'; use that node`, {
       node: node.name,
       operation: "open",

@@ -1,16 +1,18 @@
-import type { ChildRole, CreateContext, OpenContext } from "../contract/driver.ts";
-import type { BlockChild, BlockDevice } from "../contract/device.ts";
-import type { ChildReference, DeviceSpec } from "../contract/options.ts";
+import type { CreateContext } from "../contract/driver.ts";
+import type { BlockChild, BlockDevice, NamedBacking } from "../contract/device.ts";
+import type { DeviceSpec } from "../contract/options.ts";
 import { BlockError } from "../errors.ts";
 import type { DriverRegistry } from "../registry.ts";
-import { DrainSections, type DrainedSection } from "./drain.ts";
-import { checkClaims, childClaim } from "./claims.ts";
-import { checkDevice } from "./check-device.ts";
-import { askGate, denyGate, type OpenGate } from "./gate.ts";
-import { BlockEdge, BlockNode, type ParentInit } from "./node.ts";
+import { changeBackingFile, setBacking } from "./backing.ts";
+import { checkClaims } from "./claims.ts";
+import type { DrainedSection } from "./drain.ts";
+import { denyGate, type OpenGate } from "./gate.ts";
+import { BlockEdge, type BlockNode, type ParentInit } from "./node.ts";
+import { openNode, resolveReference } from "./open-node.ts";
 import { ALL_PERMISSIONS, permissionMask, type Permission, type PermissionClaim } from "./permissions.ts";
-import { attachStoredBitmaps } from "./stored-bitmaps.ts";
-import { nodesBelow } from "./topology.ts";
+import { reopenNode } from "./reopen.ts";
+import { GraphStructure } from "./structure.ts";
+import { backingChain, nodesBelow } from "./topology.ts";
 
 /** Options of a {@link BlockGraph}. */
 export interface GraphOptions {
@@ -34,32 +36,27 @@ export interface FilterInit {
   readonly keepBelow?: (edge: BlockEdge) => boolean;
 }
 
-const NODE_NAME = /^[A-Za-z#_][A-Za-z0-9#._-]{0,126}$/;
-
 /**
  * The block graph: nodes, the edges between them, and the operations that change it. Every change is atomic: it is
  * checked in full and then made at one instant, or refused without effect.
  */
 export class BlockGraph {
   readonly registry: DriverRegistry;
-  readonly #gate: OpenGate;
-  readonly #nodes = new Map<string, BlockNode>();
-  readonly #sections = new DrainSections();
-  #generated = 0;
+  readonly #structure: GraphStructure;
 
   constructor(options: GraphOptions) {
     this.registry = options.registry;
-    this.#gate = options.gate ?? denyGate;
+    this.#structure = new GraphStructure(options.registry, options.gate ?? denyGate);
   }
 
   /** Every node, in order of creation. */
   nodes(): readonly BlockNode[] {
-    return [...this.#nodes.values()];
+    return [...this.#structure.nodes.values()];
   }
 
   /** The node of that name, or undefined. */
   find(name: string): BlockNode | undefined {
-    return this.#nodes.get(name);
+    return this.#structure.nodes.get(name);
   }
 
   /**
@@ -69,7 +66,58 @@ export class BlockGraph {
    */
   async open(spec: DeviceSpec, options: { readonly signal?: AbortSignal } = {}): Promise<BlockNode> {
     refuseAborted(options.signal, `opening a '${spec.driver}' node`);
-    return this.#open(spec, { owned: true, readOnly: false, depth: 0, ...options });
+    return openNode(this.#structure, spec, { owned: true, readOnly: false, depth: 0, ...options });
+  }
+
+  /**
+   * Opens an image with its backing chain and tells the chain.
+   * @returns the node, which the caller owns, and the images of its chain from the bottom up: the last one is the node
+   * itself, or what it filters.
+   * @throws as {@link open}.
+   */
+  async openChain(
+    spec: DeviceSpec,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<{ readonly node: BlockNode; readonly chain: readonly BlockNode[] }> {
+    const node = await this.open(spec, options);
+    return { node, chain: backingChain(node) };
+  }
+
+  /**
+   * Opens a node for writing, or for reading only, while it is in use. Children that hold its bytes follow: for writing
+   * those that are read-only, for reading those that were opened inline and that nobody else writes. Backing images stay
+   * as they are. Requests are held back meanwhile.
+   *
+   * Dirty bitmaps that the image stores are loaded again: look them up by name afterwards.
+   * @throws BlockError `EBUSY` while somebody claims to write what is to be read-only, or when a stored bitmap is in use;
+   * `ENOTSUP` when a driver cannot; or whatever opening meets. Everything is as before then, unless even that cannot be
+   * had again: the node refuses requests then (`BLK_FENCED`).
+   */
+  async reopen(node: BlockNode, { readOnly }: { readonly readOnly: boolean }): Promise<void> {
+    this.#structure.mustKnow(node);
+    await reopenNode(this.#structure, node, readOnly);
+  }
+
+  /**
+   * Gives a node another backing node, or none, while it is in use. It is the caller who makes sure that what the node
+   * shows stays the same. The image keeps the name it records: see {@link changeBackingFile}.
+   * The old backing node is closed when it was opened inline and nobody else uses it.
+   * @throws BlockError `EBUSY` on a conflict of permissions, `EINVAL` for a loop, or a node that cannot have a backing
+   * node; nothing is changed then.
+   */
+  async setBacking(node: BlockNode, backing: BlockNode | null): Promise<void> {
+    this.#structure.mustKnow(node);
+    if (backing !== null) this.#structure.mustKnow(backing);
+    await setBacking(this.#structure, node, backing);
+  }
+
+  /**
+   * Changes the name of the backing file that an image records; null records none. The backing node in use stays.
+   * @throws BlockError `EROFS` for a read-only node, `ENOTSUP` when the driver records no backing file.
+   */
+  async changeBackingFile(node: BlockNode, backing: NamedBacking | null): Promise<void> {
+    this.#structure.mustKnow(node);
+    await changeBackingFile(this.#structure, node, backing);
   }
 
   /**
@@ -90,7 +138,7 @@ export class BlockGraph {
     const context: CreateContext = {
       ...(signal !== undefined && { signal }),
       openChild: async (reference) => {
-        const node = await this.#resolve(reference, { readOnly: false, depth: 0 });
+        const node = await resolveReference(this.#structure, reference, { readOnly: false, depth: 0 });
         try {
           const edge = this.attach(node, {
             name: `creation of a ${driverName} image`,
@@ -100,7 +148,7 @@ export class BlockGraph {
           used.push(edge);
           return edge;
         } catch (error) {
-          if (!node.owned) await this.#closeIfUnused(node);
+          if (!node.owned) await this.#structure.closeIfUnused(node);
           throw error;
         }
       },
@@ -117,15 +165,15 @@ export class BlockGraph {
    * @throws BlockError `EBUSY` naming both sides when the claims conflict.
    */
   attach(node: BlockNode, parent: ParentInit): BlockEdge {
-    this.#mustKnow(node);
+    this.#structure.mustKnow(node);
     if (!node.isOpen) {
       throw new BlockError("ESHUTDOWN", `node '${node.name}' is still being opened`, { node: node.name });
     }
-    const edge = this.#link(new BlockEdge(node, parent, this.#sections));
+    const edge = this.#structure.link(new BlockEdge(node, parent, this.#structure.sections));
     try {
-      this.#sections.greet(edge);
+      this.#structure.sections.greet(edge);
     } catch (error) {
-      this.#unlink(edge);
+      this.#structure.unlink(edge);
       throw error;
     }
     return edge;
@@ -136,8 +184,8 @@ export class BlockGraph {
     if (edge.owner !== undefined) throw new TypeError("children are detached by closing their parent");
     const { node } = edge;
     if (!node.parents.has(edge)) return;
-    this.#unlink(edge);
-    if (!node.owned) await this.#closeIfUnused(node);
+    this.#structure.unlink(edge);
+    if (!node.owned) await this.#structure.closeIfUnused(node);
   }
 
   /**
@@ -161,7 +209,7 @@ export class BlockGraph {
    * @throws BlockError `EBUSY` while it has parents.
    */
   async close(node: BlockNode): Promise<void> {
-    if (this.#nodes.get(node.name) !== node) return;
+    if (this.#structure.nodes.get(node.name) !== node) return;
     const [parent] = node.parents;
     if (parent !== undefined) {
       throw new BlockError("EBUSY", `node '${node.name}' cannot be closed: ${parent.parentName} uses it`, {
@@ -169,19 +217,19 @@ export class BlockGraph {
         operation: "close",
       });
     }
-    await this.#closeTree(node);
+    await this.#structure.closeTree(node);
   }
 
   /** Closes everything, users or not. Collects failures and throws the first. */
   async closeAll(): Promise<void> {
     const failures: unknown[] = [];
     for (const node of this.nodes())
-      for (const edge of node.parents) if (edge.owner === undefined) this.#unlink(edge);
-    while (this.#nodes.size > 0) {
+      for (const edge of node.parents) if (edge.owner === undefined) this.#structure.unlink(edge);
+    while (this.#structure.nodes.size > 0) {
       const root = this.nodes().find((node) => node.parents.size === 0);
       if (root === undefined) throw new BlockError("EBUSY", "the graph has a loop and cannot be closed");
       try {
-        await this.#closeTree(root);
+        await this.#structure.closeTree(root);
       } catch (error) {
         failures.push(error);
       }
@@ -194,8 +242,8 @@ export class BlockGraph {
    * nest. Parents with drain callbacks are asked to become quiet; all others wait at their edge.
    */
   async drain(node: BlockNode): Promise<DrainedSection> {
-    this.#mustKnow(node);
-    return this.#sections.begin(node);
+    this.#structure.mustKnow(node);
+    return this.#structure.sections.begin(node);
   }
 
   /**
@@ -221,8 +269,8 @@ export class BlockGraph {
    * @throws BlockError `EBUSY` on a conflict of permissions, `EINVAL` when sizes differ; nothing is changed then.
    */
   replaceNow(from: BlockNode, to: BlockNode, keep: (edge: BlockEdge) => boolean = () => false): void {
-    this.#mustKnow(from);
-    this.#mustKnow(to);
+    this.#structure.mustKnow(from);
+    this.#structure.mustKnow(to);
     if (from.size !== to.size) {
       throw new BlockError(
         "EINVAL",
@@ -230,13 +278,13 @@ export class BlockGraph {
         { node: from.name, operation: "replace" },
       );
     }
-    if (!this.#sections.isQuiet(from))
+    if (!this.#structure.sections.isQuiet(from))
       throw new TypeError(`node '${from.name}' must be drained before it is replaced`);
     const subtree = nodesBelow(to);
     const moving = [...from.parents].filter(
       (edge) => !keep(edge) && (edge.owner === undefined || !subtree.has(edge.owner)),
     );
-    this.#move(moving, from, to);
+    this.#structure.move(moving, from, to);
   }
 
   /**
@@ -246,23 +294,25 @@ export class BlockGraph {
   async insertFilter(node: BlockNode, init: FilterInit): Promise<BlockNode> {
     const section = await this.drain(node);
     try {
-      const filter = this.#makeNode(init.nodeName, "filter", true);
+      const filter = this.#structure.makeNode(init.nodeName, "filter", true);
       const edge = new BlockEdge(
         node,
         { name: `node '${filter.name}'`, uses: [], shares: ALL_PERMISSIONS },
-        this.#sections,
+        this.#structure.sections,
         { owner: filter, role: "filtered" },
       );
       try {
         filter.own(init.device(edge), false);
         const moving = [...node.parents].filter((parent) => init.keepBelow?.(parent) !== true);
-        this.#link(edge);
-        this.#move(moving, node, filter);
+        this.#structure.link(edge);
+        this.#structure.move(moving, node, filter);
         // Only now: until they had moved, the filter's own parents would have been excluded.
-        this.#limitShares(edge, init.shares ?? ALL_PERMISSIONS, () => this.#move(moving, filter, node));
+        this.#structure.limitShares(edge, init.shares ?? ALL_PERMISSIONS, () =>
+          this.#structure.move(moving, filter, node),
+        );
       } catch (error) {
-        this.#unlink(edge);
-        this.#nodes.delete(filter.name);
+        this.#structure.unlink(edge);
+        this.#structure.nodes.delete(filter.name);
         await filter.shut().catch(() => {});
         throw error;
       }
@@ -294,214 +344,14 @@ export class BlockGraph {
         checkClaims(filter);
         throw error;
       }
-      await this.#closeTree(filter);
+      await this.#structure.closeTree(filter);
     } finally {
       section.end();
     }
-  }
-
-  async #open(spec: DeviceSpec, how: OpenHow): Promise<BlockNode> {
-    const driver = this.registry.get(spec.driver);
-    const readOnly = spec.readOnly ?? how.readOnly;
-    const node = this.#makeNode(spec.nodeName ?? this.#generateName(), driver.kind, how.owned);
-    const attached: BlockEdge[] = [];
-    const addChild = async (
-      reference: ChildReference,
-      role: ChildRole,
-      depth: number,
-    ): Promise<BlockChild> => {
-      const childReadOnly = readOnly || role === "backing";
-      const child = await this.#resolve(reference, { readOnly: childReadOnly, depth, ...signalOf(how) });
-      if (this.#nodes.get(node.name) !== node) {
-        if (!child.owned) await this.#closeIfUnused(child);
-        throw closedMeanwhile(node);
-      }
-      const edge = new BlockEdge(
-        child,
-        { name: `node '${node.name}'`, ...childClaim(role, readOnly) },
-        this.#sections,
-        {
-          owner: node,
-          role,
-        },
-      );
-      try {
-        attached.push(this.#link(edge));
-      } catch (error) {
-        if (!child.owned) await this.#closeIfUnused(child);
-        throw error;
-      }
-      return edge;
-    };
-    const context: OpenContext = {
-      nodeName: node.name,
-      readOnly,
-      ...signalOf(how),
-      openChild: (reference, role) => addChild(reference, role, how.depth),
-      openImplicit: async (reference, role) => {
-        const depth = how.depth + 1;
-        const allowed = await askGate(this.#gate, node, {
-          reference,
-          role,
-          depth,
-          writable: !readOnly && role !== "backing",
-        });
-        return addChild(allowed, role, depth);
-      },
-      report: (event) => node.report(event),
-    };
-    try {
-      node.own(await driver.open(spec, context), readOnly);
-      if (this.#nodes.get(node.name) !== node) throw closedMeanwhile(node);
-      checkDevice(node, this.#nodes.values());
-      await attachStoredBitmaps(node);
-      return node;
-    } catch (error) {
-      if (this.#nodes.get(node.name) === node) this.#nodes.delete(node.name);
-      // What closing may meet on top says less than why the opening failed.
-      await node.shut().catch(() => {});
-      for (const edge of attached) await this.#unlinkChild(edge).catch(() => {});
-      throw error;
-    }
-  }
-
-  async #resolve(reference: ChildReference, how: Omit<OpenHow, "owned">): Promise<BlockNode> {
-    if (typeof reference !== "string") return this.#open(reference, { ...how, owned: false });
-    const node = this.#nodes.get(reference);
-    if (node === undefined) throw new BlockError("EINVAL", `there is no node named '${reference}'`);
-    if (!node.isOpen) {
-      throw new BlockError("EINVAL", `node '${reference}' is still being opened and cannot be a child yet`);
-    }
-    return node;
-  }
-
-  #makeNode(name: string, kind: BlockNode["kind"], owned: boolean): BlockNode {
-    if (!NODE_NAME.test(name)) {
-      throw new BlockError(
-        "EINVAL",
-        `'${name}' is not a node name: a letter, then letters, digits and # . _ -`,
-      );
-    }
-    if (this.#nodes.has(name)) throw new BlockError("EEXIST", `a node named '${name}' exists already`);
-    const node = new BlockNode({ name, kind, owned, onIdle: this.#sections.onIdle });
-    this.#nodes.set(name, node);
-    return node;
-  }
-
-  #generateName(): string {
-    this.#generated += 1;
-    return `#block${String(this.#generated).padStart(3, "0")}`;
-  }
-
-  #mustKnow(node: BlockNode): void {
-    if (this.#nodes.get(node.name) !== node) {
-      throw new BlockError("ESHUTDOWN", `node '${node.name}' is not in this graph any more`, {
-        node: node.name,
-      });
-    }
-  }
-
-  #link(edge: BlockEdge): BlockEdge {
-    edge.node.link(edge, "parent");
-    edge.owner?.link(edge, "child");
-    try {
-      checkClaims(edge.node);
-      return edge;
-    } catch (error) {
-      this.#unlink(edge);
-      throw error;
-    }
-  }
-
-  #unlink(edge: BlockEdge): void {
-    edge.retire();
-    this.#sections.forget(edge);
-    edge.node.unlink(edge, "parent");
-    edge.owner?.unlink(edge, "child");
-    checkClaims(edge.node);
-  }
-
-  async #unlinkChild(edge: BlockEdge): Promise<void> {
-    this.#unlink(edge);
-    if (!edge.node.owned) await this.#closeIfUnused(edge.node);
-  }
-
-  #move(edges: readonly BlockEdge[], from: BlockNode, to: BlockNode): void {
-    const shift = (source: BlockNode, target: BlockNode): void => {
-      for (const edge of edges) {
-        source.unlink(edge, "parent");
-        edge.moveTo(target);
-        target.link(edge, "parent");
-      }
-    };
-    shift(from, to);
-    try {
-      // First the side that lost parents: a filter then claims less from the node that they may have come to.
-      checkClaims(from);
-      checkClaims(to);
-    } catch (error) {
-      shift(to, from);
-      checkClaims(to);
-      checkClaims(from);
-      throw error;
-    }
-  }
-
-  #limitShares(edge: BlockEdge, shares: readonly Permission[], undo: () => void): void {
-    const before = edge.sharesAtMost;
-    edge.sharesAtMost = permissionMask(shares);
-    try {
-      if (edge.owner !== undefined) checkClaims(edge.owner);
-    } catch (error) {
-      edge.sharesAtMost = before;
-      undo();
-      throw error;
-    }
-  }
-
-  async #closeIfUnused(node: BlockNode): Promise<void> {
-    if (node.parents.size === 0) await this.#closeTree(node);
-  }
-
-  /** Closes a node without parents, then the inline children that nobody else uses; the first failure is thrown last. */
-  async #closeTree(node: BlockNode): Promise<void> {
-    const failures: unknown[] = [];
-    this.#nodes.delete(node.name);
-    try {
-      await node.shut();
-    } catch (error) {
-      failures.push(error);
-    }
-    for (const edge of node.children) {
-      try {
-        await this.#unlinkChild(edge);
-      } catch (error) {
-        failures.push(error);
-      }
-    }
-    if (failures.length > 0) throw failures[0];
   }
 }
 
 function refuseAborted(signal: AbortSignal | undefined, what: string): void {
   if (signal?.aborted === true)
     throw new BlockError("ECANCELED", `${what} was cancelled`, { operation: "open" });
-}
-
-function closedMeanwhile(node: BlockNode): BlockError {
-  return new BlockError("ESHUTDOWN", `node '${node.name}' was closed while it was being opened`, {
-    node: node.name,
-    operation: "open",
-  });
-}
-
-interface OpenHow {
-  readonly owned: boolean;
-  readonly readOnly: boolean;
-  readonly depth: number;
-  readonly signal?: AbortSignal;
-}
-
-function signalOf(how: { readonly signal?: AbortSignal }): { readonly signal?: AbortSignal } {
-  return how.signal === undefined ? {} : { signal: how.signal };
 }

@@ -11,6 +11,7 @@ import {
 import type { ExtentList } from "../contract/extents.ts";
 import { iovLength, isPromise, type IoVec, type MaybePromise } from "../contract/io.ts";
 import { BlockError, toBlockError } from "../errors.ts";
+import { deferred, type Deferred } from "../io/deferred.ts";
 import { RangeLock } from "../io/range-lock.ts";
 import { discardThrough, readThrough, writeThrough, writeZeroesThrough } from "../io/requests.ts";
 import { DirtyBitmap, type DirtyBitmapInit } from "./dirty-bitmap.ts";
@@ -31,6 +32,8 @@ export class NodeRequests {
   #restricted: { readonly of: DeviceInfo; readonly info: DeviceInfo } | undefined;
   #fence: BlockError | undefined;
   #inFlight = 0;
+  /** Resolved when the last request in flight has settled; closing waits for it. */
+  #lastSettled: Deferred | undefined;
 
   /** `onIdle` is called whenever the last request in flight has ended. */
   constructor(name: string, onIdle: () => void) {
@@ -106,8 +109,16 @@ export class NodeRequests {
   /**
    * Detaches a bitmap; it stops following writes, and a persistent one is gone from the image. No effect if it is not
    * attached.
+   * @throws BlockError `EBUSY` while an operation uses it.
    */
   removeDirtyBitmap(bitmap: DirtyBitmap): void {
+    if (bitmap.busy && this.#bitmaps.has(bitmap)) {
+      throw new BlockError(
+        "EBUSY",
+        `dirty bitmap ${bitmap.label} of node '${this.name}' is in use by an operation; end that first`,
+        { node: this.name },
+      );
+    }
     if (!this.#bitmaps.delete(bitmap) || !bitmap.persistent || bitmap.name === undefined) return;
     bitmap.persistent = false;
     this.#device?.bitmaps?.drop(bitmap.name);
@@ -270,11 +281,20 @@ export class NodeRequests {
     this.#readOnly = readOnly;
   }
 
-  /** The graph's part: closes the device. */
+  /** The graph's part: closes the device, once the requests that are in flight have settled. */
   async shut(): Promise<void> {
     const device = this.#device;
     this.#device = undefined;
+    if (this.#inFlight > 0) {
+      this.#lastSettled ??= deferred();
+      await this.#lastSettled.promise;
+    }
     await device?.close();
+  }
+
+  /** The graph's part: forgets the bitmaps that the image has stored, without taking them from the image. */
+  forgetStoredBitmaps(): void {
+    for (const bitmap of this.#bitmaps) if (bitmap.persistent) this.#bitmaps.delete(bitmap);
   }
 
   #change(offset: number, length: number, run: () => MaybePromise<void>): MaybePromise<void> {
@@ -329,7 +349,10 @@ export class NodeRequests {
 
   #end(): void {
     this.#inFlight -= 1;
-    if (this.#inFlight === 0) this.#onIdle();
+    if (this.#inFlight > 0) return;
+    this.#lastSettled?.resolve();
+    this.#lastSettled = undefined;
+    this.#onIdle();
   }
 
   #admitChange(operation: string, offset: number, length: number, options: IoOptions | undefined): void {

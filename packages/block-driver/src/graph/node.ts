@@ -154,14 +154,14 @@ export class BlockEdge implements BlockChild {
 
   /** Writes exactly the vector's length. The buffers stay unchanged until it settles. */
   write(offset: number, from: IoVec, options?: WriteOptions): MaybePromise<void> {
-    const wait = this.#admission("write");
+    const wait = this.#admission(this.#writing());
     if (wait !== undefined) return wait.then(() => this.write(offset, from, options));
     return this.#node.write(offset, from, options);
   }
 
   /** Makes the range read as zeroes; emulated by writing where the device cannot, unless `noFallback`. */
   writeZeroes(offset: number, length: number, options?: ZeroOptions): MaybePromise<void> {
-    const wait = this.#admission("write");
+    const wait = this.#admission(this.#writing());
     if (wait !== undefined) return wait.then(() => this.writeZeroes(offset, length, options));
     return this.#node.writeZeroes(offset, length, options);
   }
@@ -227,7 +227,14 @@ export class BlockEdge implements BlockChild {
     return this.#gate.admission(this.#node);
   }
 
+  /** Who may only write what is there already is trusted to do that. */
+  #writing(): Permission {
+    return hasPermission(this.#uses, "write-unchanged") ? "write-unchanged" : "write";
+  }
+
+  /** What a filter passes on was demanded of its own parents, one of whom may have left since. */
   #demand(permission: Permission): void {
+    if (this.role === "filtered") return;
     if (!hasPermission(this.#uses, permission)) {
       throw new TypeError(`${this.parentName} has not claimed '${permission}' on node '${this.#node.name}'`);
     }

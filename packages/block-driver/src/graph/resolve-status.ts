@@ -2,6 +2,7 @@ import { ExtentFlag, ExtentList, type ExtentFlags } from "../contract/extents.ts
 import type { StatusOptions } from "../contract/device.ts";
 import { isPromise } from "../contract/io.ts";
 import type { BlockNode } from "./node.ts";
+import { skipFilters } from "./topology.ts";
 
 /** Options of {@link StatusResolver.resolve}. */
 export interface ResolveOptions extends StatusOptions {
@@ -103,15 +104,4 @@ export class StatusResolver {
     }
     return list;
   }
-}
-
-/** The first node at or below `node` that is not a filter: filters present the data of their child unchanged. */
-export function skipFilters(node: BlockNode): BlockNode {
-  let current = node;
-  while (current.kind === "filter") {
-    const filtered = current.child("filtered");
-    if (filtered === undefined) break;
-    current = filtered.node;
-  }
-  return current;
 }

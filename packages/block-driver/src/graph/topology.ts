@@ -15,3 +15,25 @@ export function nodesBelow(node: BlockNode): ReadonlySet<BlockNode> {
   for (const member of found) for (const edge of member.children) found.add(edge.node);
   return found;
 }
+
+/** The first node at or below `node` that is not a filter: filters present the data of their child unchanged. */
+export function skipFilters(node: BlockNode): BlockNode {
+  let current = node;
+  while (current.kind === "filter") {
+    const filtered = current.child("filtered");
+    if (filtered === undefined) break;
+    current = filtered.node;
+  }
+  return current;
+}
+
+/** The images of a node's backing chain from the bottom up, without filters: the last one is `node`, or what it filters. */
+export function backingChain(node: BlockNode): readonly BlockNode[] {
+  const chain: BlockNode[] = [];
+  for (let next: BlockNode | undefined = node; next !== undefined;) {
+    const image = skipFilters(next);
+    chain.push(image);
+    next = image.child("backing")?.node;
+  }
+  return chain.toReversed();
+}

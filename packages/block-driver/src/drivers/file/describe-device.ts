@@ -2,6 +2,7 @@ import {
   BYTE_ALIGNMENT,
   DEFAULT_LIMITS,
   READ_ONLY_CAPABILITIES,
+  type BlockDevice,
   type DeviceCapabilities,
   type DeviceInfo,
 } from "../../contract/device.ts";
@@ -24,6 +25,17 @@ export interface FileDeviceInit {
   /** Without native help: a block count of zero proves that the file is one hole. */
   readonly trustsBlockCount: boolean;
   readonly locked: boolean;
+  /** Opens the same file once more, in place of `holder`. */
+  readonly openAgain: (readOnly: boolean, holder: FileHolder) => Promise<BlockDevice>;
+}
+
+/** An open file whose place another opening of it takes. */
+export interface FileHolder {
+  readonly identity: string | undefined;
+  /** Gives up its image lock, which would contradict the other one's. */
+  readonly unlock: () => void;
+  /** Takes its image lock back. */
+  readonly relock: () => void;
 }
 
 /** What a device made from `init` can do. */

@@ -16,7 +16,7 @@ import { describeCapabilities, describeDevice, type FileDeviceInit } from "./des
 import { EarlyWriteback } from "./early-writeback.ts";
 import type { FileOps } from "./file-ops.ts";
 import { HoleMap } from "./hole-map.ts";
-import { unlockImage } from "./image-lock.ts";
+import { lockClaim, lockImage, unlockImage, type LockClaim } from "./image-lock.ts";
 import { closeDescriptor, statDescriptor, type OpenFile } from "./open-file.ts";
 import {
   EndOfFileError,
@@ -62,6 +62,8 @@ export class FileDevice implements BlockDevice {
   readonly #trustsBlockCount: boolean;
   readonly #canPunch: boolean;
   readonly #locked: boolean;
+  readonly #openAgain: FileDeviceInit["openAgain"];
+  readonly #lockClaim: LockClaim;
   readonly #copier: RangeCopier<FileDevice> | undefined;
   readonly #writeback: EarlyWriteback | undefined;
   #canZeroRange: boolean;
@@ -89,6 +91,8 @@ export class FileDevice implements BlockDevice {
     this.#canPunch = init.canPunch;
     this.#canZeroRange = ops !== undefined;
     this.#locked = init.locked;
+    this.#openAgain = init.openAgain;
+    this.#lockClaim = lockClaim(readOnly, file.kind === "regular" && !init.fixed);
     this.#writeback = ops === undefined || readOnly ? undefined : new EarlyWriteback(ops, file.fd);
     const can = describeCapabilities(init);
     this.#info = describeDevice(init, can);
@@ -134,6 +138,22 @@ export class FileDevice implements BlockDevice {
       const isHole = this.#trustsBlockCount && hasNoBlocks(this.#fd);
       extents.append(size - offset, isHole ? ExtentFlag.Zero : ExtentFlag.Data);
     }
+  }
+
+  /** A descriptor keeps the mode it was opened with, so the file gets a second one; what was written is durable before. */
+  async reopen(readOnly: boolean): Promise<BlockDevice> {
+    if (this.#fence !== undefined) throw this.#fence;
+    await this.flush?.();
+    const ops = this.#locked ? this.#ops : undefined;
+    return this.#openAgain(readOnly, {
+      identity: this.#info.identity,
+      unlock: () => {
+        if (ops !== undefined) unlockImage(ops, this.#fd);
+      },
+      relock: () => {
+        if (ops !== undefined) lockImage(ops, this.#fd, this.#lockClaim, this.#label);
+      },
+    });
   }
 
   close(): Promise<void> {

@@ -4,10 +4,11 @@ import type { BlockDevice } from "../../contract/device.ts";
 import { option, optionSchema, type OptionSchema } from "../../contract/options.ts";
 import { BlockError } from "../../errors.ts";
 import { createFile } from "./create-file.ts";
+import type { FileHolder } from "./describe-device.ts";
 import { FileDevice } from "./file-device.ts";
 import type { FileOps } from "./file-ops.ts";
 import { loadFileOps } from "./load-file-ops.ts";
-import { lockImage, READER_CLAIM, writerClaim } from "./image-lock.ts";
+import { lockClaim, lockImage } from "./image-lock.ts";
 import { closeDescriptor, openFile, type OpenFile } from "./open-file.ts";
 import { NODE_CALLS, type FileCalls } from "./positional-io.ts";
 import { blockCountProvesHoles } from "./space-trust.ts";
@@ -81,7 +82,7 @@ export function createFileDriver(init: FileDriverInit = {}): BlockDriver<FileOpt
     options,
     createOptions,
     async open(given, context) {
-      return openDevice(given, context, calls, await load());
+      return openDevice(given, context, { calls, ops: await load() });
     },
     async create({ filename, ...rest }, { signal }) {
       await createFile(calls, await load(), { ...rest, filename: path.resolve(filename), signal });
@@ -99,17 +100,31 @@ export function createFileDriver(init: FileDriverInit = {}): BlockDriver<FileOpt
  */
 export const fileDriver: BlockDriver<FileOptions, FileCreateOptions> = createFileDriver();
 
+/** How the driver reaches the host. */
+interface Host {
+  readonly calls: FileCalls;
+  readonly ops: FileOps | undefined;
+}
+
+/** `holder` is the opening of the same file whose place this one takes; it stays usable when this one fails. */
 async function openDevice(
   given: FileOptions,
-  context: OpenContext,
-  calls: FileCalls,
-  ops: FileOps | undefined,
+  context: Pick<OpenContext, "nodeName" | "readOnly" | "signal">,
+  host: Host,
+  holder?: FileHolder,
 ): Promise<BlockDevice> {
+  const { calls, ops } = host;
   const filename = path.resolve(given.filename);
   const { readOnly } = context;
   assertNotAborted(context, filename);
   const file = await openFile(filename, readOnly, ops);
+  let handedOver = false;
   try {
+    if (holder !== undefined) {
+      if (holder.identity !== file.identity) throw movedAway(filename);
+      holder.unlock();
+      handedOver = true;
+    }
     const locked = lock(file, filename, given, readOnly, ops);
     const canPunch = !readOnly && (await canPunchHoles(file, ops));
     const trustsBlockCount =
@@ -125,11 +140,21 @@ async function openDevice(
       canPunch,
       trustsBlockCount,
       locked,
+      openAgain: (mode, old) => openDevice(given, { nodeName: context.nodeName, readOnly: mode }, host, old),
     });
   } catch (error) {
     await closeDescriptor(file.fd).catch(() => {});
+    if (handedOver) holder?.relock();
     throw error;
   }
+}
+
+function movedAway(filename: string): BlockError {
+  return new BlockError(
+    "EBUSY",
+    `${filename} is not the file any more that was opened by this name: it was replaced or moved; open it anew`,
+    { node: filename, operation: "reopen" },
+  );
 }
 
 function lock(
@@ -141,7 +166,7 @@ function lock(
 ): boolean {
   if (locking === "off") return false;
   const resizes = file.kind === "regular" && !fixed;
-  const claim = readOnly ? READER_CLAIM : writerClaim(resizes);
+  const claim = lockClaim(readOnly, resizes);
   if (ops !== undefined && lockImage(ops, file.fd, claim, filename)) return true;
   if (locking === "auto") return false;
   const why =
@@ -168,7 +193,10 @@ async function canPunchHoles(file: OpenFile, ops: FileOps | undefined): Promise<
   }
 }
 
-function assertNotAborted({ signal, nodeName }: OpenContext, filename: string): void {
+function assertNotAborted(
+  { signal, nodeName }: Pick<OpenContext, "signal" | "nodeName">,
+  filename: string,
+): void {
   if (signal?.aborted !== true) return;
   throw new BlockError("ECANCELED", `opening ${filename} was cancelled`, {
     node: nodeName,

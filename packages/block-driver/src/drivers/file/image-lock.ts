@@ -32,6 +32,11 @@ export function writerClaim(resizes: boolean): LockClaim {
 /** Readers share an image with readers. */
 export const READER_CLAIM: LockClaim = { uses: ["consistent-read"], excludes: ["write", "resize"] };
 
+/** The claim of somebody who opens an image in one mode or the other; `resizes` matters to writers. */
+export function lockClaim(readOnly: boolean, resizes: boolean): LockClaim {
+  return readOnly ? READER_CLAIM : writerClaim(resizes);
+}
+
 /** What a file system answers that has no such locks; anything else is a real failure. */
 const NO_LOCKS: ReadonlySet<string> = new Set(["EINVAL", "ENOLCK", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"]);
 
