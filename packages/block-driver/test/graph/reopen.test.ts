@@ -27,6 +27,13 @@ async function rawFile(): Promise<string> {
   return filename;
 }
 
+async function image(graph: ReturnType<typeof makeGraph>, readOnly: boolean): Promise<BlockNode> {
+  const filename = path.join(directory, "disk.qcow2");
+  execFileSync("truncate", ["-s", "0", filename]);
+  await graph.create("qcow2", { file: { driver: "file", filename }, size: MIB });
+  return graph.open({ driver: "qcow2", nodeName: "q", readOnly, file: { driver: "file", filename } });
+}
+
 describe("reopening a file below a raw image", () => {
   test("it can be written after it was opened for reading, and read-only is refused to be written again", async () => {
     const graph = makeGraph();
@@ -160,13 +167,6 @@ describe("reopening", () => {
 });
 
 describe("reopening a qcow2 image", () => {
-  async function image(graph: ReturnType<typeof makeGraph>, readOnly: boolean): Promise<BlockNode> {
-    const filename = path.join(directory, "disk.qcow2");
-    execFileSync("truncate", ["-s", "0", filename]);
-    await graph.create("qcow2", { file: { driver: "file", filename }, size: MIB });
-    return graph.open({ driver: "qcow2", nodeName: "q", readOnly, file: { driver: "file", filename } });
-  }
-
   test("it is written after it was opened for reading, and what was written is there when it is read-only again", async () => {
     const graph = makeGraph();
     const node = await image(graph, true);
