@@ -158,7 +158,9 @@ export class Session implements ConnectionOwner {
 
   lost(connection: Connection, error: Error | undefined, unanswered: readonly Request[]): void {
     const index = this.#connections.indexOf(connection);
-    if (index >= 0) this.#connections.splice(index, 1);
+    // One that was turned away carried nothing.
+    if (index < 0) return;
+    this.#connections.splice(index, 1);
     const isLast = this.#connections.length === 0;
     if (isLast) this.#mourn(error);
     if (!connection.hasAnswered) for (const request of unanswered) request.fruitless += 1;
@@ -289,7 +291,9 @@ export class Session implements ConnectionOwner {
         code,
         label,
         request,
-        `the server did not come back within ${patience.reconnectMs} ms: ${error.message}`,
+        patience.reconnectMs === 0
+          ? `the server cannot be reached again: ${error.message}`
+          : `the server did not come back within ${patience.reconnectMs} ms: ${error.message}`,
         error,
       ),
     );
@@ -303,7 +307,6 @@ export class Session implements ConnectionOwner {
   #comeBack(connection: Connection): void {
     const problem = incompatibility(this.negotiated, connection.negotiated, this.#init.readOnly);
     if (problem !== undefined) {
-      connection.abandon(new Error(problem));
       this.#raiseFence(`the server came back with another export: ${problem}; reopen it`, undefined);
       this.#failQueue((request) =>
         requestFailure(
@@ -313,6 +316,7 @@ export class Session implements ConnectionOwner {
           `the server came back with another export: ${problem}`,
         ),
       );
+      connection.abandon(new Error(problem));
       return;
     }
     this.#init.report(`${this.#init.label}: connected again`);

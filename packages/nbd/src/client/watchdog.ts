@@ -5,6 +5,8 @@ import type { NbdTimers } from "./timers.ts";
 /** However much else moves, a request is late after this many times its limit. */
 const LIMITS_WITH_PROGRESS = 10;
 const MOST_TICK_MS = 1000;
+/** A tick that comes so much too late tells that this process was asleep, and not the servers. */
+const OVERSLEPT_MS = 1000;
 
 /** How long answers may take, in milliseconds. */
 export interface WatchdogLimits {
@@ -31,9 +33,10 @@ export class Watchdog {
   /** Looks from now on, until nothing is in flight. */
   watch(): void {
     const tickMs = Math.min(MOST_TICK_MS, Math.max(1, this.#limits.requestMs / 4));
+    const dueAt = this.#timers.now() + tickMs;
     this.#callOff ??= this.#timers.after(tickMs, () => {
       this.#callOff = undefined;
-      this.#look();
+      this.#look(this.#timers.now() - dueAt > OVERSLEPT_MS);
       if (this.#connections.some((connection) => connection.inFlight > 0)) this.watch();
     });
   }
@@ -43,10 +46,11 @@ export class Watchdog {
     this.#callOff = undefined;
   }
 
-  #look(): void {
+  #look(hasOverslept: boolean): void {
     const now = this.#timers.now();
     for (const connection of this.#connections.slice()) {
-      if (connection.progressed) {
+      // Answers may be waiting in the socket: they get a whole limit to be read.
+      if (connection.progressed || hasOverslept) {
         connection.progressed = false;
         connection.progressAt = now;
       }

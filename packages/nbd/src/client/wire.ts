@@ -112,6 +112,8 @@ export class Wire {
     await new Promise<void>((resolve, reject) => {
       const fail = (error: Error): void => {
         signal.removeEventListener("abort", abort);
+        // Whatever else goes wrong with a socket that is given up already.
+        secured.on("error", () => {});
         plain.destroy();
         reject(error);
       };

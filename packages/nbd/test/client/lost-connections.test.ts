@@ -281,6 +281,8 @@ describe("a server that does not come back:", () => {
         message: expect.stringContaining("came back with another export"),
       });
       await expect(async () => device.edge.flush()).rejects.toMatchObject({ code: "BLK_FENCED" });
+      await turns(20);
+      expect(server.peers).toHaveLength(2);
     }
   });
 
@@ -345,6 +347,22 @@ describe("a server that hangs:", () => {
     await using device = await openNbd({ uri: server.uri, ...limits }, { timers });
     expect(await readBytes(device.edge, 0, 8)).toEqual(bytes(6, 8));
     expect(timers.now()).toBeGreaterThan(5000);
+  });
+
+  test("is not to be blamed when it is this process that was asleep", async () => {
+    const timers = new ManualTimers();
+    let answer: (() => void) | undefined;
+    await using server = await FakeServer.start({
+      onRequest: (peer, request) => {
+        answer = () => peer.answer(request);
+      },
+    });
+    await using device = await openNbd({ uri: server.uri, ...limits }, { timers });
+    const reading = readBytes(device.edge, 0, 512);
+    await until(() => answer !== undefined);
+    timers.oversleep(9000);
+    answer?.();
+    expect(await reading).toEqual(bytes(0));
   });
 
   test("during the handshake, opening ends with ETIMEDOUT", async () => {

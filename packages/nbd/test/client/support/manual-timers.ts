@@ -3,7 +3,6 @@ import type { NbdTimers } from "../../../src/index.ts";
 /** A clock that stands still until it is told to go on. */
 export class ManualTimers implements NbdTimers {
   readonly #alarms = new Set<{ readonly at: number; readonly run: () => void }>();
-  readonly #set: (() => void)[] = [];
   #now = 0;
 
   now(): number {
@@ -13,7 +12,6 @@ export class ManualTimers implements NbdTimers {
   after(delayMs: number, run: () => void): () => void {
     const alarm = { at: this.#now + delayMs, run };
     this.#alarms.add(alarm);
-    for (const notify of this.#set.splice(0)) notify();
     return () => this.#alarms.delete(alarm);
   }
 
@@ -30,8 +28,9 @@ export class ManualTimers implements NbdTimers {
     this.#now = end;
   }
 
-  /** Resolves when the next alarm is set. */
-  nextAlarm(): Promise<void> {
-    return new Promise((resolve) => this.#set.push(resolve));
+  /** Lets time pass as for a process that is stopped meanwhile: what is due rings afterwards. */
+  oversleep(ms: number): void {
+    this.#now += ms;
+    this.advance(0);
   }
 }
