@@ -64,10 +64,26 @@ async function emptyImage(options: Readonly<Record<string, unknown>>): Promise<U
   return readFileSync(filename);
 }
 
+/** The image in a file that is longer, as a device or a file somebody crashed on would be: full of old metadata. */
+function withLeftovers(image: Uint8Array, random: Random): Uint8Array {
+  const file = new Uint8Array(Math.ceil(image.length / 65_536) * 65_536 + 768 * 1024);
+  file.fill(0x80);
+  for (let at = 0; at < file.length; at += 8) file[at + 5] = random.below(8);
+  file.set(image);
+  // What belongs to the last cluster of the image is zero.
+  file.fill(0, image.length, Math.ceil(image.length / 65_536) * 65_536);
+  return file;
+}
+
 /** Runs random operations, a few at a time on parts of the disk of their own, and flushes now and then. */
-async function record(options: Readonly<Record<string, unknown>>, seed: number): Promise<Run> {
+async function record(
+  options: Readonly<Record<string, unknown>>,
+  seed: number,
+  leftovers: boolean,
+): Promise<Run> {
   const random = new Random(seed);
-  const before = await emptyImage(options);
+  const empty = await emptyImage(options);
+  const before = leftovers ? withLeftovers(empty, random) : empty;
   const graph = await overMemory(before);
   const recording = new Recording();
   const node = await graph.open({
@@ -156,19 +172,24 @@ async function mustSurvive(content: Uint8Array, run: Run, upTo: number): Promise
   await graph.closeAll();
 }
 
-const VARIANTS: readonly (readonly [name: string, options: Readonly<Record<string, unknown>>])[] = [
-  ["clusters of 512 bytes", { clusterSize: 512 }],
-  ["clusters of 4 KiB", { clusterSize: 4096 }],
-  ["clusters of 64 KiB", {}],
-  ["subclusters", { clusterSize: 16384, extendedL2: true }],
-  ["refcounts of one bit", { clusterSize: 512, refcountBits: 1 }],
-  ["refcounts of 64 bits", { clusterSize: 512, refcountBits: 64 }],
-  ["version 2", { clusterSize: 512, version: "v2" }],
+const VARIANTS: readonly (readonly [
+  name: string,
+  options: Readonly<Record<string, unknown>>,
+  leftovers: boolean,
+])[] = [
+  ["clusters of 512 bytes", { clusterSize: 512 }, false],
+  ["clusters of 512 bytes in a file full of leftovers", { clusterSize: 512 }, true],
+  ["clusters of 4 KiB", { clusterSize: 4096 }, true],
+  ["clusters of 64 KiB", {}, false],
+  ["subclusters", { clusterSize: 16384, extendedL2: true }, true],
+  ["refcounts of one bit", { clusterSize: 512, refcountBits: 1 }, false],
+  ["refcounts of 64 bits", { clusterSize: 512, refcountBits: 64 }, true],
+  ["version 2", { clusterSize: 512, version: "v2" }, false],
 ];
 
-describe.each(VARIANTS)("a crash while writing an image with %s", (_name, options) => {
+describe.each(VARIANTS)("a crash while writing an image with %s", (_name, options, leftovers) => {
   test("leaves no corruption and what was flushed", async () => {
-    const run = await record(options, SEED);
+    const run = await record(options, SEED, leftovers);
     const { events } = run.recording;
     const random = new Random(SEED + 1);
     const barriers = events.flatMap((event, index) => (event.type === "flush" ? [index, index + 1] : []));
@@ -189,7 +210,7 @@ describe.each(VARIANTS)("a crash while writing an image with %s", (_name, option
   });
 
   test.skipIf(lacksPeers("qemu-img"))("leaves an image that qemu-img accepts too", async () => {
-    const run = await record(options, SEED + 100);
+    const run = await record(options, SEED + 100, leftovers);
     const random = new Random(SEED + 2);
     const { events } = run.recording;
     for (let sample = 0; sample < 4; sample += 1) {
