@@ -1,8 +1,9 @@
 import { BlockError, type BlockNode } from "@blockmirror/block-driver";
 import { commandError, type BlockCommands, type CommandHandlers, type QmpInteger } from "@blockmirror/qmp";
 import type { DaemonParts } from "./daemon-parts.ts";
-import { describeNode } from "../nodes/node-info.ts";
+import { backingChain, describeNode, formatOf } from "../nodes/node-info.ts";
 import { dumpGraph } from "../nodes/graph-dump.ts";
+import { reopenNodes } from "../nodes/reopen.ts";
 import { safeInteger } from "../safe-integer.ts";
 
 /** Making, removing, resizing and showing nodes. */
@@ -20,6 +21,18 @@ export function nodeCommands({ nodes, jobs, graph }: DaemonParts): CommandHandle
         );
       }
       await nodes.remove(name);
+    },
+    "blockdev-reopen": ({ options }) => reopenNodes(nodes, options),
+    "change-backing-file": async ({ device, "image-node-name": imageName, "backing-file": file }) => {
+      const top = nodes.find(device);
+      const image = nodes.find(imageName);
+      if (!backingChain(top).includes(image))
+        throw commandError(`Node '${imageName}' is not in the chain of '${device}'`);
+      const backing = image.child("backing")?.node;
+      if (backing === undefined) {
+        throw commandError("not allowing backing file change on an image without a backing file");
+      }
+      await graph.changeBackingFile(image, { filename: file, format: formatOf(backing) });
     },
     // `device` would name a guest's device, and there is none.
     block_resize: async ({ device, "node-name": nodeName, size }) => {

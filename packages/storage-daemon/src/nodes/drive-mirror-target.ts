@@ -2,7 +2,7 @@ import { open, rm } from "node:fs/promises";
 import type { BlockNode } from "@blockmirror/block-driver";
 import { commandError, type BlockCommands } from "@blockmirror/qmp";
 import type { NodeStore } from "./node-store.ts";
-import { fileName } from "./node-info.ts";
+import { fileName, formatOf } from "./node-info.ts";
 import { fileExists, refuseOpenImage } from "./open-image.ts";
 
 /** Enough of an image for every driver's probe. */
@@ -86,13 +86,6 @@ async function create(
       ? {}
       : { backingFile: fileName(nodes, backing), backingFormat: formatOf(backing) }),
   });
-}
-
-/** The format of the image on top: the first node below the filters that is one. */
-function formatOf(node: BlockNode): string {
-  if (node.kind === "format") return node.info.driver;
-  const below = node.child("filtered")?.node;
-  return below === undefined ? "raw" : formatOf(below);
 }
 
 /** The format that the first bytes announce; raw when none does. */

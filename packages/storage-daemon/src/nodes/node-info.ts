@@ -24,7 +24,8 @@ export function describeNode(store: NodeStore, node: BlockNode, isFlat: boolean)
     ro: info.readOnly,
     drv: driverName(store, node),
     ...(backingFile === undefined ? {} : { backing_file: backingFile }),
-    backing_file_depth: chain.length - 1,
+    // A flat list tells of no chain, so it counts none.
+    backing_file_depth: isFlat ? 0 : chain.length - 1,
     encrypted: false,
     detect_zeroes: "off",
     bps: 0,
@@ -75,7 +76,7 @@ function driverName(store: NodeStore, node: BlockNode): string {
 }
 
 /** The nodes from this one down its backing links; filters are passed through to what they filter. */
-function backingChain(node: BlockNode): BlockNode[] {
+export function backingChain(node: BlockNode): BlockNode[] {
   const chain: BlockNode[] = [];
   for (let at: BlockNode | undefined = node; at !== undefined; at = at.child("backing")?.node) {
     while (at.child("filtered") !== undefined) at = at.child("filtered")?.node ?? at;
@@ -133,4 +134,11 @@ function namedBacking(
     "full-backing-filename": backing === undefined ? named.filename : fileName(store, backing),
     ...(named.format === undefined ? {} : { "backing-filename-format": named.format }),
   };
+}
+
+/** The format of the image on top: the first node below the filters that is one. */
+export function formatOf(node: BlockNode): string {
+  if (node.kind === "format") return node.info.driver;
+  const below = node.child("filtered")?.node;
+  return below === undefined ? "raw" : formatOf(below);
 }

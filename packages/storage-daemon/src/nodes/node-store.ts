@@ -94,6 +94,15 @@ export class NodeStore {
     return this.#records.get(node);
   }
 
+  /** Notes that a node was reopened with other options. */
+  renew(options: JsonObject): void {
+    const name = options["node-name"];
+    const node = typeof name === "string" ? this.graph.find(name) : undefined;
+    if (node === undefined) return;
+    // Children may be given by name now; what they were made from is known already.
+    this.#records.set(node, { options: { ...this.#records.get(node)?.options, ...options } });
+  }
+
   /** Refuses a name for a new node that is impossible or taken. */
   requireFree(name: string): void {
     requireNodeName(name);

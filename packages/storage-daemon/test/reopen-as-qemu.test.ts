@@ -1,0 +1,131 @@
+import { lacksPeers, requirePeer, run } from "@blockmirror/peers";
+import type { JsonObject } from "@blockmirror/qmp";
+import { describe, it } from "vitest";
+
+import { compare } from "./support/compare.ts";
+import type { Side } from "./support/sides.ts";
+
+async function qemuImg(...args: string[]): Promise<string> {
+  const { stdout } = await run(requirePeer("qemu-img"), args);
+  return stdout;
+}
+
+function file(side: Side, name: string): JsonObject {
+  return { driver: "file", filename: side.path(name), "node-name": `f-${name}` };
+}
+
+/** `top` on `base`, and `other` with other content; the bottom ones are read-only. */
+async function addChain(side: Side): Promise<void> {
+  for (const [name, pattern] of [
+    ["base", "0x11"],
+    ["other", "0x22"],
+  ] as const) {
+    await qemuImg("create", "-q", "-f", "qcow2", side.path(name), "4M");
+    await run(requirePeer("qemu-io"), ["-f", "qcow2", "-c", `write -P ${pattern} 0 64k`, side.path(name)]);
+    const node = { driver: "qcow2", "node-name": name, file: file(side, name), "read-only": true };
+    await side.run("blockdev-add", node);
+  }
+  await qemuImg("create", "-q", "-f", "qcow2", "-u", "-b", "base", "-F", "qcow2", side.path("top"), "4M");
+  const top = { driver: "qcow2", "node-name": "top", file: file(side, "top"), backing: "base" };
+  await side.run("blockdev-add", top);
+}
+
+const TOP = { driver: "qcow2", "node-name": "top", file: "f-top" };
+
+async function state(side: Side): Promise<unknown> {
+  const nodes = await side.client.execute("query-named-block-nodes", { flat: true });
+  const top = nodes.find((node) => node["node-name"] === "top");
+  return [top?.ro, top?.backing_file?.replace(side.directory, "DIR"), top?.backing_file_depth];
+}
+
+describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
+  "blockdev-reopen, as qemu-storage-daemon's",
+  () => {
+    it("changes what can be changed and refuses the rest", async () => {
+      await compare(async (side) => {
+        await addChain(side);
+        const seen: unknown[] = [];
+        const steps: readonly JsonObject[] = [
+          {},
+          { backing: "base" },
+          { backing: "other" },
+          { backing: null },
+          { backing: "nosuch" },
+          { backing: "other", "read-only": true },
+          { backing: "base", "read-only": true },
+          { backing: "base", driver: "raw", "read-only": true },
+          { backing: { driver: "null-co" }, "read-only": true },
+          { backing: "base", "node-name": "zz" },
+          { backing: "base", "node-name": undefined },
+          { backing: "top", "read-only": true },
+        ];
+        for (const step of steps)
+          seen.push(
+            step,
+            await side.ask("blockdev-reopen", { options: [{ ...TOP, ...step }] }),
+            await state(side),
+          );
+        const wrongName = {
+          driver: "file",
+          "node-name": "f-base",
+          filename: side.path("other"),
+          "read-only": true,
+        };
+        seen.push(await side.ask("blockdev-reopen", { options: [wrongName] }));
+        return seen;
+      });
+    });
+
+    it("changes all nodes or none", async () => {
+      await compare(async (side) => {
+        await addChain(side);
+        const detached = { ...TOP, backing: null };
+        const bad = { driver: "qcow2", "node-name": "zz", file: "f-top" };
+        return [await side.ask("blockdev-reopen", { options: [detached, bad] }), await state(side)];
+      });
+    });
+
+    it("shows the content of the new backing node at once", async () => {
+      await compare(async (side) => {
+        await addChain(side);
+        const path = side.path("nbd.sock");
+        await side.run("nbd-server-start", { addr: { type: "unix", data: { path } } });
+        await side.run("block-export-add", { type: "nbd", id: "e", "node-name": "top" });
+        const read = (pattern: string): Promise<unknown> =>
+          run(requirePeer("qemu-io"), [
+            "-r",
+            "-f",
+            "raw",
+            "-c",
+            `read -P ${pattern} 0 64k`,
+            `nbd+unix:///top?socket=${path}`,
+          ]);
+        await read("0x11");
+        await side.run("blockdev-reopen", { options: [{ ...TOP, backing: "other" }] });
+        await read("0x22");
+        await side.run("blockdev-reopen", { options: [{ ...TOP, backing: null }] });
+        await read("0");
+        return state(side);
+      });
+    });
+  },
+);
+
+describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
+  "change-backing-file, as qemu-storage-daemon's",
+  () => {
+    it("is refused where there is no backing image, or no such node", async () => {
+      await compare(async (side) => {
+        await addChain(side);
+        const change = { device: "top", "image-node-name": "top", "backing-file": "x" };
+        return [
+          await side.ask("change-backing-file", { ...change, "image-node-name": "base" }),
+          await side.ask("change-backing-file", { ...change, "image-node-name": "nosuch" }),
+          await side.ask("change-backing-file", { ...change, device: "nosuch" }),
+          await side.ask("change-backing-file", { ...change, device: "base" }),
+          await state(side),
+        ];
+      });
+    });
+  },
+);
