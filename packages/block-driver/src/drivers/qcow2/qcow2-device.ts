@@ -13,7 +13,7 @@ import {
 import type { ExtentList } from "../../contract/extents.ts";
 import { isPromise, type IoVec, type MaybePromise } from "../../contract/io.ts";
 import { BlockError } from "../../errors.ts";
-import { PersistentBitmaps } from "./bitmaps/persistent-bitmaps.ts";
+import type { PersistentBitmaps } from "./bitmaps/persistent-bitmaps.ts";
 import { describeImage } from "./describe-image.ts";
 import { ClusterType } from "./format/l2-entry.ts";
 import type { Image } from "./image.ts";
