@@ -60,6 +60,7 @@ const damages: readonly Damage[] = [
     left: "something",
   },
   { name: "an L2 table beyond the end", harm: (file) => poke64(file, L1, C | 0x4200000n), left: "something" },
+  { name: "L1 copied without a table", harm: (file) => poke64(file, L1, C), counts: "class" },
   { name: "L1 not copied", harm: (file) => poke64(file, L1, 0x40000n) },
   { name: "L2 not copied", harm: (file) => poke64(file, L2, 0x50000n) },
   { name: "a zero cluster, not copied", harm: (file) => poke64(file, L2, 0x50001n) },

@@ -1,5 +1,8 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { Random } from "../../../src/conformance/random.ts";
 import { keepDirtyBitmap } from "../../../src/index.ts";
+import { qemuImg, qemuIo } from "../support/qemu-img.ts";
 import { StoredImage } from "./stored-image.ts";
 
 const KIB = 1024;
@@ -56,4 +59,25 @@ async function makeImage(layout: Readonly<Record<string, unknown>>, random: Rand
   } finally {
     await image.close();
   }
+}
+
+/**
+ * Images that only qemu can make: with internal snapshots, with compressed clusters. Snapshots record when they were taken,
+ * so that these bytes differ from run to run.
+ */
+export async function makePeerImages(directory: string): Promise<readonly BaseImage[]> {
+  const raw = join(directory, "source.raw");
+  writeFileSync(raw, new Random(1).bytes(DISK).fill(7, 64 * KIB, 300 * KIB));
+  const images: BaseImage[] = [];
+  for (const options of ["cluster_size=4k", "cluster_size=512", "cluster_size=16k,extended_l2=on"]) {
+    const file = join(directory, "made.qcow2");
+    const convert = ["convert", "-c", "-f", "raw", "-O", "qcow2", "-o", options, raw, file];
+    await qemuImg(convert);
+    images.push({ name: `compressed, ${options}`, bytes: readFileSync(file) });
+    await qemuImg(["snapshot", "-c", "one", file]);
+    await qemuIo(file, ["write -P 3 100k 64k", "write -P 4 400k 30k"]);
+    await qemuImg(["snapshot", "-c", "two", file]);
+    images.push({ name: `snapshots, ${options}`, bytes: readFileSync(file) });
+  }
+  return images;
 }

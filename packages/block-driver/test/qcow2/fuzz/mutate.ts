@@ -49,7 +49,7 @@ export function mutate(
   base: Uint8Array,
   random: Random,
 ): { readonly bytes: Uint8Array; readonly pokes: readonly Poke[] } {
-  let bytes: Uint8Array = base.slice();
+  let bytes: Uint8Array = new Uint8Array(base);
   const places = placesOf(base);
   const pokes: Poke[] = [];
   const count = 1 + random.below(3);
@@ -69,7 +69,7 @@ export function mutate(
 }
 
 function choosePoke(bytes: Uint8Array, places: Places, random: Random): Poke {
-  switch (random.below(9)) {
+  switch (random.below(10)) {
     case 0:
       return { what: "header u32", offset: random.pick(HEADER_U32), bytes: u32(random.pick(U32)) };
     case 1:
@@ -113,6 +113,13 @@ function choosePoke(bytes: Uint8Array, places: Places, random: Random): Poke {
         places.refcountBlocks.length === 0 ? places.refcountTable : random.pick(places.refcountBlocks);
       return { what: "refcount", offset: block + random.below(256), bytes: [random.pick([0, 1, 2, 3, 255])] };
     }
+    case 8:
+      if (places.snapshots === 0) return { what: "header u32", offset: 60, bytes: u32(random.pick(U32)) };
+      return {
+        what: "snapshot table",
+        offset: places.snapshots + random.below(150),
+        bytes: random.below(2) === 0 ? [random.below(256)] : u32(random.pick(U32)),
+      };
     default: {
       const offset = random.below(Math.min(bytes.length, 16 * places.clusterSize));
       return { what: "byte", offset, bytes: [random.below(256)] };
@@ -132,7 +139,7 @@ function placesOf(bytes: Uint8Array): Places {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const pointers = (at: number, count: number): readonly number[] => {
     const found: number[] = [];
-    for (let index = 0; index < count; index += 1) {
+    for (let index = 0; index < count && at + 8 * index + 8 <= bytes.length; index += 1) {
       const offset = Number(view.getBigUint64(at + 8 * index) & 0x00ff_ffff_ffff_fe00n);
       if (offset !== 0) found.push(offset);
     }

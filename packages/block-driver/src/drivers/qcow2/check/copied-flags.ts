@@ -61,8 +61,8 @@ class CopiedFlags {
     for (let at = 0; at < bytes.length; at += 8) {
       const high = view.getUint32(at);
       const offset = hostOffsetOf(high, view.getUint32(at + 4));
-      if (offset === 0) continue;
-      const count = await this.#count(offset);
+      // Without a table there is nothing to be the only user of.
+      const count = offset === 0 ? 0 : await this.#count(offset);
       if (count === undefined || (count === 1) === ((high & COPIED) !== 0)) continue;
       await this.#wrong(`L1 entry ${at / 8}`, count, this.#image.header.l1Offset + at, high, 1);
     }
