@@ -77,6 +77,14 @@ export class JobView {
     return this.#ended("done");
   }
 
+  /** Resolves when the user wants out. */
+  interrupted(): Promise<void> {
+    if (this.signal.aborted) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+  }
+
   /** Ends the showing and gives the signals back. */
   close(): void {
     this.#reporter?.stop();

@@ -1,4 +1,7 @@
 import { Option, type Command } from "commander";
+import type { BlockNode } from "@blockmirror/block-driver";
+import { ExportServer } from "../exports/export-server.ts";
+import { defaultListenAddress, parseListenAddress, type ListenAddress } from "../exports/listen-address.ts";
 import { EmbeddedEngine } from "../engine/embedded-engine.ts";
 import type { EngineJob } from "../engine/engine-job.ts";
 import type { MirrorRequest } from "../engine/mirror-request.ts";
@@ -40,6 +43,7 @@ interface MirrorFlags extends DisplayFlags {
   readonly onTargetError: (typeof POLICIES)[number];
   readonly whenReady?: (typeof WHEN_READY)[number];
   readonly jobId: string;
+  readonly export?: string | true;
 }
 
 /** Adds `mirror SOURCE TARGET`. `finish` takes the exit status. */
@@ -99,6 +103,10 @@ export function addMirrorCommand(program: Command, finish: (status: number) => v
         "once the copy is in step: complete, cancel (leave a copy as of then) or wait; by default wait in the terminal UI, else complete",
       ).argParser(choiceArgument("--when-ready", WHEN_READY)),
     )
+    .option(
+      "--export [uri]",
+      "serve the source over NBD meanwhile, for programs that go on using it; by default at a socket in the runtime directory",
+    )
     .addOption(
       new Option("--job-id <id>", "name of the job").argParser(jobIdArgument("--job-id")).default("mirror0"),
     );
@@ -111,13 +119,18 @@ async function mirror(source: string, target: string, flags: MirrorFlags): Promi
   const request = toRequest(source, target, flags);
   const engine = new EmbeddedEngine(flags.allowBacking);
   const view = new JobView(engine, toDisplay(flags));
+  let exports: ExportServer | undefined;
   try {
-    const entry = await engine.startMirror(request);
+    exports = await listen(engine, flags);
+    const entry = await engine.startMirror(request, serveSource(exports, source));
     sayGuess(request, entry.request);
     steerWhenReady(engine, entry, flags.whenReady ?? (view.mode === "tui" ? "wait" : "complete"));
     const shown = await view.show(entry.job.done, flags.whenReady !== undefined);
-    return await conclude(engine, entry, view, shown);
+    const status = await conclude(engine, entry, view, shown);
+    if (exports !== undefined && shown === "done") await serveOn(exports, entry, view);
+    return status;
   } finally {
+    await exports?.close();
     await engine.close();
     view.close();
   }
@@ -133,6 +146,7 @@ function toRequest(source: string, target: string, flags: MirrorFlags): MirrorRe
     ...(sourceFormat !== undefined && { sourceFormat }),
     ...(targetFormat !== undefined && { targetFormat }),
     existing: flags.existing === true,
+    writableSource: flags.export !== undefined,
     sync: flags.sync,
     copyMode: flags.copyMode,
     largerTarget: flags.largerTarget,
@@ -142,6 +156,42 @@ function toRequest(source: string, target: string, flags: MirrorFlags): MirrorRe
     onSourceError: flags.onSourceError,
     onTargetError: flags.onTargetError,
   };
+}
+
+/** Listens where the user said, before anything else is done: an address that cannot be had is no reason to begin. */
+async function listen(
+  engine: EmbeddedEngine,
+  { export: uri, jobId }: MirrorFlags,
+): Promise<ExportServer | undefined> {
+  if (uri === undefined) return undefined;
+  let address: ListenAddress;
+  try {
+    address = uri === true ? await defaultListenAddress(jobId, process.env) : parseListenAddress(uri);
+  } catch (error) {
+    throw new UsageError(`--export: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  if (address.tls) throw new UsageError("--export serves without TLS; use blockmirror serve for nbds");
+  return ExportServer.listen(engine.graph, address, undefined);
+}
+
+/** Puts the export on the source before the job starts, so that the job follows its clients from the first write on. */
+function serveSource(
+  exports: ExportServer | undefined,
+  source: string,
+): ((node: BlockNode) => void) | undefined {
+  if (exports === undefined) return undefined;
+  return (node) => {
+    for (const uri of exports.add(node, true)) say(`${source} is served at ${uri}`);
+  };
+}
+
+/** The same connections go on upon the target, for as long as there are any. */
+async function serveOn(exports: ExportServer, entry: EngineJob, view: JobView): Promise<void> {
+  const clients = exports.server.clients().length;
+  if (clients === 0) return;
+  const where = entry.mirror.switched ? entry.request.target : entry.request.source;
+  say(`${clients} client(s) go on using ${where}; this ends with the last of them, or by ctrl-c`);
+  await Promise.race([exports.lastClientLeft(), view.interrupted()]);
 }
 
 /** A format that was told by magic alone is worth a word: a guest can write any bytes to a raw disk. */

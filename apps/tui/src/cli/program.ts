@@ -13,6 +13,7 @@ import { addMapCommand } from "./map-command.ts";
 import { addMeasureCommand } from "./measure-command.ts";
 import { addMirrorCommand } from "./mirror-command.ts";
 import { watchOutput } from "./standard-output.ts";
+import { addServeCommand } from "./serve-command.ts";
 import { addStorageDaemonCommand } from "./storage-daemon-command.ts";
 import { addUiCommand } from "./ui-command.ts";
 
@@ -33,6 +34,7 @@ export async function runProgram(args: readonly string[], version: string): Prom
   addUiCommand(program, finish);
   addMirrorCommand(program, finish);
   addDemoCommand(program, finish);
+  addServeCommand(program, finish);
   addAttachCommand(program, finish);
   addCreateCommand(program, finish);
   addInfoCommand(program, finish);

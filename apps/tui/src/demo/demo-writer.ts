@@ -1,5 +1,6 @@
 import type { FileHandle } from "node:fs/promises";
-import { ALL_PERMISSIONS, type BlockEdge, type BlockGraph, type BlockNode } from "@blockmirror/block-driver";
+import { ALL_PERMISSIONS, BlockGraph, DriverRegistry, type BlockEdge } from "@blockmirror/block-driver";
+import { nbdDriver } from "@blockmirror/nbd";
 import { DEMO_SIZE, fillBlock } from "./demo-image.ts";
 
 /** Pause between two writes in milliseconds. */
@@ -10,8 +11,8 @@ const SECTOR = 512;
 const HOT_SHARE = 1 / 16;
 
 /**
- * A program that uses the disk: it keeps writing to it, and notes every acknowledged write in a reference file of its own.
- * Whatever disk it ends up on has to equal the reference.
+ * A program that uses the disk: it reaches it over NBD as a virtual machine would, keeps writing to it, and notes every
+ * acknowledged write in a reference file of its own. Whatever disk it ends up on has to equal the reference.
  */
 export class DemoWriter {
   readonly #graph: BlockGraph;
@@ -23,16 +24,23 @@ export class DemoWriter {
   #writes = 0;
   #bytes = 0;
 
-  /** Attaches a writer to a node; its writes begin with {@link start}. `reference` becomes the writer's. */
-  constructor(graph: BlockGraph, node: BlockNode, reference: FileHandle, random: () => number) {
+  private constructor(graph: BlockGraph, disk: BlockEdge, reference: FileHandle, random: () => number) {
     this.#graph = graph;
-    this.#disk = graph.attach(node, {
+    this.#disk = disk;
+    this.#reference = reference;
+    this.#random = random;
+  }
+
+  /** Connects to an export; the writes begin with {@link start}. `reference` becomes the writer's. */
+  static async connect(uri: string, reference: FileHandle, random: () => number): Promise<DemoWriter> {
+    const graph = new BlockGraph({ registry: new DriverRegistry().register(nbdDriver) });
+    const node = await graph.open({ driver: "nbd", uri });
+    const disk = graph.attach(node, {
       name: "demo writer",
       uses: ["read", "write"],
       shares: ALL_PERMISSIONS,
     });
-    this.#reference = reference;
-    this.#random = random;
+    return new DemoWriter(graph, disk, reference, random);
   }
 
   /** Acknowledged writes. */
@@ -43,11 +51,6 @@ export class DemoWriter {
   /** Bytes of acknowledged writes. */
   get bytes(): number {
     return this.#bytes;
-  }
-
-  /** Name of the node that the writer is on now. */
-  get nodeName(): string {
-    return this.#disk.node.name;
   }
 
   start(): void {
@@ -64,7 +67,7 @@ export class DemoWriter {
       await this.#disk.flush();
     } finally {
       await this.#reference.close();
-      await this.#graph.detach(this.#disk);
+      await this.#graph.closeAll();
     }
   }
 

@@ -4,6 +4,8 @@ import path from "node:path";
 import type { JobResult } from "@blockmirror/blockjob";
 import type { EmbeddedEngine } from "../engine/embedded-engine.ts";
 import type { EngineJob } from "../engine/engine-job.ts";
+import { ExportServer } from "../exports/export-server.ts";
+import { parseListenAddress } from "../exports/listen-address.ts";
 import { RequestError } from "../engine/request-error.ts";
 import { describeBytes, describeRate } from "../format/bytes.ts";
 import { firstDifference } from "./compare-files.ts";
@@ -45,6 +47,7 @@ export interface DemoVerdict {
 export async function runDemo(engine: EmbeddedEngine, stage: DemoStage): Promise<DemoVerdict | undefined> {
   const { say, signal } = stage;
   const directory = await mkdtemp(path.join(tmpdir(), "blockmirror-demo-"));
+  let server: ExportServer | undefined;
   try {
     const source = path.join(directory, "disk.raw");
     const target = path.join(directory, "copy.raw");
@@ -56,13 +59,11 @@ export async function runDemo(engine: EmbeddedEngine, stage: DemoStage): Promise
       `A sparse disk of ${describeBytes(DEMO_SIZE)} with ${describeBytes(await allocated(source))} of data in ${directory}`,
     );
     const record = await open(reference, "r+");
-    let writer: DemoWriter | undefined;
-    const entry = await engine.startMirror(demoRequest(source, target), (node) => {
-      writer = new DemoWriter(engine.graph, node, record, random);
-      writer.start();
-    });
-    if (writer === undefined) throw new TypeError("the engine did not offer the source");
-    say("A writer keeps changing it; the mirror follows.");
+    server = await ExportServer.listen(engine.graph, parseListenAddress(socketUri(directory)), undefined);
+    const entry = await engine.startMirror(demoRequest(source, target), (node) => server?.add(node, true));
+    const writer = await DemoWriter.connect(socketUri(directory), record, random);
+    writer.start();
+    say("A writer keeps changing it over NBD; the mirror follows.");
     const finished = steer(engine, entry);
     const shown = await stage.show(finished);
     if (shown !== "done") await engine.cancelAll({ force: true });
@@ -71,9 +72,15 @@ export async function runDemo(engine: EmbeddedEngine, stage: DemoStage): Promise
     if (shown !== "done") return undefined;
     return await judge(entry, result, writer, { source, target, reference });
   } finally {
+    await server?.close();
     await engine.close();
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+/** Where the disk is served: in the demo's own directory. */
+function socketUri(directory: string): string {
+  return `nbd+unix:///?socket=${encodeURIComponent(path.join(directory, "disk.nbd"))}`;
 }
 
 async function makeRoomyImages(

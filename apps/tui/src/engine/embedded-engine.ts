@@ -7,6 +7,7 @@ import {
   skipFilters,
   type BlockNode,
 } from "@blockmirror/block-driver";
+import { nbdDriver } from "@blockmirror/nbd";
 import { JobManager, type Job, type JobEvent as EngineEvent } from "@blockmirror/blockjob";
 import { startMirror, type MirrorDetails } from "@blockmirror/mirror";
 import {
@@ -22,8 +23,8 @@ import {
   type VerbPermission,
 } from "../job-source/job-source.ts";
 import type { CreationOptions } from "../images/creation-options.ts";
+import { imageSpec } from "../images/image-location.ts";
 import { createImage } from "../images/create-image.ts";
-import type { ImageFormat } from "../images/image-format.ts";
 import type { EngineJob } from "./engine-job.ts";
 import type { MirrorRequest } from "./mirror-request.ts";
 import { RequestError } from "./request-error.ts";
@@ -43,7 +44,10 @@ export class EmbeddedEngine implements JobSource {
 
   /** @param allowed directories in which backing files may lie, beside the image that names them. */
   constructor(allowed: readonly string[] = []) {
-    this.graph = new BlockGraph({ registry: createDefaultRegistry(), gate: directoryGate(allowed) });
+    this.graph = new BlockGraph({
+      registry: createDefaultRegistry().register(nbdDriver),
+      gate: directoryGate(allowed),
+    });
     this.jobs.subscribe((event) => this.#pass(event));
   }
 
@@ -271,8 +275,4 @@ function standOn(source: BlockNode, request: MirrorRequest): CreationOptions {
   if (request.sync !== "top" || backing === undefined || filename === undefined) return {};
   const backingFile = path.relative(path.dirname(path.resolve(request.target)), filename);
   return { backingFile, backingFormat: backing.info.driver };
-}
-
-function imageSpec(filename: string, format: ImageFormat, readOnly: boolean) {
-  return { driver: format, readOnly, file: { driver: "file", filename: path.resolve(filename) } };
 }

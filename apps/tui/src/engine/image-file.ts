@@ -2,6 +2,8 @@ import { constants } from "node:fs";
 import { access, lstat, stat } from "node:fs/promises";
 import path from "node:path";
 import { BlockError, type BlockChild, type BlockGraph } from "@blockmirror/block-driver";
+import { isNbdUri } from "@blockmirror/nbd";
+import { containerSpec } from "../images/image-location.ts";
 import { PROBE_BYTES, probeFormat, type ImageFormat } from "../images/image-format.ts";
 
 /** What is known about a path before anything is opened for use. */
@@ -12,7 +14,7 @@ export type ImageFile =
       readonly state: "image";
       /** The same for every name of the same file. */
       readonly identity: string;
-      readonly kind: "file" | "block device";
+      readonly kind: "file" | "block device" | "export";
       /** Given by the user, or told by its first bytes. */
       readonly format: ImageFormat;
       /** Bytes that a guest sees. */
@@ -29,6 +31,7 @@ export async function inspectImage(
   graph: BlockGraph,
   wanted?: ImageFormat,
 ): Promise<ImageFile> {
+  if (isNbdUri(filename)) return inspectExport(filename, graph, wanted);
   let stats;
   try {
     stats = await stat(filename);
@@ -63,6 +66,21 @@ export async function inspectImage(
   };
 }
 
+/** An export is asked by connecting to it: it says its size, and whether it can be written. */
+async function inspectExport(
+  uri: string,
+  graph: BlockGraph,
+  wanted: ImageFormat | undefined,
+): Promise<ImageFile> {
+  try {
+    const told = await lookInside(uri, graph, wanted);
+    return { state: "image", identity: `export:${uri}`, kind: "export", ...told, writable: true };
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    return { state: "unusable", reason: `${uri} cannot be used: ${error.message}` };
+  }
+}
+
 /** Why a file cannot be created at a path; undefined when nothing speaks against it. */
 export async function whyNotCreatable(filename: string): Promise<string | undefined> {
   const directory = path.dirname(path.resolve(filename));
@@ -93,7 +111,12 @@ async function lookInside(
   graph: BlockGraph,
   wanted: ImageFormat | undefined,
 ): Promise<{ readonly format: ImageFormat; readonly size: number }> {
-  const node = await graph.open({ driver: "file", filename, readOnly: true, locking: "off" });
+  const node = await graph.open({
+    ...containerSpec(filename),
+    readOnly: true,
+    // Others may be using the file; looking does not disturb them.
+    ...(!isNbdUri(filename) && { locking: "off" }),
+  });
   const file = graph.attach(node, {
     name: "inspection",
     uses: ["read"],

@@ -95,6 +95,9 @@ async function targetProblem(
   if (source.state === "image" && source.identity === target.identity) {
     return `source and target are the same file (${name}); name another target`;
   }
+  if (!request.existing && target.kind === "export") {
+    return `target ${name} is an export, which is there already; give --existing to overwrite it`;
+  }
   if (!request.existing) return `target ${name} exists; give --existing to overwrite it, or name another`;
   if (!target.writable) return `target ${name} is not writable; check its permissions`;
   return source.state === "image" ? sizeProblem(request, source, target) : undefined;

@@ -1,0 +1,16 @@
+import path from "node:path";
+import type { DeviceSpec } from "@blockmirror/block-driver";
+import { isNbdUri } from "@blockmirror/nbd";
+import type { ImageFormat } from "./image-format.ts";
+
+/** Options of the node that holds an image's bytes: a file's, or those of an export that is reached over NBD. */
+export function containerSpec(location: string): DeviceSpec {
+  return isNbdUri(location)
+    ? { driver: "nbd", uri: location }
+    : { driver: "file", filename: path.resolve(location) };
+}
+
+/** Options of the node for an image that the user named by a path or an NBD address. */
+export function imageSpec(location: string, format: ImageFormat, readOnly: boolean): DeviceSpec {
+  return { driver: format, readOnly, file: containerSpec(location) };
+}

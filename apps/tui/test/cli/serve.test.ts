@@ -1,0 +1,152 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { BlockGraph, DriverRegistry } from "@blockmirror/block-driver";
+import { nbdDriver } from "@blockmirror/nbd";
+import { lacksPeers } from "@blockmirror/peers";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { runCli, startCli } from "./support/run-cli.ts";
+
+const MIB = 2 ** 20;
+
+let root: string;
+
+beforeEach(() => {
+  root = mkdtempSync(path.join(tmpdir(), "blockmirror-serve-"));
+});
+
+afterEach(() => {
+  rmSync(root, { recursive: true, force: true });
+});
+
+function uriOf(socket: string, exportName = ""): string {
+  return `nbd+unix:///${exportName}?socket=${path.join(root, socket)}`;
+}
+
+function run(program: string, ...args: readonly string[]): string {
+  return execFileSync(program, args, { cwd: root, encoding: "utf8" });
+}
+
+describe.skipIf(lacksPeers("qemu-img", "qemu-io", "nbdinfo"))("serve", () => {
+  test("lets QEMU's clients read and write an image, and ends in order", async () => {
+    run("qemu-img", "create", "-q", "-f", "qcow2", "disk.qcow2", "8M");
+    const cli = startCli(["serve", "disk.qcow2", "--listen", uriOf("n.sock")], { cwd: root });
+    await cli.saw("disk.qcow2 is served at");
+    expect(statSync(path.join(root, "n.sock")).mode & 0o777).toBe(0o600);
+    run("qemu-io", "-f", "raw", "-c", "write -P 5 1M 2M", "-c", "write -z 0 64k", uriOf("n.sock"));
+    expect(JSON.parse(run("nbdinfo", "--json", uriOf("n.sock")))).toMatchObject({
+      exports: [{ "export-size": 8 * MIB, is_read_only: false }],
+    });
+    cli.child.kill("SIGTERM");
+    const { status, stdout } = await cli.ended;
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/has left the image; so far .* 2\.00 MiB written/u);
+    run("qemu-img", "check", "-q", "disk.qcow2");
+    run("qemu-io", "-f", "qcow2", "-c", "read -P 5 1M 2M", "disk.qcow2");
+  });
+
+  test("names several images by their files, and keeps clients of a read-only one from writing", async () => {
+    writeFileSync(path.join(root, "one.raw"), Buffer.alloc(MIB, 1));
+    writeFileSync(path.join(root, "two.raw"), Buffer.alloc(2 * MIB, 2));
+    const args = [
+      "serve",
+      "one.raw",
+      "two.raw",
+      "--read-only",
+      "--output",
+      "json",
+      "--listen",
+      uriOf("n.sock"),
+    ];
+    const cli = startCli(args, { cwd: root });
+    await cli.saw('"export":"two"');
+    expect(JSON.parse(run("nbdinfo", "--json", uriOf("n.sock", "two")))).toMatchObject({
+      exports: [{ "export-name": "two", "export-size": 2 * MIB, is_read_only: true }],
+    });
+    cli.child.kill("SIGINT");
+    expect((await cli.ended).status).toBe(0);
+  });
+
+  test.each([
+    [["serve", "gone.raw"], 1, /does not exist/u],
+    [["serve"], 2, /images/u],
+    [["serve", "one.raw", "--listen", "http://x"], 2, /--listen/u],
+    [["serve", "one.raw", "--listen", "nbds://localhost:1"], 2, /--tls-creds/u],
+    [["serve", "one.raw", "--tls-creds", "nowhere"], 1, /server-cert\.pem/u],
+  ])("refuses %j", async (args, status, words) => {
+    writeFileSync(path.join(root, "one.raw"), Buffer.alloc(MIB));
+    const result = await runCli(args, { cwd: root, env: { XDG_RUNTIME_DIR: root } });
+    expect(result.status).toBe(status);
+    expect(result.stderr).toMatch(words);
+  });
+});
+
+describe("mirror --export", () => {
+  test("follows the writes of a client, and leads it to the target without its noticing", async () => {
+    const source = Buffer.alloc(4 * MIB, 1);
+    writeFileSync(path.join(root, "source.raw"), source);
+    const args = ["mirror", "source.raw", "copy.raw", "--export", uriOf("e.sock"), "--speed", "4M"];
+    const cli = startCli([...args, "--output", "plain", "--interval", "0.2"], { cwd: root });
+    await cli.saw("running");
+    const graph = new BlockGraph({ registry: new DriverRegistry().register(nbdDriver) });
+    try {
+      const node = await graph.open({ driver: "nbd", uri: uriOf("e.sock") });
+      const client = graph.attach(node, { name: "client", uses: ["read", "write"], shares: ["read"] });
+      const write = async (offset: number, value: number): Promise<void> => {
+        await client.write(offset, [Buffer.alloc(10_000, value)]);
+        source.fill(value, offset, offset + 10_000);
+      };
+      await write(100, 7);
+      await cli.saw("ready");
+      await write(2 * MIB, 8);
+      await cli.saw("up to date");
+      await write(3 * MIB, 9);
+      const back = Buffer.alloc(10_000);
+      await client.read(3 * MIB, [back]);
+      expect(back.every((byte) => byte === 9)).toBe(true);
+      await client.flush();
+    } finally {
+      await graph.closeAll();
+    }
+    const { status, stderr } = await cli.ended;
+    expect(status).toBe(0);
+    expect(stderr).toContain("1 client(s) go on using copy.raw");
+    expect(readFileSync(path.join(root, "copy.raw")).equals(source)).toBe(true);
+    expect(readFileSync(path.join(root, "source.raw"))[3 * MIB]).toBe(1);
+  });
+});
+
+describe.skipIf(lacksPeers("qemu-nbd", "qemu-img"))("mirror to and from NBD addresses", () => {
+  test("a target that qemu-nbd serves", async () => {
+    writeFileSync(path.join(root, "source.raw"), Buffer.alloc(4 * MIB, 3));
+    run("qemu-img", "create", "-q", "-f", "qcow2", "copy.qcow2", "4M");
+    const pidFile = path.join(root, "q.pid");
+    run(
+      "qemu-nbd",
+      "--fork",
+      "-t",
+      "--pid-file",
+      pidFile,
+      "-f",
+      "qcow2",
+      "-k",
+      path.join(root, "q.sock"),
+      "copy.qcow2",
+    );
+    try {
+      const result = await runCli(["mirror", "source.raw", uriOf("q.sock"), "--existing"], { cwd: root });
+      expect(result, result.stderr).toMatchObject({ status: 0 });
+      run("qemu-img", "compare", "-f", "raw", "-F", "raw", "source.raw", uriOf("q.sock"));
+    } finally {
+      process.kill(Number(readFileSync(pidFile, "utf8")), "SIGTERM");
+    }
+  });
+
+  test("an export is never taken for a file that can be made", async () => {
+    writeFileSync(path.join(root, "source.raw"), Buffer.alloc(MIB, 3));
+    const result = await runCli(["mirror", "source.raw", uriOf("gone.sock")], { cwd: root });
+    expect(result.status).toBe(1);
+    expect(result.stderr).toMatch(/is the server running there/u);
+  });
+});
