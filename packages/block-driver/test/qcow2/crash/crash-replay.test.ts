@@ -14,10 +14,11 @@ import { qemuCheck } from "../support/qemu-img.ts";
 import { scratchFiles } from "../support/scratch.ts";
 import { crashedFile } from "./replay.ts";
 
-const SIZE = 65 * 4096;
+/** Many L2 tables where clusters are small, so that most flushes link a new one. */
+const SIZE = 257 * 4096;
 const SEED = Number(process.env["BLOCKMIRROR_SEED"] ?? 22);
 /** A long run by hand; a few moments in CI. */
-const MOMENTS = Number(process.env["BLOCKMIRROR_CRASH_MOMENTS"] ?? 30);
+const MOMENTS = Number(process.env["BLOCKMIRROR_CRASH_MOMENTS"] ?? 40);
 const BATCHES = 24;
 
 const at = scratchFiles();
