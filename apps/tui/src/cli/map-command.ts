@@ -8,6 +8,7 @@ import { EXIT } from "./exit-status.ts";
 import { addOutputOption, addReadingOptions, formatOption, type ResultOutput } from "./image-options.ts";
 import { Interrupts } from "./interrupts.ts";
 import { ProgressLine } from "./progress-line.ts";
+import { onOutputLost } from "./standard-output.ts";
 
 interface MapFlags {
   readonly format?: ImageFormat;
@@ -31,6 +32,8 @@ export function addMapCommand(program: Command, finish: (status: number) => void
 async function map(filename: string, flags: MapFlags): Promise<number> {
   const interrupts = new Interrupts(() => {});
   const progress = new ProgressLine(`mapping ${printable(filename)}`);
+  // A reader that went away needs no rest of the map.
+  const unwatch = onOutputLost(() => interrupts.note());
   try {
     await using session = new ImageSession(flags.allowBacking);
     const node = await session.openImage(filename, {
@@ -39,7 +42,7 @@ async function map(filename: string, flags: MapFlags): Promise<number> {
     });
     const write = flags.output === "json" ? new JsonMap() : new HumanMap();
     for await (const range of mapImage(session.graph, node, interrupts.signal)) {
-      write.range(range);
+      if (!write.range(range)) await drained();
       // A terminal that shows the map needs no other sign of life.
       if (!process.stdout.isTTY) progress.update(range.start + range.length, node.size);
     }
@@ -50,18 +53,33 @@ async function map(filename: string, flags: MapFlags): Promise<number> {
     if (interrupts.signal.aborted) return EXIT.interrupted;
     throw error;
   } finally {
+    unwatch();
     progress.end();
     interrupts.disarm();
   }
+}
+
+/** Waits until standard output takes more, or will never again: a map can be longer than memory. */
+async function drained(): Promise<void> {
+  const { stdout } = process;
+  await new Promise<void>((resolve) => {
+    const end = (): void => {
+      for (const event of ["drain", "error", "close"]) stdout.off(event, end);
+      resolve();
+    };
+    for (const event of ["drain", "error", "close"]) stdout.on(event, end);
+  });
 }
 
 /** One JSON array, an object in each line, as qemu-img writes it: a map can be long. */
 class JsonMap {
   #separator = "[";
 
-  range(range: MappedRange): void {
-    process.stdout.write(`${this.#separator}${JSON.stringify(range)}`);
+  /** False when standard output should be given time. */
+  range(range: MappedRange): boolean {
+    const separator = this.#separator;
     this.#separator = ",\n";
+    return process.stdout.write(`${separator}${JSON.stringify(range)}`);
   }
 
   end(): void {
@@ -75,9 +93,10 @@ class HumanMap {
     this.#line("start", "length", "what", "layer", "at");
   }
 
-  range({ start, length, depth, present, zero, offset }: MappedRange): void {
+  /** False when standard output should be given time. */
+  range({ start, length, depth, present, zero, offset }: MappedRange): boolean {
     const what = present ? (zero ? "zeroes" : "data") : "nothing";
-    this.#line(
+    return this.#line(
       `${start}`,
       `${length}`,
       what,
@@ -88,7 +107,7 @@ class HumanMap {
 
   end(): void {}
 
-  #line(start: string, length: string, what: string, layer: string, at: string): void {
+  #line(start: string, length: string, what: string, layer: string, at: string): boolean {
     const cells = [
       start.padStart(16),
       length.padStart(16),
@@ -96,6 +115,6 @@ class HumanMap {
       layer.padStart(5),
       at.padStart(16),
     ];
-    process.stdout.write(`${cells.join("  ").trimEnd()}\n`);
+    return process.stdout.write(`${cells.join("  ").trimEnd()}\n`);
   }
 }

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { lacksPeers } from "@blockmirror/peers";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { runProgram } from "../../src/cli/program.ts";
+import { appFile, nodePath } from "../support/pty.ts";
 import { runCli, scratchDirectory } from "./support/run-cli.ts";
 
 const noPeers = lacksPeers("qemu-img", "qemu-io");
@@ -187,6 +188,25 @@ describe.skipIf(noPeers)("map", () => {
   test.each(IMAGES)("%s: as qemu-img, with --output json", async (name) => {
     const theirs: Range[] = JSON.parse(qemu("qemu-img", "map", "--output=json", name));
     expect(await json("map", name)).toEqual(withoutHostDetail(theirs));
+  });
+
+  test("a map of many ranges, into a reader that goes away", () => {
+    qemu("qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=512", "striped.qcow2", "16M");
+    const writes = Array.from({ length: 1500 }, (_, index) => `write -P 1 ${index * 8}k 512`);
+    for (let at = 0; at < writes.length; at += 500) {
+      qemu(
+        "qemu-io",
+        "-f",
+        "qcow2",
+        ...writes.slice(at, at + 500).flatMap((write) => ["-c", write]),
+        "striped.qcow2",
+      );
+    }
+    const command = `"${nodePath}" "${appFile("bin", "blockmirror.js")}" map striped.qcow2`;
+    const lines = (shell: string): string =>
+      execFileSync("sh", ["-c", shell], { cwd: root, encoding: "utf8" });
+    expect(lines(`${command} | wc -l`).trim()).toBe("3001");
+    expect(lines(`${command} | head -3`).trimEnd().split("\n")).toHaveLength(3);
   });
 
   test("for people", async () => {
