@@ -101,6 +101,7 @@ export {
 } from "./graph/dirty-bitmap.ts";
 export { BlockEdge, type DrainGate, type ParentInit } from "./graph/node.ts";
 export { denyGate, directoryGate, type GateAnswer, type GateRequest, type OpenGate } from "./graph/gate.ts";
+export { BACKING_CLAIM } from "./graph/claims.ts";
 export type { DrainedSection } from "./graph/drain.ts";
 export { BlockGraph, type FilterInit, type GraphOptions } from "./graph/graph.ts";
 export { BlockNode, type NodeInit } from "./graph/node.ts";

@@ -3,6 +3,7 @@
  *
  * @packageDocumentation
  */
+export { startCommit, type CommitOptions } from "./commit/start-commit.ts";
 export type { DiskMap } from "./disk-map.ts";
 export { DEFAULT_GRANULARITY, MAX_GRANULARITY, MIN_GRANULARITY } from "./granularity.ts";
 export { MIRROR_FILTER_DRIVER } from "./mirror-filter.ts";

@@ -65,6 +65,18 @@ export interface MirrorJobInit {
   readonly tuning: ResolvedTuning;
   /** The target names a backing image that is not open; see `GuestWrites`. */
   readonly wholeChunksOnly: boolean;
+  /** Set when the target is a backing node of the source, which a commit folds the layers above it into. */
+  readonly fold?: FoldInit;
+}
+
+/** How a commit differs from a mirror. */
+export interface FoldInit {
+  /** What the layers above this node hold is copied. */
+  readonly base: BlockNode;
+  /** Called at the instant of the switch, before the guests come to the base. */
+  readonly letGo: () => void;
+  /** Called on every exit path, last. */
+  readonly clean: (switched: boolean) => Promise<void>;
 }
 
 /**
@@ -73,7 +85,7 @@ export interface MirrorJobInit {
  * It owns the sequence and the pace; {@link CopyEngine} moves the bytes.
  */
 export class MirrorJob implements JobDriver<MirrorDetails> {
-  readonly type = "mirror";
+  readonly type: "mirror" | "commit";
   /** What the filter hands the changes of guests to. */
   readonly guestWrites: GuestWrites;
   readonly #init: MirrorJobInit;
@@ -97,6 +109,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   constructor(init: MirrorJobInit) {
     const { source, target, dirty, granularity, tuning } = init;
     this.#init = init;
+    this.type = init.fold === undefined ? "mirror" : "commit";
     this.#size = source.info.size;
     this.#zeroMap = new ZeroMap(this.#size, granularity);
     this.#engine = new CopyEngine({
@@ -221,6 +234,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     const { graph, filter, target } = this.#init;
     // From here on the guests use the target as they used the source; the job's own claim would exclude them.
     graph.reclaim(target, { uses: [], shares: ALL_PERMISSIONS });
+    this.#init.fold?.letGo();
     // A larger target is only let here when there is nobody to be switched.
     if (target.info.size === this.#size) graph.replaceNow(filter, target.node);
     this.#switched = true;
@@ -239,6 +253,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       this.#held?.end();
       await graph.detach(source);
       await graph.detach(target);
+      await this.#init.fold?.clean(this.#switched);
     }
   }
 
@@ -289,7 +304,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
           return !job.isForceCancelled;
         },
       };
-      const base = tuning.sync === "top" ? skipFilters(source.node).child("backing")?.node : undefined;
+      const below = skipFilters(source.node).child("backing")?.node;
+      const base = this.#init.fold?.base ?? (tuning.sync === "top" ? below : undefined);
       await (base === undefined ? scanFull(init) : scanTop(init, base));
     }
     this.#meter.scanned(tuning.sync === "none" ? 0 : Math.max(0, this.#size - dirty.dirtyBytes));

@@ -11,7 +11,7 @@ import type { DiskMap } from "./disk-map.ts";
 import { DrainRelay } from "./drain-relay.ts";
 import { chooseGranularity } from "./granularity.ts";
 import { MIRROR_FILTER_DRIVER, MirrorFilter } from "./mirror-filter.ts";
-import { MirrorJob, type MirrorDetails } from "./mirror-job.ts";
+import { MirrorJob, type FoldInit, type MirrorDetails } from "./mirror-job.ts";
 import { copyBitmap, namesClosedBacking } from "./initial-scan.ts";
 import { resolveTuning, type LargerTarget, type MirrorTuning } from "./options.ts";
 
@@ -48,7 +48,12 @@ export interface Mirror {
  * excludes the job, `EROFS` for a target that is read-only.
  * @throws JobError for the job's id and speed. After a refusal nothing is left behind (mirror rule S4.2).
  */
-export async function startMirror(options: MirrorOptions): Promise<Mirror> {
+export function startMirror(options: MirrorOptions): Promise<Mirror> {
+  return startCopying(options);
+}
+
+/** What {@link startMirror} and a commit have in common: the latter folds the source into a node of its own chain. */
+export async function startCopying(options: MirrorOptions, fold?: FoldInit): Promise<Mirror> {
   const { graph, jobs, source, target, id } = options;
   const tuning = resolveTuning(options);
   const wholeChunksOnly = namesClosedBacking(target);
@@ -72,7 +77,13 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
       filter.removeDirtyBitmap(dirty);
     });
     if (from !== undefined) copyBitmap(from, dirty);
-    const claims = attachJob(graph, id, source, target, relay);
+    const claims = attachJob(
+      graph,
+      `${fold === undefined ? "mirror" : "commit"} job '${id}'`,
+      source,
+      target,
+      relay,
+    );
     undo.push(...claims.map((edge) => () => graph.detach(edge)));
     const [sourceEdge, targetEdge] = claims;
     const driver = new MirrorJob({
@@ -84,6 +95,7 @@ export async function startMirror(options: MirrorOptions): Promise<Mirror> {
       granularity,
       tuning,
       wholeChunksOnly,
+      ...(fold !== undefined && { fold }),
     });
     device.follow(driver.guestWrites);
     const job = jobs.create(driver, options);
@@ -133,10 +145,7 @@ function checkNodes(source: BlockNode, target: BlockNode, larger: LargerTarget):
       operation: "mirror",
     });
   }
-  for (const edge of source.parents) {
-    if (edge.owner?.info.driver === MIRROR_FILTER_DRIVER) throw busy(source);
-  }
-  if (source.info.driver === MIRROR_FILTER_DRIVER) throw busy(source);
+  refuseBusy(source);
   if (target.info.readOnly) {
     throw new BlockError("EROFS", `target node '${target.name}' is open read-only; open it writable`, {
       node: target.name,
@@ -150,6 +159,14 @@ function checkNodes(source: BlockNode, target: BlockNode, larger: LargerTarget):
       { node: target.name, operation: "mirror" },
     );
   }
+}
+
+/** @throws BlockError `EBUSY` when a job copies the node already. */
+export function refuseBusy(source: BlockNode): void {
+  for (const edge of source.parents) {
+    if (edge.owner?.info.driver === MIRROR_FILTER_DRIVER) throw busy(source);
+  }
+  if (source.info.driver === MIRROR_FILTER_DRIVER) throw busy(source);
 }
 
 function busy(source: BlockNode): BlockError {
@@ -194,12 +211,12 @@ function createBitmap(filter: BlockNode, granularity: number): DirtyBitmap {
 /** The job's claims: it reads the source whoever writes there, and is the only one to write the target. */
 function attachJob(
   graph: BlockGraph,
-  id: string,
+  name: string,
   source: BlockNode,
   target: BlockNode,
   relay: DrainRelay,
 ): readonly [BlockEdge, BlockEdge] {
-  const parent = { name: `mirror job '${id}'`, onDrainBegin: relay.begin, onDrainEnd: relay.end };
+  const parent = { name, onDrainBegin: relay.begin, onDrainEnd: relay.end };
   const sourceEdge = graph.attach(source, {
     ...parent,
     uses: ["read"],

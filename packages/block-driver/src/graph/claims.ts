@@ -28,12 +28,17 @@ export function checkClaims(node: BlockNode): void {
   checkClaims(child.node);
 }
 
+/**
+ * What an overlay claims from its backing node: its own answers depend on the content there, so nobody else may change
+ * it; bytes that are there already may be written.
+ */
+export const BACKING_CLAIM: PermissionClaim = { uses: ["read"], shares: ["read", "write-unchanged"] };
+
 /** What a format or filter node claims from a child it opened. */
 export function childClaim(role: ChildRole, readOnly: boolean): PermissionClaim {
   // A filter's claim is what its parents claim; it is computed when they attach.
   if (role === "filtered") return { uses: [], shares: ALL_PERMISSIONS };
-  // The overlay's answers depend on the backing content, so nobody else may change it; a commit may fold equal bytes in.
-  if (role === "backing") return { uses: ["read"], shares: ["read", "write-unchanged"] };
+  if (role === "backing") return BACKING_CLAIM;
   const uses: Permission[] = readOnly ? ["read"] : ["read", "write", "resize"];
   return { uses, shares: readOnly ? ["read", "write-unchanged"] : ["read"] };
 }

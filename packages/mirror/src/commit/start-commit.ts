@@ -1,0 +1,129 @@
+import { BlockError, type BlockGraph, type BlockNode } from "@blockmirror/block-driver";
+import type { ErrorPolicy, JobManager, JobOptions } from "@blockmirror/blockjob";
+import type { MirrorTuning } from "../options.ts";
+import { refuseBusy, startCopying, type Mirror } from "../start-mirror.ts";
+import { ChainHold, layersAbove } from "./chain-hold.ts";
+
+/** What to commit and how. */
+export interface CommitOptions
+  extends
+    Pick<MirrorTuning, "copyMode" | "granularity" | "bufferSize" | "detectZeroes" | "switchPauseMs">,
+    Omit<JobOptions, "id" | "internal"> {
+  /** Id of the job: a letter, then letters, digits, `-`, `.`, `_`; unique in the manager. */
+  readonly id: string;
+  readonly graph: BlockGraph;
+  readonly jobs: JobManager;
+  /** The live overlay. Whoever uses it goes on using it, through the job's filter. */
+  readonly top: BlockNode;
+  /** The image that takes the content of every layer above it. */
+  readonly base: BlockNode;
+  /** What an error does, on either side. Default `report`. */
+  readonly onError?: ErrorPolicy;
+  /** Name of the filter's node. Default: made from the id. */
+  readonly filterNodeName?: string;
+}
+
+/**
+ * Starts an active commit: what the layers from `top` down to `base` hold is copied into `base`, and what is written to
+ * `top` meanwhile follows. When the job is READY, `complete()` leads the users of `top` to `base` at one instant; `cancel()`
+ * leaves the chain as it is, with `top`'s content in `base`.
+ *
+ * A read-only base is opened for writing, and read-only again when the job ends without a switch. A base that is shorter
+ * than `top` is grown first; a longer one keeps its length, and then only an unused `top` can be completed.
+ *
+ * The caller keeps owning both nodes. After a switch the layers above the base are of no use: the job closes `top` unless
+ * somebody still uses it, and with it what was opened inline below; a base that was opened inline and that nobody uses is
+ * closed as well.
+ *
+ * @throws BlockError `EINVAL` for options or when `base` is not below `top`, `EBUSY` when somebody else relies on `base`
+ * or an image between, and whatever opening the base for writing or growing it meets.
+ * @throws JobError for the job's id and speed. After a refusal everything is as before (mirror rules S30.1 and S30.3).
+ */
+export async function startCommit(options: CommitOptions): Promise<Mirror> {
+  const { graph, top, base, onError = "report", ...rest } = options;
+  refuseBusy(top);
+  const layers = layersAbove(top, base);
+  const wasReadOnly = base.info.readOnly;
+  const undo: (() => Promise<void>)[] = [];
+  try {
+    if (wasReadOnly) {
+      await graph.reopen(base, { readOnly: false });
+      undo.push(() => graph.reopen(base, { readOnly: true }));
+    }
+    const hold = new ChainHold(graph, layers, `commit job '${options.id}'`);
+    undo.push(() => hold.end(true));
+    const lengthBefore = base.size;
+    if (lengthBefore < top.size) {
+      await resizeTo(graph, base, top.size);
+      undo.push(() => resizeTo(graph, base, lengthBefore));
+    }
+    return await startCopying(
+      {
+        ...rest,
+        graph,
+        source: top,
+        target: base,
+        sync: "top",
+        largerTarget: "leave",
+        onSourceError: onError,
+        onTargetError: onError,
+      },
+      {
+        base,
+        letGo: () => hold.letGo(),
+        clean: (switched) => finish({ graph, top, base, wasReadOnly, switched, hold }),
+      },
+    );
+  } catch (error) {
+    for (const step of undo.toReversed()) {
+      try {
+        await step();
+      } catch (second) {
+        throw notRestored(base, error, second);
+      }
+    }
+    throw error;
+  }
+}
+
+async function resizeTo(graph: BlockGraph, base: BlockNode, size: number): Promise<void> {
+  const edge = graph.attach(base, {
+    name: "growing the base of a commit",
+    uses: ["resize"],
+    shares: ["read", "write-unchanged"],
+  });
+  try {
+    await edge.resize(size);
+  } finally {
+    await graph.detach(edge);
+  }
+}
+
+interface Ending {
+  readonly graph: BlockGraph;
+  readonly top: BlockNode;
+  readonly base: BlockNode;
+  readonly wasReadOnly: boolean;
+  readonly switched: boolean;
+  readonly hold: ChainHold;
+}
+
+/** Mirror rules S30.3 and S31.1: the base is as it was, or the layers above it leave. */
+async function finish({ graph, top, base, wasReadOnly, switched, hold }: Ending): Promise<void> {
+  await hold.end(!switched);
+  if (!switched) {
+    if (wasReadOnly) await graph.reopen(base, { readOnly: true });
+    return;
+  }
+  if (top.info.readOnly && wasReadOnly) await graph.reopen(base, { readOnly: true });
+  if (top.parents.size === 0) await graph.close(top);
+}
+
+function notRestored(base: BlockNode, error: unknown, cause: unknown): BlockError {
+  const [why, then] = [error, cause].map((each) => (each instanceof Error ? each.message : String(each)));
+  return new BlockError("EIO", `commit refused (${why}), and '${base.name}' could not be put back: ${then}`, {
+    node: base.name,
+    operation: "commit",
+    cause,
+  });
+}
