@@ -1,7 +1,7 @@
 import { ALL_PERMISSIONS, backingChain, BlockError, type BlockErrorCode } from "@blockmirror/block-driver";
 import { describe, expect, test } from "vitest";
 import { KIB, MIB, seededRandom } from "./support/rig.ts";
-import { Chain, openChain } from "./support/chain.ts";
+import { openChain, type Chain } from "./support/chain.ts";
 
 const SEED = Number(process.env["BLOCKMIRROR_SEED"] ?? 20_140_401);
 const SIZE = 2 * MIB;
