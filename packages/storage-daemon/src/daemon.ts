@@ -1,6 +1,6 @@
 import type { Duplex } from "node:stream";
-import { BlockGraph, type DriverRegistry, type OpenGate } from "@blockmirror/block-driver";
-import { JobManager, type JobEvent } from "@blockmirror/blockjob";
+import { BlockError, BlockGraph, type DriverRegistry, type OpenGate } from "@blockmirror/block-driver";
+import { JobError, JobManager, type JobEvent } from "@blockmirror/blockjob";
 import {
   BLOCK_SCHEMA,
   CommandTable,
@@ -33,6 +33,8 @@ export interface DaemonOptions {
   readonly registry?: DriverRegistry;
   /** Decides on names found inside images. Default: refuse them all. */
   readonly gate?: OpenGate;
+  /** Told of what went wrong with nobody there to be answered, and of commands that failed by a mistake of ours. */
+  readonly onError?: (error: unknown) => void;
   /** What `query-version` tells besides the protocol's version. Default `Blockmirror`. */
   readonly packageVersion?: string;
 }
@@ -55,6 +57,7 @@ export class Daemon implements DaemonParts {
   readonly commands: CommandTable;
   readonly #monitors: Set<QmpServerConnection> = new Set();
   readonly #ended: Promise<void>;
+  readonly #onError: (error: unknown) => void;
   #tellEnd: () => void = () => undefined;
   #quitting: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
@@ -63,7 +66,8 @@ export class Daemon implements DaemonParts {
     const registry = options.registry ?? createDaemonRegistry();
     this.graph = new BlockGraph({ registry, ...(options.gate === undefined ? {} : { gate: options.gate }) });
     this.nodes = new NodeStore(this.graph, this.objects);
-    this.jobs = new BlockJobs(new JobManager(), () => this.nodes.releaseUnused());
+    this.#onError = options.onError ?? (() => undefined);
+    this.jobs = new BlockJobs(new JobManager(), () => this.nodes.releaseUnused().catch(this.#onError));
     this.jobs.manager.subscribe((event) => this.#passJobEvent(event));
     this.exports = new BlockExports(this.nodes, (id) => this.broadcast("BLOCK_EXPORT_DELETED", { id }));
     this.version = { qemu: PROTOCOL_VERSION, package: options.packageVersion ?? "Blockmirror" };
@@ -86,7 +90,14 @@ export class Daemon implements DaemonParts {
 
   /** Serves one client. The stream is the daemon's from here on; it must allow a half-open end. */
   attachMonitor(stream: Duplex, options: { readonly pretty?: boolean } = {}): QmpServerConnection {
-    const connection = new QmpServerConnection(stream, this.commands, { version: this.version, ...options });
+    const connection = new QmpServerConnection(stream, this.commands, {
+      version: this.version,
+      onInternalError: (error) => {
+        // Refusals of graph and jobs are answers like others.
+        if (!(error instanceof BlockError) && !(error instanceof JobError)) this.#onError(error);
+      },
+      ...options,
+    });
     this.#monitors.add(connection);
     void connection.closed.then(() => this.#monitors.delete(connection));
     return connection;
@@ -105,7 +116,7 @@ export class Daemon implements DaemonParts {
   async quit(): Promise<void> {
     await this.#endUsers();
     // By then the answer has been sent.
-    setImmediate(() => void this.close().catch(() => undefined));
+    setImmediate(() => void this.close().catch(this.#onError));
   }
 
   /**

@@ -193,6 +193,40 @@ describe("nodes", () => {
   });
 });
 
+describe("what nobody asked for", () => {
+  it("is told to the owner: a mistake in a driver, but no refusal", async () => {
+    const told: unknown[] = [];
+    const broken = {
+      ...patternDriver,
+      name: "broken",
+      open: () => Promise.reject(new TypeError("a mistake")),
+    };
+    const registry = createDaemonRegistry().register(broken);
+    await using side = await Side.ours({ registry, onError: (error) => told.push(error) });
+    expect(await side.ask("job-pause", { id: "zz" })).toEqual({ error: "GenericError" });
+    await makeImage(side, "a.raw", MIB, 1);
+    await side.run("blockdev-add", rawNode(side, "a", "a.raw"));
+    expect(await side.ask("blockdev-add", rawNode(side, "b", "a.raw"))).toEqual({ error: "GenericError" });
+    expect(told).toEqual([]);
+    const node = { driver: "broken", "node-name": "x", length: 1 };
+    expect(await side.ask("blockdev-add", node)).toEqual({ error: "GenericError" });
+    expect(told).toEqual([expect.any(TypeError)]);
+  });
+
+  it("does not stay: jobs that are gone leave nothing in memory", async () => {
+    await using side = await Side.ours();
+    await addPair(side);
+    for (let index = 0; index < 3; index += 1) {
+      await side.run("blockdev-mirror", MIRROR);
+      await side.eventsUntil((word) => word === "BLOCK_JOB_READY");
+      await side.run("job-cancel", { id: "j" });
+      await side.eventsUntil((word) => word === "null");
+      expect(side.daemon.jobs.list()).toEqual([]);
+      expect(await side.ask("x-blockmirror-query-dirty-map", { id: "j" })).toEqual({ error: "GenericError" });
+    }
+  });
+});
+
 describe("commands of our own", () => {
   it("tell what QMP does not: phase, rates, forecast, map", async () => {
     await using side = await Side.ours();

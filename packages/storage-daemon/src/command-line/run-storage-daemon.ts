@@ -30,10 +30,14 @@ export async function runStorageDaemon(
   try {
     return await run(args, options);
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    process.stderr.write(`blockmirror storage-daemon: ${message}\n`);
+    report(error);
     return error instanceof UsageError ? EXIT.usage : EXIT.failed;
   }
+}
+
+function report(error: unknown): void {
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`blockmirror storage-daemon: ${message}\n`);
 }
 
 async function run(args: readonly string[], daemonOptions: DaemonOptions): Promise<number> {
@@ -48,7 +52,10 @@ async function run(args: readonly string[], daemonOptions: DaemonOptions): Promi
   }
   if (options.some(({ name }) => name === "daemonize") && !isBackgroundProcess()) return runInBackground();
 
-  const session = new CommandLineSession(new Daemon({ gate: directoryGate(), ...daemonOptions }));
+  const session = new CommandLineSession(
+    new Daemon({ gate: directoryGate(), onError: report, ...daemonOptions }),
+  );
+  // What closing meets is told below, where it is awaited as well.
   const stop = (): void => void session.close().catch(() => undefined);
   for (const signal of SIGNALS) process.on(signal, stop);
   // A daemon without sockets, or whose standard input has ended, goes on until it is told to end.

@@ -31,23 +31,23 @@ export class BlockJobs {
   readonly #entries: Map<string, MutableEntry> = new Map();
   readonly #onEnd: () => Promise<void>;
 
-  /** @param onEnd called after each job's end, when its nodes are released. */
+  /** @param onEnd called after each job's end, when its nodes are released; must not reject. */
   constructor(manager: JobManager, onEnd: () => Promise<void>) {
     this.manager = manager;
     this.#onEnd = onEnd;
+    manager.subscribe(({ event, data }) => {
+      if (event === "JOB_STATUS_CHANGE" && data.status === "null") this.#entries.delete(data.id);
+    });
   }
 
-  /**
-   * Keeps what is known of a job beyond what the manager knows.
-   *
-   * @returns the promise of its end, which never rejects.
-   */
+  /** Keeps what is known of a job beyond what the manager knows, until it is gone. */
   register(
     job: Job,
     options: { readonly isBlockJob?: boolean; readonly mirror?: Mirror; readonly nodes?: JobNodes } = {},
   ): void {
     const entry = new MutableEntry(job, options.isBlockJob !== false, options.mirror, options.nodes ?? {});
-    this.#entries.set(job.id, entry);
+    // A job may be over by the time that it is registered.
+    if (this.manager.find(job.id) === job) this.#entries.set(job.id, entry);
     void job.done.then(async ({ outcome }) => {
       entry.outcome = outcome;
       await this.#onEnd();
