@@ -4,6 +4,7 @@ import { JobError } from "@blockmirror/blockjob";
 import { RequestError } from "../engine/request-error.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
 import { addCheckCommand } from "./check-command.ts";
+import { addCommitCommand } from "./commit-command.ts";
 import { addCompareCommand } from "./compare-command.ts";
 import { addCreateCommand } from "./create-command.ts";
 import { addAttachCommand } from "./attach-command.ts";
@@ -33,6 +34,7 @@ export async function runProgram(args: readonly string[], version: string): Prom
     .helpCommand(true);
   addUiCommand(program, finish);
   addMirrorCommand(program, finish);
+  addCommitCommand(program, finish);
   addDemoCommand(program, finish);
   addServeCommand(program, finish);
   addAttachCommand(program, finish);

@@ -167,17 +167,21 @@ export class EmbeddedEngine implements JobSource {
         autoDismiss: false,
         targetIsZero: created !== undefined && request.sync !== "top",
       });
-      const entry: EngineJob = { mirror, job: mirror.job, request, source, target };
-      this.#mirrors.set(request.id, entry);
-      this.#track(entry);
-      this.#tell({ event: "changed" });
-      return entry;
+      return this.adopt({ mirror, job: mirror.job, request, source, target });
     } catch (error) {
       // A user of the source may hold it open; what is left is closed with the engine.
       for (const node of [target, source]) if (node?.parents.size === 0) await this.graph.close(node);
       if (created !== undefined) await rm(created, { force: true });
       throw error;
     }
+  }
+
+  /** Takes over a job that runs in this engine's graph: shows it, and closes its images when it has ended. */
+  adopt(entry: EngineJob): EngineJob {
+    this.#mirrors.set(entry.job.id, entry);
+    this.#track(entry);
+    this.#tell({ event: "changed" });
+    return entry;
   }
 
   /** The job and its images, or undefined. */
