@@ -201,6 +201,31 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img"))(
 );
 
 describe.skipIf(lacksPeers("qemu-storage-daemon"))("exports of another server", () => {
+  it("that are read-only are opened so where that is allowed", async () => {
+    await compare(async (side) => {
+      await makeImage(side, "far.raw", MIB, 0);
+      const { StorageDaemon } = await import("@blockmirror/peers");
+      await using server = await StorageDaemon.start();
+      await server.execute("blockdev-add", rawNode(side, "far", "far.raw"));
+      const path = `${server.directory}/nbd.sock`;
+      await server.execute("nbd-server-start", { addr: { type: "unix", data: { path } } });
+      await server.execute("block-export-add", { type: "nbd", id: "far", "node-name": "far" });
+      const nbd = { driver: "nbd", "node-name": "n", server: { type: "unix", path }, export: "far" };
+      const seen: unknown[] = [await side.ask("blockdev-add", nbd)];
+      for (const more of [{ "auto-read-only": true }, { "read-only": true }]) {
+        seen.push(await side.ask("blockdev-add", { ...nbd, ...more }));
+        const nodes = await side.client.execute("query-named-block-nodes");
+        seen.push(nodes.find((node) => node["node-name"] === "n")?.ro);
+        seen.push(
+          await side.ask("blockdev-add", { driver: "raw", "node-name": "r", file: "n", "read-only": true }),
+        );
+        for (const name of ["r", "n"]) await side.run("blockdev-del", { "node-name": name });
+      }
+      return seen;
+    });
+    expect.hasAssertions();
+  });
+
   it("are nodes like others, and can be mirrored to", async () => {
     await compare(async (side) => {
       await makeImage(side, "far.raw", MIB, 0);

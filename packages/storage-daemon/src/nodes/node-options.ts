@@ -58,6 +58,17 @@ export interface OptionsContext {
   readonly hasNode: (name: string) => boolean;
   /** Directory of the client's credentials with that id; throws when there are none. */
   readonly certificates: (id: string) => string;
+  /** Open nodes with `auto-read-only` for reading only, since they could not be opened for writing. */
+  readonly fallsBackToReadOnly?: boolean;
+}
+
+/** Whether the options, or those of a child described inline, allow to open for reading only if need be. */
+export function mayFallBackToReadOnly(options: JsonObject): boolean {
+  if (options["auto-read-only"] === true && options["read-only"] !== true) return true;
+  return [...CHILD_OPTIONS].some((name) => {
+    const child = options[name];
+    return isJsonObject(child) && mayFallBackToReadOnly(child);
+  });
 }
 
 /**
@@ -87,7 +98,8 @@ class Translation {
     if (zeroes !== "off") {
       throw commandError(`Parameter 'detect-zeroes' does not support value '${text(zeroes)}'; leave it off`);
     }
-    const readOnly = options["read-only"];
+    const fallsBack = this.#context.fallsBackToReadOnly === true && options["auto-read-only"] === true;
+    const readOnly = fallsBack ? true : options["read-only"];
     return {
       ...this.#driverOptions(driver, options),
       driver: registeredName(driver),

@@ -1,7 +1,7 @@
-import type { BlockGraph, BlockNode, ChildRole } from "@blockmirror/block-driver";
+import { BlockError, type BlockGraph, type BlockNode, type ChildRole } from "@blockmirror/block-driver";
 import { commandError, isJsonObject, type JsonObject } from "@blockmirror/qmp";
 import type { ObjectStore } from "../objects/object-store.ts";
-import { requireNodeName, toDeviceSpec, type OptionsContext } from "./node-options.ts";
+import { mayFallBackToReadOnly, requireNodeName, toDeviceSpec, type OptionsContext } from "./node-options.ts";
 
 /** What is kept of a node besides what the graph knows: what its user asked for. */
 export interface NodeRecord {
@@ -110,9 +110,21 @@ export class NodeStore {
   }
 
   async #open(options: JsonObject): Promise<BlockNode> {
-    const node = await this.graph.open(toDeviceSpec(options, this.optionsContext));
+    const node = await this.#openWith(options);
     this.#remember(node, options);
     return node;
+  }
+
+  async #openWith(options: JsonObject): Promise<BlockNode> {
+    const spec = toDeviceSpec(options, this.optionsContext);
+    try {
+      return await this.graph.open(spec);
+    } catch (error) {
+      const isReadOnly = error instanceof BlockError && (error.code === "EROFS" || error.code === "EACCES");
+      if (!isReadOnly || !mayFallBackToReadOnly(options)) throw error;
+      const readOnlySpec = toDeviceSpec(options, { ...this.optionsContext, fallsBackToReadOnly: true });
+      return this.graph.open(readOnlySpec);
+    }
   }
 
   #remember(node: BlockNode, options: JsonObject): void {
