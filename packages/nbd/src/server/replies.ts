@@ -141,7 +141,8 @@ export class Replies {
     into.writeUInt32BE(request.cookieHigh, at + 8);
     into.writeUInt32BE(request.cookieLow, at + 12);
     if (isExtended) {
-      writeUint64(into, at + 16, request.offset);
+      into.writeUInt32BE(request.offsetHigh, at + 16);
+      into.writeUInt32BE(request.offsetLow, at + 20);
       writeUint64(into, at + 24, payload);
     } else {
       into.writeUInt32BE(payload, at + 16);

@@ -19,6 +19,9 @@ export class Request {
   cookieHigh = 0;
   cookieLow = 0;
   offset = 0;
+  /** The offset as it came: an extended reply repeats it exactly, even where it is beyond the numbers that are exact. */
+  offsetHigh = 0;
+  offsetLow = 0;
   /** Bytes it is about. */
   length = 0;
   /** Bytes of payload behind its header. */

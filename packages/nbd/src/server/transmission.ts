@@ -249,6 +249,8 @@ export class Transmission implements Resumable {
     request.cookieHigh = frame.readUInt32BE(at + 8);
     request.cookieLow = frame.readUInt32BE(at + 12);
     request.offset = readUint64(frame, at + 16);
+    request.offsetHigh = frame.readUInt32BE(at + 16);
+    request.offsetLow = frame.readUInt32BE(at + 20);
     request.length = isExtended ? readUint64(frame, at + 24) : frame.readUInt32BE(at + 24);
     const hasPayload = isExtended
       ? (request.flags & CommandFlag.PayloadLength) !== 0
