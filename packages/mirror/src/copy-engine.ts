@@ -4,6 +4,7 @@ import { BufferPool, Loan } from "./buffer-pool.ts";
 import { InFlightSet } from "./in-flight-set.ts";
 import { SourceStatus, type SourceExtent } from "./source-status.ts";
 import { Sweep } from "./sweep.ts";
+import { isTraced, trace } from "./tracing.ts";
 import type { ZeroMap } from "./zero-map.ts";
 
 /** Copy operations that run at a time (mirror rule S7.1). */
@@ -21,6 +22,8 @@ export type FailedSide = "read" | "write";
 
 /** What a {@link CopyEngine} works on. */
 export interface CopyEngineInit {
+  /** The job's id, for those who trace it. */
+  readonly job: string;
   readonly source: BlockEdge;
   readonly target: BlockEdge;
   /** Bytes to keep equal. */
@@ -126,8 +129,8 @@ export class CopyEngine {
   async fill(mayGoOn: () => boolean): Promise<FillResult> {
     let tries = 0;
     while (mayGoOn()) {
-      if (this.inFlight.operations >= MAX_OPERATIONS || this.#pool.free === 0) return "full";
-      if (!this.#sweep.next(MAX_ZERO_LENGTH, this.#area)) return "exhausted";
+      if (this.inFlight.operations >= MAX_OPERATIONS || this.#pool.free === 0) return this.#full();
+      if (!this.#nextArea()) return "exhausted";
       const { start, length } = this.#area;
       if (this.#knows(start, length) || this.#assumeData(length, tries)) {
         this.#submit(start, length, this.#extent);
@@ -138,6 +141,26 @@ export class CopyEngine {
       }
     }
     return "held";
+  }
+
+  #full(): "full" {
+    if (this.#pool.free === 0 && isTraced("yield_buf_busy")) {
+      trace("yield_buf_busy", { job: this.#init.job, inFlightOperations: this.inFlight.operations });
+    }
+    return "full";
+  }
+
+  #nextArea(): boolean {
+    const { job, dirty } = this.#init;
+    const { sweeps } = this.#sweep;
+    const found = this.#sweep.next(MAX_ZERO_LENGTH, this.#area);
+    if (this.#sweep.sweeps !== sweeps && isTraced("restart_iter")) {
+      trace("restart_iter", { job, dirtyBytes: dirty.dirtyBytes });
+    }
+    if (!found && !dirty.bits.isEmpty && isTraced("yield_in_flight")) {
+      trace("yield_in_flight", { job, inFlightOperations: this.inFlight.operations });
+    }
+    return found;
   }
 
   /** Operations that have ended. */
@@ -217,7 +240,11 @@ export class CopyEngine {
     // A chunk that is partly data is copied as data, so the extent's end is rounded up.
     const data = extent.zero ? granularity : Math.ceil(extent.length / granularity) * granularity;
     const room = this.#pool.free * this.#pool.pieceSize;
-    this.#submitCopy(offset, Math.min(dirtyLength, data, this.#maxCopyLength, room));
+    const length = Math.min(dirtyLength, data, this.#maxCopyLength);
+    if (room < length && isTraced("break_buf_busy")) {
+      trace("break_buf_busy", { job: this.#init.job, offset, length: room });
+    }
+    this.#submitCopy(offset, Math.min(length, room));
   }
 
   /** The length cut to whole chunks; the end of the image completes the last one. */
@@ -228,6 +255,7 @@ export class CopyEngine {
 
   #submitZero(offset: number, length: number): void {
     this.#claim(offset, length);
+    this.#traceSubmit(offset, length, true);
     if (this.#init.zeroMap.covers(offset, length)) {
       this.#bytesSkipped += length;
       this.#end(offset, length);
@@ -250,8 +278,13 @@ export class CopyEngine {
     this.#succeed(offset, length);
   }
 
+  #traceSubmit(offset: number, length: number, zero: boolean): void {
+    if (isTraced("one_iteration")) trace("one_iteration", { job: this.#init.job, offset, length, zero });
+  }
+
   #submitCopy(offset: number, length: number): void {
     this.#claim(offset, length);
+    this.#traceSubmit(offset, length, false);
     const loan = this.#loans.pop() ?? new Loan();
     const buffers = this.#pool.take(length, loan);
     this.#init.onSubmit(length);
@@ -309,7 +342,7 @@ export class CopyEngine {
     dirty.bits.set(offset, length);
     this.failed.set(offset, length);
     onError(side, error);
-    this.#end(offset, length);
+    this.#end(offset, length, error);
   }
 
   #return(loan: Loan): void {
@@ -317,8 +350,11 @@ export class CopyEngine {
     this.#loans.push(loan);
   }
 
-  #end(offset: number, length: number): void {
+  #end(offset: number, length: number, error?: unknown): void {
     this.inFlight.release(offset, length);
+    if (isTraced("iteration_done")) {
+      trace("iteration_done", { job: this.#init.job, offset, length, ...(error !== undefined && { error }) });
+    }
     this.#ended += 1;
     for (const wake of this.#endWaiters.splice(0)) wake();
     if (this.inFlight.operations === 0) for (const wake of this.#idleWaiters.splice(0)) wake();

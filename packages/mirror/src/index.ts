@@ -18,3 +18,4 @@ export {
 } from "./options.ts";
 export type { MirrorPhase, MirrorProgress } from "./progress.ts";
 export { startMirror, type Mirror, type MirrorOptions } from "./start-mirror.ts";
+export { mirrorTraceChannel, type MirrorTraceMessages, type MirrorTracePoint } from "./tracing.ts";

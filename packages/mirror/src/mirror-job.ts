@@ -19,6 +19,7 @@ import { scanFull, scanTop } from "./initial-scan.ts";
 import { COPY_MODES, type CopyMode, type ResolvedTuning } from "./options.ts";
 import { ProgressMeter } from "./progress-meter.ts";
 import type { MirrorPhase, MirrorProgress } from "./progress.ts";
+import { isTraced, trace } from "./tracing.ts";
 import { ZeroMap } from "./zero-map.ts";
 
 /** The loop reaches a pause point at least this often (mirror rule S20.1). */
@@ -52,6 +53,8 @@ export interface MirrorDetails extends MirrorProgress {
 
 /** What a {@link MirrorJob} is made from; everything is attached already. */
 export interface MirrorJobInit {
+  /** The job's id, for those who trace it. */
+  readonly id: string;
   readonly graph: BlockGraph;
   /** The node that is copied, below the filter. */
   readonly source: BlockEdge;
@@ -113,6 +116,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     this.#size = source.info.size;
     this.#zeroMap = new ZeroMap(this.#size, granularity);
     this.#engine = new CopyEngine({
+      job: init.id,
       source,
       target,
       size: this.#size,
@@ -371,6 +375,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       } else if (!job.isReady && this.#isStalled()) {
         (await this.#holdClean(job))?.end();
       } else if (this.#isClean()) {
+        if (isTraced("before_sleep"))
+          trace("before_sleep", { job: this.#init.id, dirtyBytes: 0, synced: true });
         await job.sleep(SLICE_MS);
       } else {
         await this.#copySlice(job);
@@ -386,6 +392,10 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       job,
       () => this.#mayCopy(job) && job.limitDelayMs === 0 && job.clock.now() < endMs,
     );
+    if (isTraced("yield")) {
+      const inFlightOperations = this.#engine.inFlight.operations;
+      trace("yield", { job: this.#init.id, inFlightOperations, dirtyBytes: this.#init.dirty.dirtyBytes });
+    }
     if (job.limitDelayMs > 0) await job.sleepForLimit();
     else if (result === "held") await job.sleep(0);
     // An operation that ended while this looked elsewhere has kicked nobody; then there is room again already.
@@ -474,7 +484,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
    * then equal (mirror rules S28.1 to S28.3); otherwise the guests go on and undefined is returned.
    */
   async #holdClean(job: JobControl): Promise<DrainedSection | undefined> {
-    const { graph, source, dirty } = this.#init;
+    const { graph, source, dirty, id } = this.#init;
+    if (isTraced("before_drain")) trace("before_drain", { job: id, dirtyBytes: dirty.dirtyBytes });
     const section = await job.whileDraining(() => graph.drain(source.node));
     let clean = false;
     try {
@@ -498,6 +509,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   async #flush(): Promise<boolean> {
     if (!this.#unflushed) return true;
     this.#unflushed = false;
+    if (isTraced("before_flush")) trace("before_flush", { job: this.#init.id });
     try {
       const result = this.#init.target.flush();
       if (isPromise(result)) await result;

@@ -13,6 +13,7 @@ import { chooseGranularity } from "./granularity.ts";
 import { MIRROR_FILTER_DRIVER, MirrorFilter } from "./mirror-filter.ts";
 import { MirrorJob, type FoldInit, type MirrorDetails } from "./mirror-job.ts";
 import { copyBitmap, namesClosedBacking } from "./initial-scan.ts";
+import { isTraced, trace } from "./tracing.ts";
 import { resolveTuning, type LargerTarget, type MirrorTuning } from "./options.ts";
 
 /** What to mirror and how. */
@@ -87,6 +88,7 @@ export async function startCopying(options: MirrorOptions, fold?: FoldInit): Pro
     undo.push(...claims.map((edge) => () => graph.detach(edge)));
     const [sourceEdge, targetEdge] = claims;
     const driver = new MirrorJob({
+      id,
       graph,
       source: sourceEdge,
       target: targetEdge,
@@ -101,6 +103,7 @@ export async function startCopying(options: MirrorOptions, fold?: FoldInit): Pro
     const job = jobs.create(driver, options);
     relay.bind(job);
     section.end();
+    if (isTraced("start")) trace("start", { job: id, source: source.name, target: target.name });
     job.start();
     return {
       job,
