@@ -38,7 +38,8 @@ export const denyGate: OpenGate = (request) =>
 
 /**
  * Allows plain files in the directory of the image that names them, and below `directories`. Symbolic links are
- * resolved first, so a link out of the directory does not help. A missing format is refused: it is never guessed.
+ * resolved first, so a link out of the directory does not help; what is opened is the file that was found, even if
+ * somebody changes a link meanwhile. A missing format is refused: it is never guessed.
  */
 export function directoryGate(directories: readonly string[] = []): OpenGate {
   return async (request) => {
@@ -58,7 +59,7 @@ export function directoryGate(directories: readonly string[] = []): OpenGate {
         !within.startsWith(`..${path.sep}`) &&
         !path.isAbsolute(within)
       ) {
-        return { allow: fileReference(request.filename, request.reference.format, request.role) };
+        return { allow: fileReference(file, request.reference.format, request.role) };
       }
     }
     return {
@@ -68,7 +69,7 @@ export function directoryGate(directories: readonly string[] = []): OpenGate {
 }
 
 function fileReference(filename: string, format: string | undefined, role: ChildRole): ChildReference {
-  const file = { driver: "file", filename };
+  const file = { driver: "file", filename, real: true };
   return role === "backing" ? { driver: format ?? "raw", file } : file;
 }
 

@@ -100,8 +100,10 @@ describe("directoryGate", () => {
     );
 
   test.each(["base.raw", "deep/base.raw", "inside.raw", "deep/../base.raw"])("allows '%s'", async (name) => {
-    const filename = path.resolve(root, "own", name);
-    expect(await ask(name)).toEqual({ allow: { driver: "raw", file: { driver: "file", filename } } });
+    const filename = fs.realpathSync(path.resolve(root, "own", name));
+    expect(await ask(name)).toEqual({
+      allow: { driver: "raw", file: { driver: "file", filename, real: true } },
+    });
   });
 
   test.each([
@@ -130,7 +132,7 @@ describe("directoryGate", () => {
     const reference = { name: "base.raw" };
     expect(await ask("base.raw", { reference })).toHaveProperty("deny");
     expect(await ask("base.raw", { reference, role: "data", writable: true })).toEqual({
-      allow: { driver: "file", filename: path.join(root, "own/base.raw") },
+      allow: { driver: "file", filename: path.join(root, "own/base.raw"), real: true },
     });
   });
 
@@ -147,6 +149,49 @@ describe("directoryGate", () => {
     await failure("ENOENT", () => graph.open(named(path.join(root, "gone.raw"), "raw")));
     await failure("EINVAL", () => graph.open(named(path.join(root, "own/base.raw"), "nosuchformat")));
     expect(graph.nodes()).toHaveLength(0);
+  });
+});
+
+describe("between the decision and the opening", () => {
+  let root = "";
+  beforeEach(() => {
+    root = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), "blockmirror-gate-race-")));
+    fs.mkdirSync(path.join(root, "own/deep"), { recursive: true });
+    fs.mkdirSync(path.join(root, "secrets"));
+    for (const file of ["own/base.raw", "own/deep/base.raw", "secrets/base.raw"]) {
+      fs.writeFileSync(path.join(root, file), Buffer.alloc(1024, file));
+    }
+  });
+  afterEach(() => fs.rmSync(root, { recursive: true }));
+
+  test.each([
+    ["the file itself", "own/base.raw", "own/base.raw", "secrets/base.raw"],
+    ["a directory on the way", "own/deep/base.raw", "own/deep", "secrets"],
+  ])("a link that takes the place of %s leads nowhere", async (_what, name, replaced, to) => {
+    const decide = directoryGate([path.join(root, "own")]);
+    const graph = makeGraph(async (asked) => {
+      const answer = await decide(asked);
+      fs.renameSync(path.join(root, replaced), path.join(root, "moved"));
+      fs.symlinkSync(path.join(root, to), path.join(root, replaced));
+      return answer;
+    });
+    await failure("BLK_DENIED", () => graph.open(named(path.join(root, name), "raw")));
+    expect(graph.nodes()).toHaveLength(0);
+  });
+
+  test("a link that is turned round after it was allowed does not change what is opened", async () => {
+    const link = path.join(root, "own/link.raw");
+    fs.symlinkSync(path.join(root, "own/base.raw"), link);
+    const decide = directoryGate([path.join(root, "own")]);
+    const graph = makeGraph(async (asked) => {
+      const answer = await decide(asked);
+      fs.rmSync(link);
+      fs.symlinkSync(path.join(root, "secrets/base.raw"), link);
+      return answer;
+    });
+    const image = await graph.open(named(link, "raw"));
+    expect(image.child("backing")?.info.filename).toBe(path.join(root, "own/base.raw"));
+    await graph.closeAll();
   });
 });
 

@@ -1,4 +1,3 @@
-import { execFileSync } from "node:child_process";
 import { chmod, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -29,7 +28,7 @@ async function rawFile(): Promise<string> {
 
 async function image(graph: ReturnType<typeof makeGraph>, readOnly: boolean): Promise<BlockNode> {
   const filename = path.join(directory, "disk.qcow2");
-  execFileSync("truncate", ["-s", "0", filename]);
+  await writeFile(filename, "");
   await graph.create("qcow2", { file: { driver: "file", filename }, size: MIB });
   return graph.open({ driver: "qcow2", nodeName: "q", readOnly, file: { driver: "file", filename } });
 }

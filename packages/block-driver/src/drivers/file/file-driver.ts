@@ -1,3 +1,4 @@
+import fs from "node:fs";
 import path from "node:path";
 import { DRIVER_CONTRACT_VERSION, type BlockDriver, type OpenContext } from "../../contract/driver.ts";
 import type { BlockDevice } from "../../contract/device.ts";
@@ -24,6 +25,11 @@ export interface FileOptions {
    * looks. Default `auto`. A reader that puts up with a running writer uses `off`.
    */
   readonly locking: "auto" | "on" | "off";
+  /**
+   * `filename` has no symbolic links in it, as somebody who decided about it found; refuse the file if one was put in its
+   * way since. Default false: links are followed.
+   */
+  readonly real: boolean;
 }
 
 /** Options for creating a file. */
@@ -54,6 +60,7 @@ const options: OptionSchema<FileOptions> = optionSchema({
     ["auto", "on", "off"],
     "auto",
   ),
+  real: option.boolean("The path has no symbolic links; refuse the file if one was put in its way.", false),
 });
 
 const createOptions: OptionSchema<FileCreateOptions> = optionSchema({
@@ -120,6 +127,7 @@ async function openDevice(
   const file = await openFile(filename, readOnly, ops);
   let handedOver = false;
   try {
+    if (given.real) await mustLieAt(filename, file.fd);
     if (holder !== undefined) {
       if (holder.identity !== file.identity) throw movedAway(filename);
       holder.unlock();
@@ -147,6 +155,20 @@ async function openDevice(
     if (handedOver) holder?.relock();
     throw error;
   }
+}
+
+/** The kernel knows where the open file lies; without its word the path is looked at once more. */
+async function mustLieAt(filename: string, fd: number): Promise<void> {
+  const actual =
+    process.platform === "linux"
+      ? await fs.promises.readlink(`/proc/self/fd/${fd}`)
+      : await fs.promises.realpath(filename);
+  if (actual === filename) return;
+  throw new BlockError(
+    "BLK_DENIED",
+    `${filename} leads elsewhere than when it was allowed to be opened: somebody puts links in its way`,
+    { node: filename, operation: "open" },
+  );
 }
 
 function movedAway(filename: string): BlockError {

@@ -30,7 +30,7 @@ export function writerClaim(resizes: boolean): LockClaim {
 }
 
 /** Readers share an image with readers. */
-export const READER_CLAIM: LockClaim = { uses: ["consistent-read"], excludes: ["write", "resize"] };
+const READER_CLAIM: LockClaim = { uses: ["consistent-read"], excludes: ["write", "resize"] };
 
 /** The claim of somebody who opens an image in one mode or the other; `resizes` matters to writers. */
 export function lockClaim(readOnly: boolean, resizes: boolean): LockClaim {
