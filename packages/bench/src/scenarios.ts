@@ -2,6 +2,7 @@ import { hbitmap } from "./hbitmap/scenario.ts";
 import { nbdMirrorToQemuNbd } from "./nbd/mirror-to-qemu-nbd.ts";
 import { qcow2Copies } from "./qcow2/copies.ts";
 import { qcow2Open } from "./qcow2/open.ts";
+import { nbdCopyIn, nbdCopyOut, nbdRandread, nbdRandwrite } from "./nbd/serve.ts";
 import { rawFull } from "./raw/full.ts";
 import { rawLimited } from "./raw/limited.ts";
 import { rawMemory } from "./raw/memory.ts";
@@ -17,5 +18,9 @@ export const SCENARIOS: readonly Scenario[] = [
   ...qcow2Copies,
   qcow2Open,
   nbdMirrorToQemuNbd,
+  nbdRandread,
+  nbdRandwrite,
+  nbdCopyOut,
+  nbdCopyIn,
   hbitmap,
 ];

@@ -1,0 +1,151 @@
+import { join } from "node:path";
+
+import { run } from "@blockmirror/peers";
+
+import { formatBytes } from "../format.ts";
+import { interleave, medianOf } from "../interleave.ts";
+import { QemuNbd } from "../process/qemu-nbd.ts";
+import { ServeProcess } from "../process/serve-process.ts";
+import { writeFullImage } from "../raw/images.ts";
+import type { BenchContext, Scenario } from "../scenario.ts";
+
+/** Bytes that the random requests are spread over: they stay in the page cache on any machine. */
+const RANDOM_BYTES: number = 128 * 2 ** 20;
+
+/** Two servers of equal images of their own, and a URI of each. */
+async function withServers<Result>(
+  { directory, log }: BenchContext,
+  bytes: number,
+  measure: (uris: { readonly ours: string; readonly qemu: string }) => Promise<Result>,
+): Promise<Result> {
+  const image = join(directory, "ours.raw");
+  const peerImage = join(directory, "peer.raw");
+  log(`writing two images of ${formatBytes(bytes)}`);
+  await writeFullImage(image, bytes);
+  await writeFullImage(peerImage, bytes);
+  const peer = await QemuNbd.start(peerImage, directory);
+  try {
+    const ours = await ServeProcess.start(image, directory);
+    try {
+      return await measure({
+        ours: `nbd+unix:///?socket=${ours.socketPath}`,
+        qemu: `nbd+unix:///?socket=${peer.socketPath}`,
+      });
+    } finally {
+      await ours.stop();
+    }
+  } finally {
+    peer.stop();
+  }
+}
+
+/** Requests per second of fio's NBD client with 16 requests of 4 KiB in flight. */
+async function randomRate(uri: string, mode: "randread" | "randwrite", directory: string): Promise<number> {
+  const { stdout } = await run(
+    "fio",
+    [
+      "--name=b",
+      "--ioengine=nbd",
+      `--uri=${uri}`,
+      `--rw=${mode}`,
+      "--bs=4k",
+      `--size=${RANDOM_BYTES}`,
+      "--iodepth=16",
+      "--runtime=4",
+      "--time_based",
+      "--output-format=terse",
+      "--terse-version=3",
+    ],
+    { cwd: directory },
+  );
+  // Requests per second of reads and writes, as fio's terse output version 3 places them.
+  const fields =
+    stdout
+      .split("\n")
+      .find((line) => line.startsWith("3;"))
+      ?.split(";") ?? [];
+  const rate = Number(fields[7]) + Number(fields[48]);
+  if (!(rate > 0)) throw new Error(`fio gave no rate: ${stdout}`);
+  return rate;
+}
+
+function random(name: string, mode: "randread" | "randwrite", what: string): Scenario {
+  return {
+    name,
+    title: `4 KiB random ${what} through an export of a raw image, 16 in flight`,
+    needs: ["qemu-nbd", "fio"],
+    run: (context) =>
+      withServers(context, RANDOM_BYTES, async (uris) => {
+        const results = await interleave(
+          {
+            ours: () => randomRate(uris.ours, mode, context.directory),
+            qemu: () => randomRate(uris.qemu, mode, context.directory),
+          },
+          { runs: context.runs },
+        );
+        return [
+          {
+            figure: `fio ${mode}, 4 KiB, 16 in flight`,
+            unit: "IOPS",
+            ours: medianOf(results, "ours", (rate) => rate),
+            peer: { name: "qemu-nbd", value: medianOf(results, "qemu", (rate) => rate) },
+            largerIsBetter: true,
+            bar: { on: "ratio", atLeast: 1.3 },
+          },
+        ];
+      }),
+  };
+}
+
+async function timed(args: readonly string[]): Promise<number> {
+  const started = performance.now();
+  await run("nbdcopy", args);
+  return performance.now() - started;
+}
+
+function copy(
+  name: string,
+  title: string,
+  args: (uri: string, image: string) => readonly string[],
+): Scenario {
+  return {
+    name,
+    title,
+    needs: ["qemu-nbd", "nbdcopy"],
+    run: async (context) => {
+      const { directory, dataBytes, runs } = context;
+      const input = join(directory, "input.raw");
+      await writeFullImage(input, dataBytes);
+      return withServers(context, dataBytes, async (uris) => {
+        const results = await interleave(
+          { ours: () => timed(args(uris.ours, input)), qemu: () => timed(args(uris.qemu, input)) },
+          { runs },
+        );
+        return [
+          {
+            figure: `nbdcopy, ${formatBytes(dataBytes)}`,
+            unit: "ms",
+            ours: medianOf(results, "ours", (ms) => ms),
+            peer: { name: "qemu-nbd", value: medianOf(results, "qemu", (ms) => ms) },
+            bar: { on: "ratio", atLeast: 1.2 },
+          },
+        ];
+      });
+    },
+  };
+}
+
+/** Small reads through an export, against qemu-nbd with the same client. */
+export const nbdRandread: Scenario = random("nbd/randread", "randread", "reads");
+/** Small writes through an export. */
+export const nbdRandwrite: Scenario = random("nbd/randwrite", "randwrite", "writes");
+/** A whole disk out of an export. */
+export const nbdCopyOut: Scenario = copy("nbd/copy-out", "a full raw image out of an export", (uri) => [
+  uri,
+  "null:",
+]);
+/** A whole disk into an export. */
+export const nbdCopyIn: Scenario = copy("nbd/copy-in", "a full raw image into an export", (uri, input) => [
+  input,
+  uri,
+]);

@@ -1,0 +1,52 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+
+import { PROGRAM } from "./mirror-process.ts";
+
+/** A `blockmirror serve` of one raw image on a Unix socket, as an operator would start it. */
+export class ServeProcess {
+  readonly socketPath: string;
+  readonly #child: ChildProcess;
+
+  private constructor(child: ChildProcess, socketPath: string) {
+    this.#child = child;
+    this.socketPath = socketPath;
+  }
+
+  /** Starts it; resolves when it has said where it listens. */
+  static async start(image: string, directory: string): Promise<ServeProcess> {
+    const socketPath = join(directory, "ours.sock");
+    const child = spawn(
+      process.execPath,
+      [
+        PROGRAM,
+        "serve",
+        image,
+        "--listen",
+        `nbd+unix:///?socket=${socketPath}`,
+        "--format",
+        "raw",
+        "--output",
+        "plain",
+      ],
+      { stdio: ["ignore", "pipe", "inherit"] },
+    );
+    const said = once(child.stdout, "data");
+    const ended = once(child, "exit").then(([status]) => {
+      throw new Error(`blockmirror serve ended with status ${status} before it listened`);
+    });
+    await Promise.race([said, ended]);
+    // From now on its end is what `stop` brings about.
+    ended.catch(() => {});
+    child.stdout.resume();
+    return new ServeProcess(child, socketPath);
+  }
+
+  /** Stops it and waits for its end. */
+  async stop(): Promise<void> {
+    if (this.#child.exitCode !== null) return;
+    this.#child.kill("SIGINT");
+    await once(this.#child, "exit");
+  }
+}
