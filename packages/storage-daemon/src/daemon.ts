@@ -12,6 +12,7 @@ import {
 } from "@blockmirror/qmp";
 import { bitmapCommands } from "./commands/bitmaps.ts";
 import type { DaemonParts } from "./commands/daemon-parts.ts";
+import { commitCommands } from "./commands/commit.ts";
 import { createCommands } from "./commands/create.ts";
 import { exportCommands } from "./commands/exports.ts";
 import { extraCommands } from "./commands/extras.ts";
@@ -77,6 +78,7 @@ export class Daemon implements DaemonParts {
       .add(BLOCK_SCHEMA, createCommands(this))
       .add(BLOCK_SCHEMA, jobCommands(this))
       .add(BLOCK_SCHEMA, mirrorCommands(this))
+      .add(BLOCK_SCHEMA, commitCommands(this))
       .add(BLOCK_SCHEMA, bitmapCommands(this))
       .add(BLOCK_SCHEMA, exportCommands(this))
       .add(EXTRA_SCHEMA, extraCommands(this));

@@ -29,6 +29,8 @@ export class NodeStore {
   readonly optionsContext: OptionsContext;
   readonly #records: WeakMap<BlockNode, NodeRecord> = new WeakMap();
   readonly #owned: Set<BlockNode> = new Set();
+  /** Names of the monitor's nodes that a commit has folded into another: their owner may still say that they can go. */
+  readonly #departed: Set<string> = new Set();
   /** Opened for a job: closed when nobody uses them any more. */
   readonly #temporary: Set<BlockNode> = new Set();
 
@@ -46,6 +48,7 @@ export class NodeStore {
     const name = options["node-name"];
     if (typeof name !== "string") throw commandError("'node-name' must be specified for the root node");
     const node = await this.#open(options);
+    this.#departed.delete(name);
     this.#owned.add(node);
     return node;
   }
@@ -57,8 +60,13 @@ export class NodeStore {
     return node;
   }
 
-  /** Closes nodes that were opened for jobs and that nobody uses any more. */
+  /** Closes nodes that were opened for jobs and that nobody uses any more; notes those that jobs have closed. */
   async releaseUnused(): Promise<void> {
+    for (const node of this.#owned) {
+      if (this.graph.find(node.name) === node) continue;
+      this.#owned.delete(node);
+      this.#departed.add(node.name);
+    }
     for (const node of this.#temporary) {
       if (node.parents.size > 0) continue;
       this.#temporary.delete(node);
@@ -69,7 +77,10 @@ export class NodeStore {
   /** @throws QmpError when it is not the monitor's, or in use. */
   async remove(name: string): Promise<void> {
     const node = this.graph.find(name);
-    if (node === undefined) throw commandError(`Failed to find node with node-name='${name}'`);
+    if (node === undefined) {
+      if (this.#departed.delete(name)) return;
+      throw commandError(`Failed to find node with node-name='${name}'`);
+    }
     if (!this.#owned.has(node)) throw commandError(`Node ${name} is not owned by the monitor`);
     if (node.parents.size > 0) throw commandError(`Node ${name} is in use`);
     this.#owned.delete(node);
