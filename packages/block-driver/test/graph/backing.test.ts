@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { backingChain, type BlockGraph, type BlockNode } from "../../src/index.ts";
+import { backingChain, FaultController, type BlockGraph, type BlockNode } from "../../src/index.ts";
 import { failure, filled, makeGraph, parent, readBytes } from "../support/graphs.ts";
 
 const KIB = 1024;
@@ -116,6 +116,61 @@ describe("setBacking", () => {
     });
     await graph.setBacking(top, null);
     expect(graph.find("inline")).toBeUndefined();
+    await graph.closeAll();
+  });
+});
+
+describe("a failure while an image is opened again", () => {
+  async function faulty(): Promise<{
+    readonly graph: BlockGraph;
+    readonly top: BlockNode;
+    readonly faults: FaultController;
+  }> {
+    const graph = makeGraph();
+    const faults = new FaultController();
+    await graph.open({ driver: "memory", nodeName: "base", size: SIZE });
+    await put(graph, "base", 0, SIZE, 1);
+    await graph.open({ driver: "memory", nodeName: "bytes", size: 0 });
+    await graph.open({ driver: "fault", nodeName: "file", controller: faults, file: "bytes" });
+    await graph.create("qcow2", { file: "file", size: SIZE });
+    const top = await graph.open({ driver: "qcow2", nodeName: "top", file: "file", backing: "base" });
+    await put(graph, "top", 128 * KIB, 64 * KIB, 3);
+    return { graph, top, faults };
+  }
+
+  test("leaves it as it was, with its backing node", async () => {
+    const { graph, top, faults } = await faulty();
+    faults.add({ operation: "read", error: "EIO" });
+    await failure("EIO", () => graph.setBacking(top, null));
+    expect(await firstBytes(graph, top)).toEqual([1, 1, 3, 1]);
+    expect(top.info.readOnly).toBe(false);
+    await put(graph, "top", 0, 512, 9);
+    expect(await firstBytes(graph, top)).toEqual([9, 1, 3, 1]);
+    await graph.setBacking(top, null);
+    expect(await firstBytes(graph, top)).toEqual([9, 0, 3, 0]);
+    await graph.closeAll();
+  });
+
+  test("that does not go away fences it, and what is below can still be closed", async () => {
+    const { graph, top, faults } = await faulty();
+    faults.add({ operation: "read", error: "EIO", times: 0 });
+    await failure("EIO", () => graph.setBacking(top, null));
+    await failure("BLK_FENCED", () => firstBytes(graph, top));
+    faults.clear();
+    await graph.closeAll();
+    expect(graph.nodes()).toEqual([]);
+  });
+
+  test("what was opened for reading stays so, and what it stands on as well", async () => {
+    const { graph, top, faults } = await faulty();
+    await graph.reopen(top, { readOnly: true });
+    const { uses } = top.child("file") ?? { uses: -1 };
+    faults.add({ operation: "read", error: "EIO", times: 0 });
+    await failure("EIO", () => graph.reopen(top, { readOnly: false }));
+    faults.clear();
+    expect(top.info.readOnly).toBe(true);
+    expect(top.child("file")?.uses).toBe(uses);
+    expect(await firstBytes(graph, top)).toEqual([1, 1, 3, 1]);
     await graph.closeAll();
   });
 });
