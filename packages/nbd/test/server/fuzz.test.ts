@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { Option, OPTION_MAGIC } from "../../src/protocol/constants.ts";
 import { RawClient, string, u16, u32 } from "./support/raw-client.ts";
@@ -9,11 +9,13 @@ const RUNS = Number(process.env["BLOCKMIRROR_FUZZ_RUNS"] ?? 40);
 /** Where a byte is changed, and to what. */
 const damage = fc.array(fc.record({ at: fc.nat(600), to: fc.nat(255) }), { maxLength: 6 });
 
+function option(number: number, data: Buffer): Buffer {
+  return Buffer.concat([OPTION_MAGIC, u32(number, data.byteLength), data]);
+}
+
 test("damaged handshakes and requests end at most their own connection", async () => {
   const { address, server } = await serve({ server: { handshakeTimeoutMs: 2000 } });
   const witness = await RawClient.open(address, "disk");
-  const option = (number: number, data: Buffer): Buffer =>
-    Buffer.concat([OPTION_MAGIC, u32(number, data.byteLength), data]);
   const go = option(Option.Go, Buffer.concat([string("disk"), u16(1, 3)]));
   const select = option(
     Option.SetMetaContext,

@@ -9,6 +9,10 @@ import { onCleanup, pattern, temporaryDirectory } from "./support/serving.ts";
 
 const MiB = 1024 * 1024;
 
+function openssl(...args: readonly string[]): void {
+  execFileSync("openssl", args, { stdio: "ignore" });
+}
+
 async function serveFile(tls?: NbdServerOptions["tls"]) {
   const directory = temporaryDirectory();
   const image = path.join(directory, "image.raw");
@@ -110,8 +114,6 @@ describe.skipIf(lacksPeers("nbdinfo", "nbdcopy", "qemu-img", "qemu-io", "fio"))(
   test("TLS: with the right authority all is well, without TLS nothing is", async () => {
     const directory = temporaryDirectory();
     const at = (name: string): string => path.join(directory, name);
-    const openssl = (...args: readonly string[]): unknown =>
-      execFileSync("openssl", args, { stdio: "ignore" });
     openssl(
       "req",
       "-x509",

@@ -52,14 +52,13 @@ describe("in the graph", () => {
     const target = await graph.open({ driver: "memory", size: MiB, nodeName: "target" });
     const clients = await Promise.all([1, 2, 3].map(() => RawClient.open(address, "disk")));
     // Everything that was written before is carried over inside the drained section, as a mirror does.
-    let writes = 0;
+    const progress = { writes: 0, isOver: false };
     const last = new Map<number, number>();
-    let isOver = false;
     const running = clients.map(async (client, index) => {
-      while (!isOver) {
-        const block = index * 64 + (writes % 64);
-        writes += 1;
-        const salt = writes;
+      while (!progress.isOver) {
+        const block = index * 64 + (progress.writes % 64);
+        progress.writes += 1;
+        const salt = progress.writes;
         const payload = pattern(4096, salt);
         expect((await client.ask({ command: Command.Write, offset: block * 4096, payload })).error).toBe(0);
         last.set(block, salt);
@@ -69,22 +68,22 @@ describe("in the graph", () => {
     });
     let [from, to] = [node, target];
     for (let round = 0; round < 6; round += 1) {
-      const before = writes;
-      while (writes < before + 30) await new Promise(setImmediate);
+      const enough = progress.writes + 30;
+      while (progress.writes < enough) await new Promise(setImmediate);
       const above = await graph.drain(from);
       await to.device.write?.(0, [await contentOfHeld(from.device, MiB)]);
       graph.replaceNow(from, to);
       above.end();
       [from, to] = [to, from];
     }
-    isOver = true;
+    progress.isOver = true;
     await Promise.all(running);
     expect(server.exports()[0]?.node).toBe(from);
     const content = await contentOf(graph, from, 0, MiB);
     for (const [block, salt] of last) {
       expect(content.subarray(block * 4096, (block + 1) * 4096).equals(pattern(4096, salt))).toBe(true);
     }
-    expect(writes).toBeGreaterThan(180);
+    expect(progress.writes).toBeGreaterThan(180);
   });
 
   test("an export that conflicts with another user is refused, naming both", async () => {

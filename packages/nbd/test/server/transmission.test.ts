@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ChunkType, Command, CommandFlag } from "../../src/protocol/constants.ts";
 import { NbdErrno } from "../../src/protocol/errors.ts";
@@ -209,17 +209,17 @@ test.each([
   expect(server.exports()[0]?.statistics().failedRequests).toBe(4);
 });
 
-describe("block status", () => {
-  const extentsOf = (payload: Buffer, extended: boolean): readonly (readonly [number, number])[] => {
-    const [head, size] = extended ? [8, 16] : [4, 8];
-    return Array.from({ length: (payload.length - head) / size }, (_, index) => {
-      const at = head + index * size;
-      return extended
-        ? ([Number(payload.readBigUInt64BE(at)), Number(payload.readBigUInt64BE(at + 8))] as const)
-        : ([payload.readUInt32BE(at), payload.readUInt32BE(at + 4)] as const);
-    });
-  };
+function extentsOf(payload: Buffer, extended: boolean): readonly (readonly [number, number])[] {
+  const [head, size] = extended ? [8, 16] : [4, 8];
+  return Array.from({ length: (payload.length - head) / size }, (_, index) => {
+    const at = head + index * size;
+    return extended
+      ? ([Number(payload.readBigUInt64BE(at)), Number(payload.readBigUInt64BE(at + 8))] as const)
+      : ([payload.readUInt32BE(at), payload.readUInt32BE(at + 4)] as const);
+  });
+}
 
+describe("block status", () => {
   test.each(["structured", "extended"] as const)(
     "%s: holes, bitmaps and depth, a chunk for each",
     async (form) => {
