@@ -1,7 +1,7 @@
 const EMPTY: Buffer = Buffer.alloc(0);
 
 /** Largest frame in bytes: the longest request header. */
-export const MAX_FRAME = 32;
+const MAX_FRAME = 32;
 
 /**
  * Bytes that have arrived and wait to be taken, in the chunks they arrived in. Nothing is copied unless a small piece that
@@ -50,7 +50,7 @@ export class ByteQueue {
   frameStart = 0;
 
   /**
-   * Takes exactly `length` bytes, which must be there and be at most {@link MAX_FRAME}, and makes no object for it: they begin
+   * Takes exactly `length` bytes, which must be there and be at most 32, and makes no object for it: they begin
    * at {@link frameStart} of the buffer returned, and are valid until the next call.
    */
   frame(length: number): Buffer {

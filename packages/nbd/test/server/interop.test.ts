@@ -10,7 +10,7 @@ import { onCleanup, pattern, temporaryDirectory } from "./support/serving.ts";
 const MiB = 1024 * 1024;
 
 function openssl(...args: readonly string[]): void {
-  execFileSync("openssl", args, { stdio: "ignore" });
+  execFileSync("/usr/bin/env", ["openssl", ...args], { stdio: "ignore" });
 }
 
 async function serveFile(tls?: NbdServerOptions["tls"]) {
