@@ -57,6 +57,24 @@ function named(graph: BlockGraph, name: string): BlockNode {
   return node;
 }
 
+/** A qcow2 overlay `top` on `base`, its own file below a fault filter. */
+async function faulty(): Promise<{
+  readonly graph: BlockGraph;
+  readonly top: BlockNode;
+  readonly faults: FaultController;
+}> {
+  const graph = makeGraph();
+  const faults = new FaultController();
+  await graph.open({ driver: "memory", nodeName: "base", size: SIZE });
+  await put(graph, "base", 0, SIZE, 1);
+  await graph.open({ driver: "memory", nodeName: "bytes", size: 0 });
+  await graph.open({ driver: "fault", nodeName: "file", controller: faults, file: "bytes" });
+  await graph.create("qcow2", { file: "file", size: SIZE });
+  const top = await graph.open({ driver: "qcow2", nodeName: "top", file: "file", backing: "base" });
+  await put(graph, "top", 128 * KIB, 64 * KIB, 3);
+  return { graph, top, faults };
+}
+
 describe("the backing chain", () => {
   test("is told from the bottom up, without filters", async () => {
     const { graph, top } = await chain();
@@ -121,23 +139,6 @@ describe("setBacking", () => {
 });
 
 describe("a failure while an image is opened again", () => {
-  async function faulty(): Promise<{
-    readonly graph: BlockGraph;
-    readonly top: BlockNode;
-    readonly faults: FaultController;
-  }> {
-    const graph = makeGraph();
-    const faults = new FaultController();
-    await graph.open({ driver: "memory", nodeName: "base", size: SIZE });
-    await put(graph, "base", 0, SIZE, 1);
-    await graph.open({ driver: "memory", nodeName: "bytes", size: 0 });
-    await graph.open({ driver: "fault", nodeName: "file", controller: faults, file: "bytes" });
-    await graph.create("qcow2", { file: "file", size: SIZE });
-    const top = await graph.open({ driver: "qcow2", nodeName: "top", file: "file", backing: "base" });
-    await put(graph, "top", 128 * KIB, 64 * KIB, 3);
-    return { graph, top, faults };
-  }
-
   test("leaves it as it was, with its backing node", async () => {
     const { graph, top, faults } = await faulty();
     faults.add({ operation: "read", error: "EIO" });
