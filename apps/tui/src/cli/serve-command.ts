@@ -28,11 +28,7 @@ export function addServeCommand(program: Command, finish: (status: number) => vo
   program
     .command("serve")
     .description("export images over NBD until interrupted")
-    .argument(
-      "<images...>",
-      "the images; several are named by their files",
-      (text, before: string[] = []) => [...before, pathArgument("IMAGE")(text)],
-    )
+    .argument("<images...>", "the images; several are named by their files")
     .option(
       "--listen <uri>",
       "nbd://host:port, nbd+unix:///?socket=path, or nbds for TLS; by default a socket in the runtime directory",
@@ -50,7 +46,7 @@ export function addServeCommand(program: Command, finish: (status: number) => vo
         .default("plain"),
     )
     .action(async (images: readonly string[], flags: ServeFlags) => {
-      finish(await serve(images, flags));
+      finish(await serve(images.map(pathArgument("IMAGE")), flags));
     });
 }
 

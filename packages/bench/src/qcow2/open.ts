@@ -11,6 +11,13 @@ import type { Scenario } from "../scenario.ts";
 
 const MiB = 2 ** 20;
 
+/** How long a process takes, from start to exit. */
+async function timed(program: string, args: readonly string[]): Promise<{ readonly ms: number }> {
+  const started = performance.now();
+  await run(program, args);
+  return { ms: performance.now() - started };
+}
+
 /** Highest resident size of a run of Node, by the high-water mark that the kernel keeps of it. */
 async function peakOf(args: readonly string[]): Promise<number> {
   const child = spawn(process.execPath, args, { stdio: "ignore" });
@@ -31,11 +38,6 @@ export const qcow2Open: Scenario = {
   async run({ directory, runs }) {
     const image = join(directory, "huge.qcow2");
     await run("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "cluster_size=2M", image, "64T"]);
-    const timed = async (program: string, args: readonly string[]): Promise<{ readonly ms: number }> => {
-      const started = performance.now();
-      await run(program, args);
-      return { ms: performance.now() - started };
-    };
     const results = await interleave(
       {
         ours: () => timed(process.execPath, [PROGRAM, "info", "--output", "json", image]),

@@ -75,7 +75,7 @@ export function withExtension(
 }
 
 /** Bytes that {@link encodeExtensions} makes of `extensions`, the end marker included. */
-export function extensionsLength(extensions: readonly Extension[]): number {
+function extensionsLength(extensions: readonly Extension[]): number {
   return extensions.reduce((sum, { data }) => sum + 8 + Math.ceil(data.length / 8) * 8, 8);
 }
 

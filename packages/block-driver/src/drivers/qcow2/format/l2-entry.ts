@@ -125,10 +125,3 @@ export function decodeCompressed(
   range.length = (extraSectors + 1) * 512 - (range.offset % 512);
   return true;
 }
-
-/** The high word of the descriptor of `length` compressed bytes at `offset`; the low word is {@link lowWord}. */
-export function compressedHighWord(offset: number, length: number, geometry: Geometry): number {
-  const split = geometry.compressedOffsetBits - 32;
-  const extraSectors = Math.floor((offset + length - 1) / 512) - Math.floor(offset / 512);
-  return (COMPRESSED | (extraSectors << split) | highWord(offset)) >>> 0;
-}
