@@ -33,10 +33,6 @@ async function serveFile(tls?: NbdServerOptions["tls"]) {
   return { directory, image, unix, tcp, server };
 }
 
-function openssl(...args: readonly string[]): void {
-  execFileSync("openssl", args, { stdio: "ignore" });
-}
-
 describe.skipIf(lacksPeers("nbdinfo", "nbdcopy", "qemu-img", "qemu-io", "fio"))("real clients", () => {
   test("nbdinfo finds the export, its size, its abilities and its holes", async () => {
     const { unix } = await serveFile();
