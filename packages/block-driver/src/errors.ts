@@ -1,3 +1,5 @@
+import { printable } from "./printable.ts";
+
 /**
  * The stable codes of {@link BlockError}. POSIX names mean what they mean for a system call; names that POSIX
  * lacks start with `BLK_`.
@@ -74,6 +76,7 @@ export interface BlockErrorContext {
 
 /**
  * The one error class of the block layer. Test `code`, never `message`: codes are stable, texts are for people.
+ * Texts are one line without control characters, whatever is named in them.
  * Misuse by the programmer (a negative length, a wrong type) is a `TypeError` or `RangeError` instead.
  */
 export class BlockError extends Error {
@@ -85,7 +88,7 @@ export class BlockError extends Error {
   readonly length: number | undefined;
 
   constructor(code: BlockErrorCode, message: string, context: BlockErrorContext = {}) {
-    super(message, context.cause === undefined ? undefined : { cause: context.cause });
+    super(printable(message), context.cause === undefined ? undefined : { cause: context.cause });
     this.code = code;
     this.node = context.node;
     this.operation = context.operation;

@@ -75,6 +75,8 @@ export {
 export { MemoryDevice, memoryDriver, type MemoryOptions } from "./drivers/memory.ts";
 export { qcow2Driver } from "./drivers/qcow2/qcow2-driver.ts";
 export type { Qcow2Details } from "./drivers/qcow2/describe-image.ts";
+export { qcow2Stats } from "./drivers/qcow2/qcow2-device.ts";
+export type { Qcow2Stats } from "./drivers/qcow2/stats.ts";
 export type { Qcow2Options } from "./drivers/qcow2/qcow2-options.ts";
 export type { SnapshotEntry } from "./drivers/qcow2/format/snapshot-table.ts";
 export { rawDriver, type RawCreateOptions, type RawOptions } from "./drivers/raw.ts";

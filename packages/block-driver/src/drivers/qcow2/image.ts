@@ -1,5 +1,6 @@
 import type { BlockChild } from "../../contract/device.ts";
 import type { DeviceEvent } from "../../contract/driver.ts";
+import type { BlockError } from "../../errors.ts";
 import type { Extension } from "./format/extensions.ts";
 import type { Geometry } from "./format/geometry.ts";
 import type { Header } from "./format/header.ts";
@@ -28,4 +29,9 @@ export interface Image {
   /** Bytes the guest sees: the recorded size without a partial last sector. */
   virtualSize: number;
   readonly report: (event: DeviceEvent) => void;
+  /**
+   * Tells that a mapping contradicts itself, and returns the error to throw. Who writes the image replaces it: then it is
+   * fatal.
+   */
+  corrupt: (what: string, offset: number) => BlockError;
 }

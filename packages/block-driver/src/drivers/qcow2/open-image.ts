@@ -3,6 +3,7 @@ import type { OpenContext } from "../../contract/driver.ts";
 import { BlockError } from "../../errors.ts";
 import { PersistentBitmaps } from "./bitmaps/persistent-bitmaps.ts";
 import { recoverDirtyImage } from "./check/check-image.ts";
+import { decoderFor, NO_ZSTD } from "./compression/codec.ts";
 import { Autoclear, Incompatible } from "./format/constants.ts";
 import { geometryOf, hasFeature, type Header } from "./format/header.ts";
 import { readSnapshots, type SnapshotEntry } from "./format/snapshot-table.ts";
@@ -50,6 +51,7 @@ export async function openImage(options: Qcow2Options, context: OpenContext): Pr
   const snapshots = await readSnapshotsFor(file, header, context);
   const data = await openData(options, context, head, file);
   const backing = await openBacking(options, context, head);
+  const cache = cacheSizes(geometry, l1, options.cacheSize);
   const image: Image = {
     label,
     file,
@@ -61,12 +63,38 @@ export async function openImage(options: Qcow2Options, context: OpenContext): Pr
     extensions: head.extensions,
     backingName: head.backingName,
     l1,
-    l2: new L2Cache({ file, geometry, l1, label, ...cacheSizes(geometry, l1, options.cacheSize) }),
+    l2: new L2Cache({ file, geometry, l1, ...cache, corrupt: (what, offset) => image.corrupt(what, offset) }),
     // A partial last sector cannot be addressed by any guest; QEMU leaves it out, too.
     virtualSize: header.size - (header.size % 512),
     report: (event) => context.report(event),
+    corrupt: reportOnce(context),
   };
+  warnOfLimits(image);
   return { image, head, snapshots, bitmaps: await PersistentBitmaps.read(image, readOnly) };
+}
+
+/** While nobody writes, a contradiction fails the request that meets it, and is reported the first time. */
+function reportOnce(context: OpenContext): Image["corrupt"] {
+  const { nodeName: label } = context;
+  let isReported = false;
+  return (what, offset) => {
+    const message = `${label}: ${what}; check the image`;
+    if (!isReported) context.report({ type: "corruption", message, offset });
+    isReported = true;
+    return new BlockError("BLK_CORRUPT", message, { node: label, operation: "read", offset });
+  };
+}
+
+/** What can be opened and is not quite what the image says. */
+function warnOfLimits({ label, header, virtualSize, report }: Image): void {
+  if (header.size !== virtualSize) {
+    const message = `${label}: the last ${header.size - virtualSize} bytes are no whole sector and are left out`;
+    report({ type: "warning", message });
+  }
+  if (decoderFor(header.compressionType) === undefined) {
+    const message = `${label}: ${NO_ZSTD}; compressed clusters cannot be read`;
+    report({ type: "warning", message });
+  }
 }
 
 function refuseEncryption({ encryption }: Header, label: string): void {

@@ -12,7 +12,6 @@ import {
 } from "../../contract/device.ts";
 import type { ExtentList } from "../../contract/extents.ts";
 import { isPromise, type IoVec, type MaybePromise } from "../../contract/io.ts";
-import { BlockError } from "../../errors.ts";
 import type { PersistentBitmaps } from "./bitmaps/persistent-bitmaps.ts";
 import { describeImage } from "./describe-image.ts";
 import { ClusterType } from "./format/l2-entry.ts";
@@ -22,6 +21,7 @@ import { ReadEpochs } from "./metadata/read-epochs.ts";
 import type { OpenedImage } from "./open-image.ts";
 import { Reader } from "./read/reader.ts";
 import { describeRange } from "./read/status.ts";
+import type { Qcow2Stats } from "./stats.ts";
 import { Writer } from "./write/writer.ts";
 
 /** Requests are best as large as this, or as a cluster where that is larger. */
@@ -43,7 +43,6 @@ export class Qcow2Device implements BlockDevice {
   readonly #writer: Writer | undefined;
   readonly #bitmaps: PersistentBitmaps;
   readonly #run = new ReadRun();
-  #reported = false;
   #closing: Promise<void> | undefined;
   #info: DeviceInfo;
 
@@ -54,7 +53,7 @@ export class Qcow2Device implements BlockDevice {
     this.#bitmaps = bitmaps;
     this.bitmaps = bitmaps;
     const epochs = new ReadEpochs();
-    this.#reader = new Reader({ image, epochs, corrupt: this.#corrupt });
+    this.#reader = new Reader(image, readOnly ? undefined : epochs);
     if (readOnly) {
       // A mapping is only safe to use while nobody moves clusters.
       this.map = (offset, length) => this.#map(offset, length);
@@ -65,6 +64,7 @@ export class Qcow2Device implements BlockDevice {
         readGuest: (offset, into) => this.#reader.read(offset, into),
       });
       this.#writer = writer;
+      image.corrupt = (what, offset) => writer.state.fence.corrupt(what, offset);
       bitmaps.follow(writer.state);
       this.write = (offset: number, from: IoVec, options?: WriteOptions) =>
         writer.write(offset, from, options);
@@ -90,7 +90,19 @@ export class Qcow2Device implements BlockDevice {
 
   status(offset: number, length: number, extents: ExtentList): MaybePromise<void> {
     this.#writer?.state.fence.check();
-    return describeRange(this.#image, offset, length, extents, this.#corrupt);
+    return describeRange(this.#image, offset, length, extents);
+  }
+
+  /** What was asked of the files below so far. */
+  stats(): Qcow2Stats {
+    const state = this.#writer?.state;
+    return {
+      read: { ...this.#reader.counters },
+      tableReads: this.#image.l2.reads,
+      write: state === undefined ? undefined : { ...state.file.counters },
+      dataWrite: state === undefined || state.data === state.file ? undefined : { ...state.data.counters },
+      copiedBytes: state?.copiedBytes ?? 0,
+    };
   }
 
   close(): Promise<void> {
@@ -113,24 +125,17 @@ export class Qcow2Device implements BlockDevice {
   }
 
   #map(offset: number, length: number): MaybePromise<DeviceMapping | undefined> {
-    const slice = this.#image.l2.get(offset);
+    const { l2, geometry, hasDataFile, data } = this.#image;
+    const slice = l2.get(offset);
     if (slice === undefined) return undefined;
     if (isPromise(slice)) return slice.then(() => this.#map(offset, length));
     const run = this.#run;
-    findReadRun(slice, this.#image.geometry, this.#image.hasDataFile, offset, offset + length, run);
+    findReadRun(slice, geometry, hasDataFile, offset, offset + length, run);
     if (run.type !== ClusterType.Normal) return undefined;
-    return { child: this.#image.data, offset: run.host, length: run.end - offset };
+    // A cluster at the end of the file need not be there in full: what is not there is zeroes, and nowhere.
+    const stored = Math.min(run.end - offset, data.info.size - run.host);
+    return stored <= 0 ? undefined : { child: data, offset: run.host, length: stored };
   }
-
-  /** A mapping that contradicts itself: fatal where somebody writes, an error of this one request otherwise. */
-  readonly #corrupt = (what: string, offset: number): BlockError => {
-    if (this.#writer !== undefined) return this.#writer.state.fence.corrupt(what, offset);
-    const { label, report } = this.#image;
-    const message = `${label}: ${what}; check the image`;
-    if (!this.#reported) report({ type: "corruption", message, offset });
-    this.#reported = true;
-    return new BlockError("BLK_CORRUPT", message, { node: label, operation: "read", offset });
-  };
 
   #describe(): DeviceInfo {
     const { head, snapshots } = this.#opened;
@@ -174,6 +179,11 @@ export class Qcow2Device implements BlockDevice {
       details: describeImage(header, head, snapshots, this.#bitmaps.list()),
     };
   }
+}
+
+/** The counters of an open device, a copy; undefined when it is not a qcow2 image. `node.device` of a node is one. */
+export function qcow2Stats(device: BlockDevice): Qcow2Stats | undefined {
+  return device instanceof Qcow2Device ? device.stats() : undefined;
 }
 
 /** Version 2 cannot say "zero" of a cluster: one that is given up would let the backing file show through. */

@@ -4,6 +4,7 @@ import { ExtensionType, Limits } from "./format/constants.ts";
 import { findExtension, parseExtensions, type Extension } from "./format/extensions.ts";
 import { assertSupportedFeatures } from "./format/feature-names.ts";
 import { checkHeader, parseHeader, type Header, type HeaderUse } from "./format/header.ts";
+import { readU64, viewOf } from "./format/u64.ts";
 import { readHost } from "./metadata/host-read.ts";
 
 /** What the first cluster of an image says, checked. */
@@ -41,6 +42,7 @@ export async function readImageHead(file: BlockChild, label: string, use: Header
   const extensions = parseExtensions(cluster, header.headerLength, end, label);
   assertSupportedFeatures(header, extensions, label);
   checkHeader(header, label, use);
+  checkEncryption(header, findExtension(extensions, ExtensionType.Encryption), label);
   return {
     header,
     extensions,
@@ -58,6 +60,27 @@ export async function readImageHead(file: BlockChild, label: string, use: Header
       label,
     ),
   };
+}
+
+const LUKS = 2;
+
+/** The encryption header belongs to LUKS, and says where the LUKS header is. */
+function checkEncryption(
+  { encryption, clusterBits }: Header,
+  extension: Uint8Array | undefined,
+  label: string,
+): void {
+  if (extension === undefined) {
+    if (encryption === LUKS)
+      throw corrupt(label, "encrypted with LUKS, but the encryption header is missing");
+    return;
+  }
+  if (encryption !== LUKS) throw corrupt(label, "there is an encryption header, but no LUKS encryption");
+  if (extension.length !== 16) {
+    throw corrupt(label, `the encryption header has ${extension.length} bytes instead of 16`);
+  }
+  const offset = readU64(viewOf(extension), 0, `${label}: the offset of the LUKS header`);
+  if (offset % 2 ** clusterBits !== 0) throw corrupt(label, "the LUKS header is not aligned to a cluster");
 }
 
 /** A header longer than what was read first is not cut short by that: it is read again as a whole. */

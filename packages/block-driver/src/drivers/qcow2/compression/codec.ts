@@ -1,3 +1,4 @@
+import type { Transform } from "node:stream";
 import * as zlib from "node:zlib";
 import { CompressionType } from "../format/constants.ts";
 import { zstdFrameAt } from "./zstd-frame.ts";
@@ -22,6 +23,9 @@ type ZstdDecompress = (
   callback: (error: Error | null, output: Uint8Array) => void,
 ) => void;
 
+/** Why there is no decoder for zstd, and what to do. */
+export const NO_ZSTD = "compressed with zstd, which this runtime cannot decode; use Node.js 22.15 or newer";
+
 /** The decoder for a compression type; undefined when this runtime has none (zstd needs Node.js 22.15 or newer). */
 export function decoderFor(compressionType: number): DecodeCluster | undefined {
   if (compressionType === CompressionType.Deflate) return inflateCluster;
@@ -29,12 +33,22 @@ export function decoderFor(compressionType: number): DecodeCluster | undefined {
   return zstd === undefined ? undefined : (input, size) => zstdCluster(zstd, input, size);
 }
 
-function findZstd(): ZstdDecompress | undefined {
-  const found: unknown = Reflect.get(zlib, "zstdDecompress");
-  return isZstdDecompress(found) ? found : undefined;
+/** What of zstd a runtime may have. */
+interface Zstd {
+  readonly decompress: ZstdDecompress;
+  readonly createDecompress: (options: Readonly<Record<string, unknown>>) => Transform;
 }
 
-function isZstdDecompress(value: unknown): value is ZstdDecompress {
+function findZstd(): Zstd | undefined {
+  const decompress: unknown = Reflect.get(zlib, "zstdDecompress");
+  const createDecompress: unknown = Reflect.get(zlib, "createZstdDecompress");
+  if (!isFunction<ZstdDecompress>(decompress)) return undefined;
+  return isFunction<Zstd["createDecompress"]>(createDecompress)
+    ? { decompress, createDecompress }
+    : undefined;
+}
+
+function isFunction<T>(value: unknown): value is T {
   return typeof value === "function";
 }
 
@@ -42,9 +56,13 @@ async function inflateCluster(input: Uint8Array, clusterSize: number): Promise<U
   try {
     return await inflateWhole(input, clusterSize);
   } catch (error) {
-    if (!(error instanceof Error) || !("code" in error) || error.code !== "ERR_BUFFER_TOO_LARGE") throw error;
-    return inflateStart(input, clusterSize);
+    if (!isTooMuch(error)) throw error;
+    return startOf(zlib.createInflateRaw({ chunkSize: clusterSize }), input, clusterSize);
   }
+}
+
+function isTooMuch(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ERR_BUFFER_TOO_LARGE";
 }
 
 function inflateWhole(input: Uint8Array, clusterSize: number): Promise<Uint8Array> {
@@ -61,11 +79,7 @@ function inflateWhole(input: Uint8Array, clusterSize: number): Promise<Uint8Arra
 }
 
 /** Decodes frames until they make up a cluster. Usually there is one; what follows belongs to the next cluster. */
-async function zstdCluster(
-  zstd: ZstdDecompress,
-  input: Uint8Array,
-  clusterSize: number,
-): Promise<Uint8Array> {
+async function zstdCluster(zstd: Zstd, input: Uint8Array, clusterSize: number): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   let filled = 0;
   for (let at = 0; filled < clusterSize;) {
@@ -88,12 +102,27 @@ async function zstdCluster(
     : Buffer.concat(parts, filled).subarray(0, clusterSize);
 }
 
-function zstdFrame(zstd: ZstdDecompress, frame: Uint8Array, clusterSize: number): Promise<Uint8Array> {
+async function zstdFrame(zstd: Zstd, frame: Uint8Array, clusterSize: number): Promise<Uint8Array> {
+  const params = { [ZSTD_D_WINDOW_LOG_MAX]: ZSTD_WINDOW_LOG };
+  try {
+    return await zstdWhole(zstd, frame, {
+      chunkSize: clusterSize + SPARE,
+      maxOutputLength: clusterSize + SPARE,
+      params,
+    });
+  } catch (error) {
+    if (!isTooMuch(error)) throw error;
+    return startOf(zstd.createDecompress({ chunkSize: clusterSize, params }), frame, clusterSize);
+  }
+}
+
+function zstdWhole(
+  { decompress }: Zstd,
+  frame: Uint8Array,
+  options: Readonly<Record<string, unknown>>,
+): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
-    const params = { [ZSTD_D_WINDOW_LOG_MAX]: ZSTD_WINDOW_LOG };
-    // A little more than a cluster is tolerated, and never kept; a bomb is not decoded to its end.
-    const options = { chunkSize: clusterSize + SPARE, maxOutputLength: clusterSize + SPARE, params };
-    zstd(frame, options, (error, output) => {
+    decompress(frame, options, (error, output) => {
       if (error === null) resolve(output);
       else reject(error);
     });
@@ -101,9 +130,8 @@ function zstdFrame(zstd: ZstdDecompress, frame: Uint8Array, clusterSize: number)
 }
 
 /** The first `clusterSize` bytes of a stream that yields more: what follows is not asked for. */
-function inflateStart(input: Uint8Array, clusterSize: number): Promise<Uint8Array> {
+function startOf(stream: Transform, input: Uint8Array, clusterSize: number): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
-    const stream = zlib.createInflateRaw({ chunkSize: clusterSize });
     const cluster = Buffer.allocUnsafeSlow(clusterSize);
     let filled = 0;
     stream.on("data", (chunk: Uint8Array) => {
@@ -115,6 +143,7 @@ function inflateStart(input: Uint8Array, clusterSize: number): Promise<Uint8Arra
       stream.destroy();
     });
     stream.on("error", reject);
+    stream.on("end", () => reject(new Error("it decodes to less than it did at first")));
     stream.end(input);
   });
 }

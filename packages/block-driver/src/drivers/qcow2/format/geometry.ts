@@ -5,6 +5,8 @@ export interface GeometryInit {
   readonly refcountOrder: number;
   /** L2 entries have 128 bits and describe 32 subclusters. */
   readonly extendedL2: boolean;
+  /** L2 entries can say that a cluster reads as zeroes: not in version 2. Default true. */
+  readonly hasZeroFlag?: boolean;
 }
 
 /** Subclusters in a cluster of an image with extended L2 entries. */
@@ -17,6 +19,7 @@ export class Geometry {
   readonly refcountOrder: number;
   readonly refcountBits: number;
   readonly extendedL2: boolean;
+  readonly hasZeroFlag: boolean;
   /** Bytes of one L2 entry: 8, or 16 when extended. */
   readonly l2EntryBytes: number;
   /** Entries of one L2 table. */
@@ -30,12 +33,13 @@ export class Geometry {
   /** Bits of the byte offset in the descriptor of a compressed cluster (qcow2 specification, "Compressed Clusters Descriptor"). */
   readonly compressedOffsetBits: number;
 
-  constructor({ clusterBits, refcountOrder, extendedL2 }: GeometryInit) {
+  constructor({ clusterBits, refcountOrder, extendedL2, hasZeroFlag = true }: GeometryInit) {
     this.clusterBits = clusterBits;
     this.clusterSize = 2 ** clusterBits;
     this.refcountOrder = refcountOrder;
     this.refcountBits = 2 ** refcountOrder;
     this.extendedL2 = extendedL2;
+    this.hasZeroFlag = hasZeroFlag;
     this.l2EntryBytes = extendedL2 ? 16 : 8;
     this.l2Entries = this.clusterSize / this.l2EntryBytes;
     this.l2Coverage = this.clusterSize * this.l2Entries;

@@ -183,6 +183,7 @@ export function geometryOf(header: Header): Geometry {
     clusterBits: header.clusterBits,
     refcountOrder: header.refcountOrder,
     extendedL2: hasFeature(header.incompatible, Incompatible.ExtendedL2),
+    hasZeroFlag: header.version > 2,
   });
 }
 

@@ -30,7 +30,7 @@ export function findReadRun(
   const limit = Math.min(end, sliceEnd);
   let index = Math.floor((offset - slice.guestOffset) / unit);
   const start = slice.guestOffset + index * unit;
-  const type = typeAt(slice, index, extendedL2, dataFile);
+  const type = typeAt(slice, index, geometry, dataFile);
   run.type = type;
   run.host = 0;
   if (type === ClusterType.Compressed || type === ClusterType.Invalid) {
@@ -39,20 +39,23 @@ export function findReadRun(
   }
   const hosted = type === ClusterType.Normal || type === ClusterType.ZeroAllocated;
   const host = hosted ? hostAt(slice, index, perCluster, stride, unit) : 0;
-  if (type === ClusterType.Normal && !isPlausible(host, start, unit, dataFile))
+  if (type === ClusterType.Normal && !isPlausible(host, start, geometry, dataFile)) {
     run.type = ClusterType.Invalid;
+  }
   let at = start + unit;
   for (index += 1; at < limit; index += 1, at += unit) {
-    if (typeAt(slice, index, extendedL2, dataFile) !== type) break;
+    if (typeAt(slice, index, geometry, dataFile) !== type) break;
     if (hosted && hostAt(slice, index, perCluster, stride, unit) !== host + (at - start)) break;
   }
   if (hosted) run.host = host + (offset - start);
   run.end = Math.min(at, limit);
 }
 
-function typeAt(slice: L2Slice, index: number, extended: boolean, dataFile: boolean): ClusterType {
+function typeAt(slice: L2Slice, index: number, geometry: Geometry, dataFile: boolean): ClusterType {
   const { words } = slice;
-  if (!extended) return clusterType(words[2 * index] ?? 0, words[2 * index + 1] ?? 0, dataFile);
+  if (!geometry.extendedL2) {
+    return clusterType(words[2 * index] ?? 0, words[2 * index + 1] ?? 0, dataFile, geometry.hasZeroFlag);
+  }
   const at = 4 * Math.floor(index / SUBCLUSTERS);
   return subclusterType(
     words[at] ?? 0,
@@ -70,7 +73,11 @@ function hostAt(slice: L2Slice, index: number, perCluster: number, stride: numbe
   return cluster + (index % perCluster) * unit;
 }
 
-/** Clusters lie on cluster boundaries, and in a data file at their guest offset; offsets have 53 bits here. */
-function isPlausible(host: number, guest: number, unit: number, dataFile: boolean): boolean {
-  return Number.isSafeInteger(host) && (dataFile ? host === guest : host % unit === 0);
+/**
+ * Clusters lie on cluster boundaries, and in a data file at their guest offset; offsets have 53 bits here. A subcluster
+ * lies as far into its host cluster as it does into its guest cluster.
+ */
+function isPlausible(host: number, guest: number, { clusterSize }: Geometry, dataFile: boolean): boolean {
+  if (!Number.isSafeInteger(host)) return false;
+  return dataFile ? host === guest : host % clusterSize === guest % clusterSize;
 }

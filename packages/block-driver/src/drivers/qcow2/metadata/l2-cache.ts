@@ -1,6 +1,6 @@
 import type { BlockChild } from "../../../contract/device.ts";
 import { isPromise, type MaybePromise } from "../../../contract/io.ts";
-import { BlockError } from "../../../errors.ts";
+import type { BlockError } from "../../../errors.ts";
 import type { Geometry } from "../format/geometry.ts";
 import { readHost } from "./host-read.ts";
 import type { L1Table } from "./l1-table.ts";
@@ -27,8 +27,8 @@ export interface L2CacheInit {
   readonly sliceBytes: number;
   /** Bytes of slices kept when nothing forces more: dirty and pinned ones are kept in any case. */
   readonly budgetBytes: number;
-  /** Name of the image in messages. */
-  readonly label: string;
+  /** Tells that the L1 entry for a guest offset makes no sense, and returns the error to throw. */
+  readonly corrupt: (what: string, offset: number) => BlockError;
 }
 
 /**
@@ -39,7 +39,7 @@ export class L2Cache {
   readonly #file: BlockChild;
   readonly #geometry: Geometry;
   readonly #l1: L1Table;
-  readonly #label: string;
+  readonly #corrupt: L2CacheInit["corrupt"];
   readonly #sliceBytes: number;
   readonly #capacity: number;
   readonly #entriesPerSlice: number;
@@ -49,12 +49,13 @@ export class L2Cache {
   readonly #dirty = new Set<L2Slice>();
   readonly #unwritten = new Map<number, UnwrittenTable>();
   #last: L2Slice | undefined;
+  #reads = 0;
 
-  constructor({ file, geometry, l1, sliceBytes, budgetBytes, label }: L2CacheInit) {
+  constructor({ file, geometry, l1, sliceBytes, budgetBytes, corrupt }: L2CacheInit) {
     this.#file = file;
     this.#geometry = geometry;
     this.#l1 = l1;
-    this.#label = label;
+    this.#corrupt = corrupt;
     this.#sliceBytes = sliceBytes;
     this.#capacity = Math.max(LEAST_SLICES, Math.floor(budgetBytes / sliceBytes));
     this.#entriesPerSlice = sliceBytes / geometry.l2EntryBytes;
@@ -64,6 +65,11 @@ export class L2Cache {
   /** Guest bytes that one slice maps. */
   get sliceCoverage(): number {
     return this.#coverage;
+  }
+
+  /** Slices that were read from the file so far. */
+  get reads(): number {
+    return this.#reads;
   }
 
   /** Bytes that the next commit has to write at least. */
@@ -93,6 +99,15 @@ export class L2Cache {
       return cached;
     }
     return this.#loading.get(number) ?? this.#load(number);
+  }
+
+  /** False when the L1 entry for guest byte `offset` makes no sense: {@link get} throws then. */
+  isSound(offset: number): boolean {
+    const { clusterSize, l2Coverage } = this.#geometry;
+    const l1Index = Math.floor(offset / l2Coverage);
+    const table = this.#l1.offsetOf(l1Index);
+    if (table === 0 || this.#unwritten.has(l1Index)) return true;
+    return problemOf(table, clusterSize, this.#file.info.size) === undefined;
   }
 
   /**
@@ -207,6 +222,7 @@ export class L2Cache {
       return slice;
     };
     if (unwritten !== undefined) return finish();
+    this.#reads += 1;
     const read = readHost(this.#file, table + inTable, [bytes]);
     if (!isPromise(read)) return finish();
     const loading = read.then(finish).finally(() => this.#loading.delete(number));
@@ -215,15 +231,11 @@ export class L2Cache {
   }
 
   #mustBeTable(table: number, l1Index: number): void {
-    const where = `${this.#label}: the L2 table of L1 entry ${l1Index} at offset 0x${table.toString(16)}`;
-    const { clusterSize } = this.#geometry;
-    if (table % clusterSize !== 0) throw this.#corrupt(`${where} is not aligned to a cluster`);
-    if (table < clusterSize) throw this.#corrupt(`${where} is the header`);
-    if (table >= this.#file.info.size) throw this.#corrupt(`${where} is outside the file`);
-  }
-
-  #corrupt(message: string): BlockError {
-    return new BlockError("BLK_CORRUPT", message, { node: this.#label });
+    const { clusterSize, l2Coverage } = this.#geometry;
+    const problem = problemOf(table, clusterSize, this.#file.info.size);
+    if (problem === undefined) return;
+    const where = `the L2 table of L1 entry ${l1Index} at offset 0x${table.toString(16)}`;
+    throw this.#corrupt(`${where} ${problem}`, l1Index * l2Coverage);
   }
 
   /** Second-chance eviction: what was used since the last look stays; what is dirty or pinned stays in any case. */
@@ -239,6 +251,13 @@ export class L2Cache {
       }
     }
   }
+}
+
+/** What is wrong with the place of a table, if anything. */
+function problemOf(table: number, clusterSize: number, fileSize: number): string | undefined {
+  if (table % clusterSize !== 0) return "is not aligned to a cluster";
+  if (table < clusterSize) return "is the header";
+  return table >= fileSize ? "is outside the file" : undefined;
 }
 
 /** Decodes big-endian words. */

@@ -1,11 +1,12 @@
 import { iovCopy, iovLength, isPromise, type IoVec } from "../../../contract/io.ts";
 import { BlockError } from "../../../errors.ts";
-import { decoderFor, type DecodeCluster } from "../compression/codec.ts";
+import { decoderFor, NO_ZSTD, type DecodeCluster } from "../compression/codec.ts";
 import { decodeCompressed, type CompressedRange } from "../format/l2-entry.ts";
 import type { Image } from "../image.ts";
 import { readHost } from "../metadata/host-read.ts";
 import type { L2Slice } from "../metadata/l2-slice.ts";
 import { DecodedClusters } from "./decoded-clusters.ts";
+import type { ReadCounters } from "./read-counters.ts";
 
 /** Host bytes read at once for neighbouring clusters. */
 const SPAN_BYTES = 2 * 1024 * 1024;
@@ -39,17 +40,14 @@ export function storedAt(image: Image, slice: L2Slice, offset: number): Compress
  */
 export class CompressedReader {
   readonly #image: Image;
+  readonly #counters: ReadCounters;
   readonly #decode: DecodeCluster | undefined;
   readonly #kept = new DecodedClusters(CLUSTERS_KEPT);
 
-  constructor(image: Image) {
+  constructor(image: Image, counters: ReadCounters) {
     this.#image = image;
+    this.#counters = counters;
     this.#decode = decoderFor(image.header.compressionType);
-  }
-
-  /** Forgets decoded clusters; for whoever gives host clusters another content. */
-  forget(): void {
-    this.#kept.clear();
   }
 
   /** Reads the parts, which are in guest order. */
@@ -73,9 +71,7 @@ export class CompressedReader {
       return;
     }
     const start = first.stored.offset;
-    const span = Buffer.allocUnsafeSlow(last.stored.offset + last.stored.length - start);
-    const read = readHost(this.#image.file, start, [span]);
-    if (isPromise(read)) await read;
+    const span = await this.#readStored(start, last.stored.offset + last.stored.length - start);
     await settleAll(
       parts.map(async (part) => {
         const at = part.stored.offset - start;
@@ -85,21 +81,28 @@ export class CompressedReader {
   }
 
   async #readAlone(part: CompressedPart): Promise<Uint8Array> {
-    const bytes = Buffer.allocUnsafeSlow(part.stored.length);
-    const read = readHost(this.#image.file, part.stored.offset, [bytes]);
+    return this.#decodePart(await this.#readStored(part.stored.offset, part.stored.length), part);
+  }
+
+  async #readStored(offset: number, length: number): Promise<Buffer> {
+    const bytes = Buffer.allocUnsafeSlow(length);
+    this.#counters.compressedReads += 1;
+    this.#counters.compressedBytes += length;
+    const read = readHost(this.#image.file, offset, [bytes]);
     if (isPromise(read)) await read;
-    return this.#decodePart(bytes, part);
+    return bytes;
   }
 
   async #decodePart(bytes: Uint8Array, { guestOffset, stored }: CompressedPart): Promise<Uint8Array> {
     const { label, geometry } = this.#image;
     if (this.#decode === undefined) {
-      throw new BlockError(
-        "ENOTSUP",
-        `${label}: compressed with zstd, which this runtime cannot decode; use Node.js 22.15 or newer`,
-        { node: label, operation: "read", offset: guestOffset },
-      );
+      throw new BlockError("ENOTSUP", `${label}: ${NO_ZSTD}`, {
+        node: label,
+        operation: "read",
+        offset: guestOffset,
+      });
     }
+    this.#counters.compressedClusters += 1;
     try {
       return await this.#decode(bytes, geometry.clusterSize);
     } catch (error) {

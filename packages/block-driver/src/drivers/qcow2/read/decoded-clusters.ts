@@ -1,6 +1,7 @@
 /**
  * The compressed clusters that were decoded last, for readers that take less than a cluster at a time. Keyed by where a
- * cluster is stored: compressed data is never changed in place.
+ * cluster is stored: compressed data is never changed in place, and new compressed clusters are never written, so that
+ * nothing else compressed can be found in the same place while the image is open.
  */
 export class DecodedClusters {
   readonly #capacity: number;
@@ -28,10 +29,5 @@ export class DecodedClusters {
       this.#clusters.delete(oldest);
     }
     return decoding;
-  }
-
-  /** Forgets everything: host clusters may hold something else from now on. */
-  clear(): void {
-    this.#clusters.clear();
   }
 }

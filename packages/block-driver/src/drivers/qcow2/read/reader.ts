@@ -1,4 +1,3 @@
-import type { BlockChild } from "../../../contract/device.ts";
 import {
   iovLength,
   iovSlice,
@@ -7,7 +6,6 @@ import {
   type IoVec,
   type MaybePromise,
 } from "../../../contract/io.ts";
-import type { BlockError } from "../../../errors.ts";
 import { ClusterType } from "../format/l2-entry.ts";
 import type { Image } from "../image.ts";
 import { findReadRun, ReadRun } from "../mapping/read-run.ts";
@@ -16,78 +14,69 @@ import { readHost } from "../metadata/host-read.ts";
 import type { L2Slice } from "../metadata/l2-slice.ts";
 import type { ReadEpochs } from "../metadata/read-epochs.ts";
 import { CompressedReader, storedAt, type CompressedPart } from "./compressed-reader.ts";
+import { PartsInFlight } from "./parts-in-flight.ts";
+import { newReadCounters, type ReadCounters } from "./read-counters.ts";
+import { Source, sourceOf, Stretch } from "./stretch.ts";
 
-/** Parts of one request that are on their way at the same time. */
-const PARTS_IN_FLIGHT = 8;
 /** Compressed clusters that are read and decoded as one part. */
 const COMPRESSED_BATCH = 64;
 
-/** What a reader has done, so that waste shows without a clock. */
-export interface ReadCounters {
-  /** Requests that were one run of stored bytes, answered by one read below. */
-  direct: number;
-  /** Reads of stored, backing and compressed data below. */
-  dataReads: number;
-  backingReads: number;
-  compressedClusters: number;
-  /** Bytes that were filled with zeroes without any read. */
-  zeroBytes: number;
-}
-
-/** What a reader needs of the rest of the driver. */
-export interface ReaderInit {
-  readonly image: Image;
-  readonly epochs: ReadEpochs;
-  /** Tells that a mapping contradicts itself, and returns the error to throw. */
-  readonly corrupt: (what: string, offset: number) => BlockError;
+/** A read of guest bytes `[offset, end)`. */
+interface GuestRead {
+  readonly offset: number;
+  readonly end: number;
+  readonly into: IoVec;
+  readonly parts: PartsInFlight;
 }
 
 /**
  * Reads guest data. A range that is stored in one piece, and whose table is in memory, is one read below and nothing else:
- * no promise and no allocation of ours. Anything else is cut into runs, which are read side by side.
+ * no promise and no allocation of ours. Anything else is cut into stretches, which are read side by side.
  */
 export class Reader {
-  readonly counters: ReadCounters = {
-    direct: 0,
-    dataReads: 0,
-    backingReads: 0,
-    compressedClusters: 0,
-    zeroBytes: 0,
-  };
+  readonly counters: ReadCounters = newReadCounters();
   readonly #image: Image;
-  readonly #epochs: ReadEpochs;
-  readonly #corrupt: ReaderInit["corrupt"];
+  readonly #epochs: ReadEpochs | undefined;
   readonly #compressed: CompressedReader;
   readonly #run = new ReadRun();
 
-  constructor({ image, epochs, corrupt }: ReaderInit) {
+  /** `epochs` tell a writer what may still be read; undefined when there is none. */
+  constructor(image: Image, epochs: ReadEpochs | undefined) {
     this.#image = image;
     this.#epochs = epochs;
-    this.#corrupt = corrupt;
-    this.#compressed = new CompressedReader(image);
+    this.#compressed = new CompressedReader(image, this.counters);
   }
 
   /** Reads the vector's length from guest byte `offset`; the range is inside the virtual size. */
   read(offset: number, into: IoVec): MaybePromise<void> {
     const length = iovLength(into);
     if (length === 0) return undefined;
-    // Before the lookup: a host cluster that is found now stays what it is until this request has ended.
-    const epoch = this.#epochs.begin();
+    const epochs = this.#epochs;
+    if (epochs === undefined) {
+      const reading = this.#direct(offset, into, length) ?? this.#inStretches(offset, into, length);
+      return reading === DONE ? undefined : reading;
+    }
+    return this.#within(epochs, offset, into, length);
+  }
+
+  /** Begins the epoch before the lookup: a host cluster that is found now stays what it is until this request has ended. */
+  #within(epochs: ReadEpochs, offset: number, into: IoVec, length: number): MaybePromise<void> {
+    const epoch = epochs.begin();
     let reading: Promise<void> | typeof DONE;
     try {
-      reading = this.#direct(offset, into, length) ?? this.#inRuns(offset, into, length);
+      reading = this.#direct(offset, into, length) ?? this.#inStretches(offset, into, length);
     } catch (error) {
-      this.#epochs.end(epoch);
+      epochs.end(epoch);
       throw error;
     }
     if (reading === DONE) {
-      this.#epochs.end(epoch);
+      epochs.end(epoch);
       return undefined;
     }
     return reading.then(
-      () => this.#epochs.end(epoch),
+      () => epochs.end(epoch),
       (error: unknown) => {
-        this.#epochs.end(epoch);
+        epochs.end(epoch);
         throw error;
       },
     );
@@ -107,127 +96,90 @@ export class Reader {
     findReadRun(slice, image.geometry, image.hasDataFile, offset, offset + length, run);
     if (run.type !== ClusterType.Normal || run.end < offset + length) return undefined;
     this.counters.direct += 1;
-    this.counters.dataReads += 1;
-    return readHost(image.data, run.host, into) ?? DONE;
+    return this.#readData(run.host, into, length) ?? DONE;
   }
 
-  async #inRuns(offset: number, into: IoVec, length: number): Promise<void> {
-    const image = this.#image;
-    const end = offset + length;
-    const parts = new Set<Promise<void>>();
-    const failures: unknown[] = [];
-    const start = (part: MaybePromise<void>): void => {
-      if (!isPromise(part)) return;
-      const ended: Promise<void> = part
-        .catch((error: unknown) => {
-          failures.push(error);
-        })
-        .finally(() => parts.delete(ended));
-      parts.add(ended);
-    };
+  async #inStretches(offset: number, into: IoVec, length: number): Promise<void> {
+    const parts = new PartsInFlight();
     try {
-      for (let at = offset; at < end && failures.length === 0;) {
-        const answer = image.l2.get(at);
-        const slice = isPromise(answer) ? await answer : answer;
-        const next = this.#startRun(
-          slice,
-          at,
-          end,
-          (from, to) => iovSlice(into, from - offset, to - from),
-          start,
-        );
-        at = next;
-        if (parts.size >= PARTS_IN_FLIGHT) await Promise.race(parts);
-      }
+      await this.#startAll({ offset, end: offset + length, into, parts });
     } finally {
       // No part may still write into the caller's buffers when the request ends.
-      await Promise.all(parts);
+      await parts.settled();
     }
-    if (failures.length > 0) throw failures[0];
+    parts.throwFirstFailure();
   }
 
-  /** Starts reading the run at `at` and returns where it ends. */
-  #startRun(
-    slice: L2Slice | undefined,
-    at: number,
-    end: number,
-    vector: (from: number, to: number) => IoVec,
-    start: (part: MaybePromise<void>) => void,
-  ): number {
+  /** Starts reading everything, stretch by stretch. */
+  async #startAll(request: GuestRead): Promise<void> {
+    const { end, parts } = request;
+    const { l2 } = this.#image;
+    const stretch = new Stretch();
+    for (let at = request.offset; at < end && !parts.hasFailed;) {
+      const answer = l2.get(at);
+      const slice = isPromise(answer) ? await answer : answer;
+      const run = this.#runAt(slice, at, end);
+      if (run.type === ClusterType.Compressed && slice !== undefined) {
+        this.#startStretch(request, stretch);
+        at = this.#startCompressed(request, slice, at);
+        stretch.begin(Source.Zeroes, 0, at);
+      } else {
+        if (run.type === ClusterType.Invalid || run.type === ClusterType.Compressed) {
+          throw this.#image.corrupt(`the mapping of guest offset 0x${at.toString(16)} is invalid`, at);
+        }
+        const source = sourceOf(run.type);
+        if (!stretch.goesOn(source, run.host)) {
+          this.#startStretch(request, stretch);
+          stretch.begin(source, run.host, at);
+        }
+        stretch.to = run.end;
+        at = run.end;
+      }
+      if (parts.isFull) await parts.room();
+    }
+    if (!parts.hasFailed) this.#startStretch(request, stretch);
+  }
+
+  /** The run at `at`; its next use is the next call. Without a table nothing is allocated as far as there is none. */
+  #runAt(slice: L2Slice | undefined, at: number, end: number): ReadRun {
     const image = this.#image;
-    if (slice === undefined) {
-      const next = endOfUnmapped(image, at, end);
-      start(this.#readBacking(at, vector(at, next)));
-      return next;
-    }
     const run = this.#run;
-    findReadRun(slice, image.geometry, image.hasDataFile, at, end, run);
-    const next = run.end;
-    switch (run.type) {
-      case ClusterType.Normal: {
-        this.counters.dataReads += 1;
-        start(readHost(image.data, run.host, vector(at, next)));
-        return next;
-      }
-      case ClusterType.ZeroPlain:
-      case ClusterType.ZeroAllocated:
-        this.counters.zeroBytes += next - at;
-        iovZero(vector(at, next));
-        return next;
-      case ClusterType.Unallocated:
-      case ClusterType.UnallocatedReserved:
-        start(this.#readBacking(at, vector(at, next)));
-        return next;
-      case ClusterType.Compressed:
-        return this.#startCompressed(slice, at, end, vector, start);
-      case ClusterType.Invalid:
-        throw this.#corrupt(`the mapping of guest offset 0x${at.toString(16)} is invalid`, at);
+    if (slice === undefined) {
+      run.type = ClusterType.Unallocated;
+      run.host = 0;
+      run.end = endOfUnmapped(image, at, end);
+    } else {
+      findReadRun(slice, image.geometry, image.hasDataFile, at, end, run);
+    }
+    return run;
+  }
+
+  #startStretch({ offset, into, parts }: GuestRead, { source, host, from, to }: Stretch): void {
+    const length = to - from;
+    if (length === 0) return;
+    const vector = iovSlice(into, from - offset, length);
+    switch (source) {
+      case Source.Data:
+        parts.add(this.#readData(host, vector, length));
+        return;
+      case Source.Backing:
+        parts.add(this.#readBacking(from, vector, length));
+        return;
+      case Source.Zeroes:
+        this.counters.zeroBytes += length;
+        iovZero(vector);
     }
   }
 
-  /** Reads a run of compressed clusters together: they lie back to back in the file. */
-  #startCompressed(
-    slice: L2Slice,
-    at: number,
-    end: number,
-    vector: (from: number, to: number) => IoVec,
-    start: (part: MaybePromise<void>) => void,
-  ): number {
-    const { geometry, hasDataFile } = this.#image;
-    const parts: CompressedPart[] = [];
-    const run = this.#run;
-    let next = at;
-    while (next < end && parts.length < COMPRESSED_BATCH) {
-      if (next > at) {
-        if (next >= slice.guestOffset + this.#image.l2.sliceCoverage) break;
-        findReadRun(slice, geometry, hasDataFile, next, end, run);
-        if (run.type !== ClusterType.Compressed) break;
-      }
-      const stored = storedAt(this.#image, slice, next);
-      if (stored === undefined) {
-        throw this.#corrupt(
-          `the descriptor of the compressed cluster at guest offset 0x${next.toString(16)} is invalid`,
-          next,
-        );
-      }
-      const partEnd = Math.min(end, geometry.clusterStart(next) + geometry.clusterSize);
-      parts.push({
-        stored,
-        guestOffset: next,
-        from: next % geometry.clusterSize,
-        into: vector(next, partEnd),
-      });
-      next = partEnd;
-    }
-    this.counters.compressedClusters += parts.length;
-    start(this.#compressed.read(parts));
-    return next;
+  #readData(host: number, into: IoVec, length: number): MaybePromise<void> {
+    this.counters.dataReads += 1;
+    this.counters.dataBytes += length;
+    return readHost(this.#image.data, host, into);
   }
 
   /** What this image does not hold comes from the backing file, which may be shorter; beyond it there are zeroes. */
-  #readBacking(offset: number, into: IoVec): MaybePromise<void> {
+  #readBacking(offset: number, into: IoVec, length: number): MaybePromise<void> {
     const { backing } = this.#image;
-    const length = iovLength(into);
     const inside = backing === undefined ? 0 : Math.max(0, Math.min(length, backing.info.size - offset));
     if (inside < length) {
       this.counters.zeroBytes += length - inside;
@@ -235,12 +187,32 @@ export class Reader {
     }
     if (backing === undefined || inside === 0) return undefined;
     this.counters.backingReads += 1;
-    return readFrom(backing, offset, inside === length ? into : iovSlice(into, 0, inside));
+    this.counters.backingBytes += inside;
+    return backing.read(offset, inside === length ? into : iovSlice(into, 0, inside));
   }
-}
 
-function readFrom(child: BlockChild, offset: number, into: IoVec): MaybePromise<void> {
-  return child.read(offset, into);
+  /** Reads compressed clusters together, from `at` on, and returns where they end: they lie back to back in the file. */
+  #startCompressed({ offset, end, into, parts }: GuestRead, slice: L2Slice, at: number): number {
+    const image = this.#image;
+    const { clusterSize } = image.geometry;
+    const sliceEnd = slice.guestOffset + image.l2.sliceCoverage;
+    const clusters: CompressedPart[] = [];
+    let next = at;
+    while (next < Math.min(end, sliceEnd) && clusters.length < COMPRESSED_BATCH) {
+      if (next > at && this.#runAt(slice, next, end).type !== ClusterType.Compressed) break;
+      const stored = storedAt(image, slice, next);
+      if (stored === undefined) {
+        const what = `the descriptor of the compressed cluster at guest offset 0x${next.toString(16)} is invalid`;
+        throw image.corrupt(what, next);
+      }
+      const from = next % clusterSize;
+      const length = Math.min(end - next, clusterSize - from);
+      clusters.push({ stored, guestOffset: next, from, into: iovSlice(into, next - offset, length) });
+      next += length;
+    }
+    parts.add(this.#compressed.read(clusters));
+    return next;
+  }
 }
 
 /** Says that a request was answered without a promise. */

@@ -1,6 +1,5 @@
 import { ExtentFlag, type ExtentList } from "../../../contract/extents.ts";
 import { isPromise, type MaybePromise } from "../../../contract/io.ts";
-import type { BlockError } from "../../../errors.ts";
 import { ClusterType } from "../format/l2-entry.ts";
 import type { Image } from "../image.ts";
 import { findReadRun, ReadRun } from "../mapping/read-run.ts";
@@ -15,23 +14,18 @@ export function describeRange(
   offset: number,
   length: number,
   extents: ExtentList,
-  corrupt: (what: string, offset: number) => BlockError,
 ): MaybePromise<void> {
   extents.reset(offset);
   const end = Math.min(offset + length, image.virtualSize);
-  return describeFrom(image, end, extents, new ReadRun(), corrupt);
+  return describeFrom(image, end, extents, new ReadRun());
 }
 
-function describeFrom(
-  image: Image,
-  end: number,
-  extents: ExtentList,
-  run: ReadRun,
-  corrupt: (what: string, offset: number) => BlockError,
-): MaybePromise<void> {
+function describeFrom(image: Image, end: number, extents: ExtentList, run: ReadRun): MaybePromise<void> {
   const { geometry, hasDataFile } = image;
   while (extents.next < end) {
     const at = extents.next;
+    // What comes before a bad table is fine, and is told first.
+    if (extents.count > 0 && !image.l2.isSound(at)) return undefined;
     const slice = image.l2.get(at);
     if (slice === undefined) {
       if (!extents.append(endOfUnmapped(image, at, end) - at, ExtentFlag.Deferred)) return undefined;
@@ -42,13 +36,12 @@ function describeFrom(
         slice.catch(() => {});
         return undefined;
       }
-      return slice.then(() => describeFrom(image, end, extents, run, corrupt));
+      return slice.then(() => describeFrom(image, end, extents, run));
     }
     findReadRun(slice, geometry, hasDataFile, at, end, run);
     if (run.type === ClusterType.Invalid) {
-      // What comes before it is fine, and is told first.
       if (extents.count > 0) return undefined;
-      throw corrupt(`the mapping of guest offset 0x${at.toString(16)} is invalid`, at);
+      throw image.corrupt(`the mapping of guest offset 0x${at.toString(16)} is invalid`, at);
     }
     if (!extents.append(run.end - at, FLAGS[run.type], run.host)) return undefined;
   }

@@ -82,7 +82,7 @@ function actionOf(
   if (geometry.extendedL2) return extendedAction(slice, index, geometry, dataFile, from, to);
   const high = words[2 * index] ?? 0;
   const copied = (high & COPIED) !== 0;
-  switch (clusterType(high, words[2 * index + 1] ?? 0, dataFile)) {
+  switch (clusterType(high, words[2 * index + 1] ?? 0, dataFile, geometry.hasZeroFlag)) {
     case ClusterType.Normal:
       return copied ? WriteAction.InPlace : WriteAction.Allocate;
     case ClusterType.ZeroAllocated:
