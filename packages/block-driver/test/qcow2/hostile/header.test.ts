@@ -408,9 +408,9 @@ test("A37: refcounts of every width", async () => {
 
 test("H06: an image that names itself as its backing file", async () => {
   const file = at("disk.qcow2");
-  await makeVictim(file);
-  named(Buffer.from("disk.qcow2"))({ file } as Places);
-  extension(BACKING_FORMAT, 5, Buffer.from("qcow2"))({ file } as Places);
+  const places = await makeVictim(file);
+  named(Buffer.from("disk.qcow2"))(places);
+  extension(BACKING_FORMAT, 5, Buffer.from("qcow2"))(places);
   writeFileSync(at("unused"), "");
   const { directoryGate } = await import("../../../src/index.ts");
   const graph = new BlockGraph({ registry: createDefaultRegistry(), gate: directoryGate() });

@@ -202,10 +202,19 @@ async function createLarge(file: string, size: number): Promise<void> {
 
 type Zstd = (input: Uint8Array, options?: Readonly<Record<string, unknown>>) => Buffer;
 
+function isZstd(value: unknown): value is Zstd {
+  return typeof value === "function";
+}
+
+function changed(bytes: Buffer, at: number, by: number): Buffer {
+  const copy = Buffer.from(bytes);
+  copy[at] = (copy[at] ?? 0) ^ by;
+  return copy;
+}
+
 /** Compressed clusters of zstd images; none where the runtime has no zstd. */
 function zstdCases(): readonly MappingCase[] {
   const found: unknown = Reflect.get(zlib, "zstdCompressSync");
-  const isZstd = (value: unknown): value is Zstd => typeof value === "function";
   if (!isZstd(found)) {
     console.warn("SKIPPED: zstd clusters, this runtime has no zstd");
     return [];
@@ -213,11 +222,6 @@ function zstdCases(): readonly MappingCase[] {
   const frame = (length: number, value: number, options?: Readonly<Record<string, unknown>>): Buffer =>
     found(Buffer.alloc(length, value), options);
   const skippable = Buffer.from([0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3]);
-  const changed = (bytes: Buffer, at: number, by: number): Buffer => {
-    const copy = Buffer.from(bytes);
-    copy[at] = (copy[at] ?? 0) ^ by;
-    return copy;
-  };
   const checksum = { params: { [ZSTD_C_CHECKSUM_FLAG]: 1 } };
   const cases: readonly [string, (clusterSize: number) => Uint8Array, Found][] = [
     [

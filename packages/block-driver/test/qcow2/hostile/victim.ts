@@ -47,7 +47,7 @@ export async function makeVictim(
   return placesOf(file);
 }
 
-export function placesOf(file: string): Places {
+function placesOf(file: string): Places {
   const header = readFileSync(file).subarray(0, 112);
   const clusterSize = 2 ** header.readUInt32BE(20);
   const isExtended = header.readUInt32BE(4) === 3 && (header.readUInt8(79) & 16) !== 0;

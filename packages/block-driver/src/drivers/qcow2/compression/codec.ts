@@ -42,13 +42,16 @@ interface Zstd {
 function findZstd(): Zstd | undefined {
   const decompress: unknown = Reflect.get(zlib, "zstdDecompress");
   const createDecompress: unknown = Reflect.get(zlib, "createZstdDecompress");
-  if (!isFunction<ZstdDecompress>(decompress)) return undefined;
-  return isFunction<Zstd["createDecompress"]>(createDecompress)
+  return isDecompress(decompress) && isCreateDecompress(createDecompress)
     ? { decompress, createDecompress }
     : undefined;
 }
 
-function isFunction<T>(value: unknown): value is T {
+function isDecompress(value: unknown): value is Zstd["decompress"] {
+  return typeof value === "function";
+}
+
+function isCreateDecompress(value: unknown): value is Zstd["createDecompress"] {
   return typeof value === "function";
 }
 
