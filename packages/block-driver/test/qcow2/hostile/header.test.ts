@@ -1,4 +1,4 @@
-import { readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { readFileSync, truncateSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { BlockError, BlockGraph, createDefaultRegistry } from "../../../src/index.ts";
 import { withImage, read } from "../support/open.ts";
@@ -404,19 +404,4 @@ test("A37: refcounts of every width", async () => {
       expect(await read(edge, BYSTANDER.offset, 512)).toEqual(new Uint8Array(512).fill(BYSTANDER.value));
     });
   }
-});
-
-test("H06: an image that names itself as its backing file", async () => {
-  const file = at("disk.qcow2");
-  const places = await makeVictim(file);
-  named(Buffer.from("disk.qcow2"))(places);
-  extension(BACKING_FORMAT, 5, Buffer.from("qcow2"))(places);
-  writeFileSync(at("unused"), "");
-  const { directoryGate } = await import("../../../src/index.ts");
-  const graph = new BlockGraph({ registry: createDefaultRegistry(), gate: directoryGate() });
-  const opening = outcome(() =>
-    graph.open({ driver: "qcow2", readOnly: true, file: { driver: "file", filename: file } }),
-  );
-  expect(await opening).not.toBe("ok");
-  await graph.closeAll();
 });
