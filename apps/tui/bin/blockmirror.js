@@ -7,7 +7,7 @@ if (major < 22 || (major === 22 && minor < 12)) {
   );
   process.exitCode = 1;
 } else {
-  import("../dist/main.js")
+  import("#main")
     .then(({ main }) => main(process.argv.slice(2)))
     .then(
       (code) => {

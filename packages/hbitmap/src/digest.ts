@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import type { HBitmap } from "./hbitmap.ts";
 
 /** Bytes serialized at a time. */
@@ -10,6 +9,8 @@ const PART_BYTES = 65536;
  * exact size are not part of it.
  */
 export function sha256(bitmap: HBitmap): string {
+  // Loaded here: it takes longer to load than all the rest of a program that never asks for a digest.
+  const { createHash } = process.getBuiltinModule("node:crypto");
   const hash = createHash("sha256");
   const part = new Uint8Array(PART_BYTES);
   const step = PART_BYTES * 8 * bitmap.granularity;

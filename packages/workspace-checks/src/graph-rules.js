@@ -120,6 +120,12 @@ export function checkImports(packages, root) {
         if (isBuiltin(specifier) || specifier.startsWith("node:")) {
           return specifier.startsWith("node:") ? [] : [`${at}: write node:${specifier}`];
         }
+        // A package's name for one of its own files.
+        if (specifier.startsWith("#")) {
+          return manifest.imports?.[specifier] === undefined
+            ? [`${at}: ${specifier} is not among the imports of ${manifest.name}`]
+            : [];
+        }
         const name = packageName(specifier);
         const internal = byName.get(name);
         if (

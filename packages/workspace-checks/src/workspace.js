@@ -19,6 +19,7 @@ import { join, relative, sep } from "node:path";
  * @property {{ access?: string, provenance?: boolean }} [publishConfig]
  * @property {Record<string, string>} [scripts]
  * @property {Record<string, string | Record<string, string>>} [exports]
+ * @property {Record<string, string>} [imports]
  * @property {Record<string, string>} [bin]
  * @property {Ranges} [dependencies]
  * @property {Ranges} [optionalDependencies]

@@ -20,7 +20,12 @@ const LAYERS = {
 };
 
 const LOWER = { name: "lower", exports: { ".": "./dist/index.js", "./kit": "./dist/kit.js" } };
-const UPPER = { name: "upper", exports: { ".": "./dist/index.js" }, dependencies: { lower: "^1.0.0" } };
+const UPPER = {
+  name: "upper",
+  exports: { ".": "./dist/index.js" },
+  imports: { "#main": "./dist/main.js" },
+  dependencies: { lower: "^1.0.0" },
+};
 const TOOLS = { name: "tools", private: true };
 
 /**
@@ -104,6 +109,16 @@ describe("imports", () => {
       "packages/upper/test/a.test.ts": `import "../src/index.ts";\nimport "runner/sub";\nimport "upper";`,
     });
     assert.deepEqual(checkImports(packages, root), []);
+  });
+
+  test("a name of one's own file has to be among the imports", (t) => {
+    const { root, packages } = workspace(t, {
+      "packages/lower/src/index.ts": "",
+      "packages/upper/bin/upper.js": `import("#main");\nimport("#other");`,
+    });
+    assert.deepEqual(checkImports(packages, root), [
+      "packages/upper/bin/upper.js:2: #other is not among the imports of upper",
+    ]);
   });
 
   test("a way into another package's inside is refused, by path or by name", (t) => {

@@ -1,7 +1,7 @@
 import { Option, type Command } from "commander";
 import { checkQcow2, type Qcow2CheckReport, type Qcow2Finding } from "@blockmirror/block-driver";
 import { describeBytes } from "../format/bytes.ts";
-import { printable } from "../format/text.ts";
+import { printable } from "../format/printable.ts";
 import { RequestError } from "../engine/request-error.ts";
 import type { ImageFormat } from "../images/image-format.ts";
 import { ImageSession } from "../images/image-session.ts";

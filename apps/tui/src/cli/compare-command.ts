@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { printable } from "../format/text.ts";
+import { printable } from "../format/printable.ts";
 import { compareImages, type ComparedImage } from "../images/compare-images.ts";
 import type { ImageFormat } from "../images/image-format.ts";
 import { ImageSession } from "../images/image-session.ts";

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { describeBytes } from "../format/bytes.ts";
-import { printable } from "../format/text.ts";
+import { printable } from "../format/printable.ts";
 import { imageFacts, type ImageFacts } from "../images/image-facts.ts";
 import { IMAGE_FORMATS, type ImageFormat } from "../images/image-format.ts";
 import { ImageSession } from "../images/image-session.ts";

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { printable } from "../format/text.ts";
+import { printable } from "../format/printable.ts";
 import type { ImageFormat } from "../images/image-format.ts";
 import { ImageSession } from "../images/image-session.ts";
 import { mapImage, type MappedRange } from "../images/map-image.ts";

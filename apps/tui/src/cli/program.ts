@@ -3,20 +3,32 @@ import { BlockError } from "@blockmirror/block-driver";
 import { JobError } from "@blockmirror/blockjob";
 import { RequestError } from "../engine/request-error.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
-import { addCheckCommand } from "./check-command.ts";
-import { addCommitCommand } from "./commit-command.ts";
-import { addCompareCommand } from "./compare-command.ts";
-import { addCreateCommand } from "./create-command.ts";
-import { addAttachCommand } from "./attach-command.ts";
-import { addDemoCommand } from "./demo-command.ts";
-import { addInfoCommand } from "./info-command.ts";
-import { addMapCommand } from "./map-command.ts";
-import { addMeasureCommand } from "./measure-command.ts";
-import { addMirrorCommand } from "./mirror-command.ts";
 import { watchOutput } from "./standard-output.ts";
-import { addServeCommand } from "./serve-command.ts";
-import { addStorageDaemonCommand } from "./storage-daemon-command.ts";
-import { addUiCommand } from "./ui-command.ts";
+
+/** Adds a command to the program; what it did becomes an exit status by `finish`. */
+type AddCommand = (program: Command, finish: (status: number) => void, version: string) => void;
+
+/**
+ * The commands, as the help lists them. Each is loaded by itself: looking at an image must not cost the time that it takes
+ * to load everything there is.
+ */
+const COMMANDS: ReadonlyMap<string, () => Promise<AddCommand>> = new Map([
+  ["mirror", async () => (await import("./mirror-command.ts")).addMirrorCommand],
+  ["commit", async () => (await import("./commit-command.ts")).addCommitCommand],
+  ["demo", async () => (await import("./demo-command.ts")).addDemoCommand],
+  ["serve", async () => (await import("./serve-command.ts")).addServeCommand],
+  ["attach", async () => (await import("./attach-command.ts")).addAttachCommand],
+  ["create", async () => (await import("./create-command.ts")).addCreateCommand],
+  ["info", async () => (await import("./info-command.ts")).addInfoCommand],
+  ["map", async () => (await import("./map-command.ts")).addMapCommand],
+  ["compare", async () => (await import("./compare-command.ts")).addCompareCommand],
+  ["check", async () => (await import("./check-command.ts")).addCheckCommand],
+  ["measure", async () => (await import("./measure-command.ts")).addMeasureCommand],
+  ["storage-daemon", async () => (await import("./storage-daemon-command.ts")).addStorageDaemonCommand],
+]);
+
+/** The program without a command. */
+const addUi = async (): Promise<AddCommand> => (await import("./ui-command.ts")).addUiCommand;
 
 /** Parses the command line, carries it out, and returns the exit status. Errors become one line on standard error. */
 export async function runProgram(args: readonly string[], version: string): Promise<number> {
@@ -32,19 +44,10 @@ export async function runProgram(args: readonly string[], version: string): Prom
     .showSuggestionAfterError()
     .enablePositionalOptions()
     .helpCommand(true);
-  addUiCommand(program, finish);
-  addMirrorCommand(program, finish);
-  addCommitCommand(program, finish);
-  addDemoCommand(program, finish);
-  addServeCommand(program, finish);
-  addAttachCommand(program, finish);
-  addCreateCommand(program, finish);
-  addInfoCommand(program, finish);
-  addMapCommand(program, finish);
-  addCompareCommand(program, finish);
-  addCheckCommand(program, finish);
-  addMeasureCommand(program, finish);
-  addStorageDaemonCommand(program, version, finish);
+  // Everything else that may stand first (options, help, a mistyped word) needs to know every command.
+  const named = COMMANDS.get(args[0] ?? "");
+  const wanted = named === undefined ? [addUi, ...COMMANDS.values()] : [named];
+  for (const load of wanted) (await load())(program, finish, version);
   // The program's own leave, which is there to name unknown commands, is handed down to every command otherwise.
   for (const command of program.commands) command.allowExcessArguments(false);
   for (const command of [program, ...program.commands]) sayErrorsInOneLine(command);

@@ -6,8 +6,8 @@ import type { Command } from "commander";
  */
 export function addStorageDaemonCommand(
   program: Command,
-  version: string,
   finish: (status: number) => void,
+  version: string,
 ): void {
   program
     .command("storage-daemon")

@@ -1,4 +1,5 @@
 import stringWidth from "string-width";
+import { isPlainAscii } from "./printable.ts";
 
 /** How {@link fit} places a text inside its width. */
 export type Align = "left" | "right";
@@ -6,23 +7,6 @@ export type Align = "left" | "right";
 /** Number of terminal columns a text takes. */
 export function textWidth(text: string): number {
   return isPlainAscii(text) ? text.length : stringWidth(text);
-}
-
-function isPlainAscii(text: string): boolean {
-  for (let index = 0; index < text.length; index++) {
-    const code = text.charCodeAt(index);
-    if (code < 0x20 || code > 0x7e) return false;
-  }
-  return true;
-}
-
-// Anything that could move the cursor, change colours or reorder text: C0, DEL, C1, line separators, bidi controls,
-// and lone surrogates.
-const UNPRINTABLE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}\ufeff]/gu;
-
-/** Names come from files and from other machines: shows each unprintable character as `?`. */
-export function printable(text: string): string {
-  return isPlainAscii(text) ? text : text.replace(UNPRINTABLE, "?");
 }
 
 const segmenter = new Intl.Segmenter("en", { granularity: "grapheme" });

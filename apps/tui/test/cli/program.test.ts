@@ -30,6 +30,20 @@ test("the help loads no UI", async () => {
   expect(modules.filter((line) => /\/(?:ink|react|yoga-layout)\//u.test(line))).toEqual([]);
 });
 
+test("looking at an image loads no job, no network and no UI", async () => {
+  const modules = await modulesOf(["info", "/nonexistent/image"]);
+  expect(modules.some((line) => line.includes("/block-driver/"))).toBe(true);
+  const foreign =
+    /node:(?:tls|crypto|zlib|net)$|packages\/(?:nbd|qmp|storage-daemon)\/|\/(?:ink|react|string-width)\//u;
+  expect(modules.filter((line) => foreign.test(line))).toEqual([]);
+});
+
+test("the storage daemon loads neither option parser nor UI", async () => {
+  const modules = await modulesOf(["storage-daemon", "--version"]);
+  expect(modules.some((line) => line.includes("/storage-daemon/"))).toBe(true);
+  expect(modules.filter((line) => /\/(?:commander|ink|react|string-width)\//u.test(line))).toEqual([]);
+});
+
 test.each([["--help"], ["help"], ["mirror", "--help"], ["help", "mirror"], ["demo", "-h"]])(
   "%s %s prints help on standard output",
   async (...args) => {

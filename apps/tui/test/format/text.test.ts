@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { fit, printable, textWidth, truncateEnd, truncateMiddle, wrapText } from "../../src/format/text.ts";
+import { printable } from "../../src/format/printable.ts";
+import { fit, textWidth, truncateEnd, truncateMiddle, wrapText } from "../../src/format/text.ts";
 import { propertySeed } from "../support/seed.ts";
 
 const texts = fc.oneof(fc.string(), fc.string({ unit: "grapheme" }), fc.string({ unit: "binary" }));

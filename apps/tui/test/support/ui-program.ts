@@ -8,7 +8,7 @@ import { addSampleJobs } from "./sample-jobs.ts";
 
 const flags = new Set(process.argv.slice(2));
 applyColorPolicy(wantsColor("auto", { env: process.env, isTTY: process.stdout.isTTY }), process.env);
-const { startUi } = await import("../../dist/ui/start-ui.js");
+const { startUi } = await import("#ui");
 
 const files = new Map([
   ["/images/new.raw", 4 * 2 ** 30],

@@ -1,6 +1,7 @@
 import net from "node:net";
-import tls from "node:tls";
+import type tls from "node:tls";
 import type { IoVec } from "@blockmirror/block-driver";
+import { nodeTls } from "../protocol/node-tls.ts";
 import type { NbdAddress } from "../protocol/uri.ts";
 
 /**
@@ -106,7 +107,7 @@ export class Wire {
     plain.off("data", this.#copy);
     plain.removeAllListeners("error");
     plain.removeAllListeners("close");
-    const secured = tls.connect({ ...options, socket: plain });
+    const secured = nodeTls().connect({ ...options, socket: plain });
     this.#socket = secured;
     plain.on("error", (error) => secured.destroy(error));
     await new Promise<void>((resolve, reject) => {

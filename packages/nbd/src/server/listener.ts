@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { chmod, link, lstat, rename, rm } from "node:fs/promises";
 import net from "node:net";
@@ -38,6 +37,13 @@ export async function listenTcp(server: net.Server, host: string, port: number):
   return { address: { host, port: actual }, close: () => closed(server) };
 }
 
+/** Makes names that two programs at once do not share; nothing secret hangs on them. */
+function randomSuffix(): string {
+  return Math.floor(Math.random() * 0x10000)
+    .toString(16)
+    .padStart(4, "0");
+}
+
 /**
  * Listens on a Unix socket. It gets its permissions under another name first, so that nobody can connect before, and its
  * place only if that is free: a socket that somebody listens on is never taken away.
@@ -47,7 +53,7 @@ export async function listenUnix(server: net.Server, path: string, mode: number)
   if (Buffer.byteLength(path) > MAX_PATH || path === "" || path.includes("\0")) {
     throw new BlockError("EINVAL", `'${path}' cannot be a socket: its path must have 1 to ${MAX_PATH} bytes`);
   }
-  const temporary = `${path}.${randomBytes(2).toString("hex")}`;
+  const temporary = `${path}.${randomSuffix()}`;
   await listening(server, { path: temporary }, path);
   try {
     await chmod(temporary, mode);
@@ -92,7 +98,7 @@ async function removeStale(path: string): Promise<void> {
     throw new BlockError("EBUSY", `somebody listens on ${path} already; stop it, or choose another path`);
   }
   // Moved away before it is removed: if another server put its own socket there meanwhile, it gets it back.
-  const aside = `${path}.${randomBytes(2).toString("hex")}`;
+  const aside = `${path}.${randomSuffix()}`;
   try {
     await rename(path, aside);
   } catch (error) {

@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
-import tls from "node:tls";
+import type tls from "node:tls";
+import { nodeTls } from "../protocol/node-tls.ts";
 
 /** How a server proves who it is, and whom it trusts. All in PEM. */
 export interface NbdServerTls {
@@ -23,7 +24,7 @@ export function checkCredentials(credentials: NbdServerTls): void {
   if (credentials.verifyClient === true && credentials.ca === undefined) {
     throw new TypeError("verifyClient needs `ca`, the authorities that clients' certificates come from");
   }
-  tls.createSecureContext({
+  nodeTls().createSecureContext({
     cert: credentials.cert,
     key: credentials.key,
     ...(credentials.ca !== undefined && { ca: credentials.ca }),
@@ -36,7 +37,7 @@ export function checkCredentials(credentials: NbdServerTls): void {
  */
 export async function secure(socket: Socket, credentials: NbdServerTls): Promise<tls.TLSSocket> {
   // A server of its own for each connection: only a server checks clients' certificates, and this one says which client it was.
-  const server = tls.createServer({
+  const server = nodeTls().createServer({
     cert: credentials.cert,
     key: credentials.key,
     ...(credentials.ca !== undefined && { ca: credentials.ca }),

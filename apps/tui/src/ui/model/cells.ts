@@ -1,7 +1,8 @@
 import { formatBytes, formatLimit, formatRate } from "../../format/bytes.ts";
 import { formatElapsed, formatEta } from "../../format/duration.ts";
 import { formatPercent, PERCENT_WIDTH } from "../../format/percent.ts";
-import { fit, printable, truncateMiddle } from "../../format/text.ts";
+import { printable } from "../../format/printable.ts";
+import { fit, truncateMiddle } from "../../format/text.ts";
 import { drawBar } from "../draw/bar.ts";
 import { drawSparkline } from "../draw/chart.ts";
 import { fitLine, type Line, segment, type Segment } from "../draw/line.ts";

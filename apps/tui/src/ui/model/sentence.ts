@@ -1,4 +1,4 @@
-import { printable } from "../../format/text.ts";
+import { printable } from "../../format/printable.ts";
 import type { PendingVerb } from "../state/pending.ts";
 import { adviceOf, nodeText } from "./fields.ts";
 import type { JobView } from "./job-view.ts";

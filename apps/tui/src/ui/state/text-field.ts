@@ -1,4 +1,4 @@
-import { printable } from "../../format/text.ts";
+import { printable } from "../../format/printable.ts";
 
 /** A one-line text being edited. `cursor` counts UTF-16 units and never stands inside a surrogate pair. */
 export interface TextField {

@@ -1,5 +1,5 @@
 import type { Transform } from "node:stream";
-import * as zlib from "node:zlib";
+import type * as Zlib from "node:zlib";
 import { CompressionType } from "../format/constants.ts";
 import { zstdFrameAt } from "./zstd-frame.ts";
 
@@ -33,6 +33,11 @@ export function decoderFor(compressionType: number): DecodeCluster | undefined {
   return zstd === undefined ? undefined : (input, size) => zstdCluster(zstd, input, size);
 }
 
+/** Loaded for the first compressed cluster: most images have none. */
+function zlib(): typeof Zlib {
+  return process.getBuiltinModule("node:zlib");
+}
+
 /** What of zstd a runtime may have. */
 interface Zstd {
   readonly decompress: ZstdDecompress;
@@ -40,8 +45,8 @@ interface Zstd {
 }
 
 function findZstd(): Zstd | undefined {
-  const decompress: unknown = Reflect.get(zlib, "zstdDecompress");
-  const createDecompress: unknown = Reflect.get(zlib, "createZstdDecompress");
+  const decompress: unknown = Reflect.get(zlib(), "zstdDecompress");
+  const createDecompress: unknown = Reflect.get(zlib(), "createZstdDecompress");
   return isDecompress(decompress) && isCreateDecompress(createDecompress)
     ? { decompress, createDecompress }
     : undefined;
@@ -60,7 +65,7 @@ async function inflateCluster(input: Uint8Array, clusterSize: number): Promise<U
     return await inflateWhole(input, clusterSize);
   } catch (error) {
     if (!isTooMuch(error)) throw error;
-    return startOf(zlib.createInflateRaw({ chunkSize: clusterSize }), input, clusterSize);
+    return startOf(zlib().createInflateRaw({ chunkSize: clusterSize }), input, clusterSize);
   }
 }
 
@@ -70,10 +75,10 @@ function isTooMuch(error: unknown): boolean {
 
 function inflateWhole(input: Uint8Array, clusterSize: number): Promise<Uint8Array> {
   // A stream that ends with the cluster need not say that it ends.
-  const finishFlush = zlib.constants.Z_SYNC_FLUSH;
+  const finishFlush = zlib().constants.Z_SYNC_FLUSH;
   const options = { finishFlush, chunkSize: clusterSize + SPARE, maxOutputLength: clusterSize };
   return new Promise((resolve, reject) => {
-    zlib.inflateRaw(input, options, (error, output) => {
+    zlib().inflateRaw(input, options, (error, output) => {
       if (error !== null) reject(error);
       else if (output.length === clusterSize) resolve(output);
       else reject(new Error(`it decodes to ${output.length} bytes, a cluster has ${clusterSize}`));
