@@ -15,6 +15,7 @@ export {
   type PeerName,
 } from "./find.ts";
 export type { MirrorArguments, MirrorOptions, MirrorTiming } from "./mirror-timing.ts";
+export { nbdkit, PeerServer, qemuNbd } from "./nbd-peer-server.ts";
 export type { EventFilter, QmpEvent, QmpObject } from "./qmp-connection.ts";
 export { run, type RunOptions, type RunResult } from "./run.ts";
 export { StorageDaemon, type StorageDaemonOptions } from "./storage-daemon.ts";

@@ -1,8 +1,7 @@
 import { conformanceCases, type ConformanceSubject } from "@blockmirror/block-driver/conformance";
-import { lacksPeers } from "@blockmirror/peers";
+import { lacksPeers, nbdkit, type PeerServer, qemuNbd } from "@blockmirror/peers";
 import { describe, test } from "vitest";
 import { nbdRegistry } from "./support/devices.ts";
-import { nbdkit, qemuNbd, type PeerServer } from "./support/peer-servers.ts";
 
 function served(name: string, start: (size: number) => Promise<PeerServer>): ConformanceSubject {
   return {

@@ -2,11 +2,10 @@ import { rmSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { ExtentFlag, ExtentList } from "@blockmirror/block-driver";
-import { lacksPeers, requirePeer, run } from "@blockmirror/peers";
+import { lacksPeers, nbdkit, PeerServer, qemuNbd, requirePeer, run } from "@blockmirror/peers";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { makeCertificates } from "./support/certificates.ts";
 import { openNbd, readBytes, type OpenNbd } from "./support/devices.ts";
-import { nbdkit, PeerServer, qemuNbd } from "./support/peer-servers.ts";
 
 const MiB = 2 ** 20;
 const joined = (...parts: readonly Uint8Array[]): Uint8Array => new Uint8Array(Buffer.concat(parts));

@@ -1,7 +1,6 @@
-import { lacksPeers } from "@blockmirror/peers";
+import { lacksPeers, nbdkit, PeerServer, qemuNbd } from "@blockmirror/peers";
 import { describe, expect, test } from "vitest";
 import { openNbd, readBytes } from "./support/devices.ts";
-import { nbdkit, PeerServer, qemuNbd } from "./support/peer-servers.ts";
 import { until } from "./support/until.ts";
 
 const BLOCK = 64 * 1024;

@@ -2,9 +2,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { requirePeer, run } from "@blockmirror/peers";
+import { requirePeer } from "./find.ts";
+import { run } from "./run.ts";
 
-/** A server of somebody else, on a Unix socket in a directory of its own. */
+/** An NBD server of somebody else, on a Unix socket in a directory of its own. It can be killed and started again. */
 export class PeerServer {
   readonly directory: string;
   readonly socket: string;
@@ -12,6 +13,7 @@ export class PeerServer {
   readonly #arguments: (directory: string) => readonly string[];
   #pid = 0;
 
+  /** @param makeArguments arguments after those that say where to listen; asked for again at each start. */
   constructor(
     program: "qemu-nbd" | "nbdkit",
     makeArguments: (directory: string) => readonly string[],
@@ -23,6 +25,7 @@ export class PeerServer {
     this.#arguments = makeArguments;
   }
 
+  /** Address of its default export. */
   get uri(): string {
     return `nbd+unix:///?socket=${this.socket}`;
   }
@@ -68,6 +71,7 @@ export class PeerServer {
     this.#pid = 0;
   }
 
+  /** Kills it and removes its directory. */
   async stop(): Promise<void> {
     process.removeListener("exit", this.#kill);
     if (this.#pid !== 0) await this.signal("SIGKILL");
