@@ -23,6 +23,7 @@ export interface Image {
   header: Header;
   extensions: readonly Extension[];
   backingName: string | undefined;
+  backingFormat: string | undefined;
   /** Replaced when the table grows. */
   l1: L1Table;
   readonly l2: L2Cache;

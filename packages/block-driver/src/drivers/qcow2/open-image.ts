@@ -62,6 +62,7 @@ export async function openImage(options: Qcow2Options, context: OpenContext): Pr
     header,
     extensions: head.extensions,
     backingName: head.backingName,
+    backingFormat: head.backingFormat,
     l1,
     l2: new L2Cache({ file, geometry, l1, ...cache, corrupt: (what, offset) => image.corrupt(what, offset) }),
     // A partial last sector cannot be addressed by any guest; QEMU leaves it out, too.

@@ -6,6 +6,7 @@ import {
   type DeviceInfo,
   type DeviceMapping,
   type IoOptions,
+  type NamedBacking,
   type ResizeOptions,
   type WriteOptions,
   type ZeroOptions,
@@ -31,9 +32,10 @@ const OPTIMAL_BYTES = 1024 * 1024;
 export class Qcow2Device implements BlockDevice {
   readonly bitmaps: BitmapStore;
   declare readonly write?: NonNullable<BlockDevice["write"]>;
-  declare readonly writeZeroes?: NonNullable<BlockDevice["writeZeroes"]>;
-  declare readonly discard?: NonNullable<BlockDevice["discard"]>;
+  declare writeZeroes?: NonNullable<BlockDevice["writeZeroes"]>;
+  declare discard?: NonNullable<BlockDevice["discard"]>;
   declare readonly flush?: NonNullable<BlockDevice["flush"]>;
+  declare readonly changeBackingFile?: NonNullable<BlockDevice["changeBackingFile"]>;
   declare readonly resize?: NonNullable<BlockDevice["resize"]>;
   declare readonly map?: NonNullable<BlockDevice["map"]>;
 
@@ -68,12 +70,9 @@ export class Qcow2Device implements BlockDevice {
       bitmaps.follow(writer.state);
       this.write = (offset: number, from: IoVec, options?: WriteOptions) =>
         writer.write(offset, from, options);
-      if (canUnmap(image)) {
-        this.writeZeroes = (offset: number, length: number, options?: ZeroOptions) =>
-          writer.writeZeroes(offset, length, options);
-        this.discard = (offset: number, length: number) => writer.discard(offset, length);
-      }
+      this.#offerUnmap(writer);
       this.flush = () => writer.flush();
+      this.changeBackingFile = (backing) => this.#changeBackingFile(writer, backing);
       if (canResize(image)) this.resize = (size, options) => this.#resize(writer, size, options);
     }
     this.#info = this.#describe();
@@ -124,6 +123,23 @@ export class Qcow2Device implements BlockDevice {
     this.#info = this.#describe();
   }
 
+  async #changeBackingFile(writer: Writer, backing: NamedBacking | null): Promise<void> {
+    await writer.changeBackingFile(backing);
+    this.#offerUnmap(writer);
+    this.#info = this.#describe();
+  }
+
+  #offerUnmap(writer: Writer): void {
+    if (canUnmap(this.#image)) {
+      this.writeZeroes = (offset: number, length: number, options?: ZeroOptions) =>
+        writer.writeZeroes(offset, length, options);
+      this.discard = (offset: number, length: number) => writer.discard(offset, length);
+    } else {
+      delete this.writeZeroes;
+      delete this.discard;
+    }
+  }
+
   #map(offset: number, length: number): MaybePromise<DeviceMapping | undefined> {
     const { l2, geometry, hasDataFile, data } = this.#image;
     const slice = l2.get(offset);
@@ -139,7 +155,7 @@ export class Qcow2Device implements BlockDevice {
 
   #describe(): DeviceInfo {
     const { head, snapshots } = this.#opened;
-    const { file, geometry, virtualSize, header, backingName } = this.#image;
+    const { file, geometry, virtualSize, header, backingName, backingFormat } = this.#image;
     const { allocatedSize, filename } = file.info;
     const writable = this.#writer !== undefined;
     return {
@@ -172,7 +188,7 @@ export class Qcow2Device implements BlockDevice {
       ...(backingName !== undefined && {
         namedBacking: {
           filename: backingName,
-          ...(head.backingFormat !== undefined && { format: head.backingFormat }),
+          ...(backingFormat !== undefined && { format: backingFormat }),
         },
       }),
       ...(allocatedSize !== undefined && { allocatedSize }),

@@ -39,7 +39,8 @@ class SparseFile {
   #end: number;
 
   constructor(before: Uint8Array) {
-    this.#bytes = before.slice();
+    // A copy even of a Buffer, whose `slice` is not one.
+    this.#bytes = new Uint8Array(before);
     this.#end = before.length;
   }
 

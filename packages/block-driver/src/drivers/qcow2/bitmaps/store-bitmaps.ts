@@ -9,8 +9,8 @@ import {
 } from "../format/bitmap-directory.ts";
 import { Autoclear, ExtensionType } from "../format/constants.ts";
 import { withExtension } from "../format/extensions.ts";
-import { encodeHeaderCluster } from "../format/header-cluster.ts";
 import { viewOf, writeU64 } from "../format/u64.ts";
+import { switchHeader } from "../metadata/header-switch.ts";
 import type { WriteState } from "../write/write-state.ts";
 import { BitmapClusters } from "./bitmap-clusters.ts";
 import { bitmapClusters } from "./bitmap-data.ts";
@@ -27,7 +27,7 @@ export interface BitmapChange {
 }
 
 /**
- * Writes bitmaps into fresh clusters, switches the header to them in one write, and gives the old ones back (qcow2
+ * Writes bitmaps into fresh clusters, switches the header to them, and gives the old ones back (qcow2
  * specification, "Bitmaps extension"; commit rules 1, 2 and 8).
  * @returns what is stored then.
  */
@@ -41,7 +41,7 @@ export async function storeBitmaps(
   const directory = entries.length === 0 ? undefined : await writeDirectory(state, clusters, entries);
   // Refcounts of the new clusters and their content: durable before anything points to them.
   await state.commit.flush();
-  await switchHeader(state, directory);
+  await recordDirectory(state, directory);
   if (old === undefined) return directory;
   clusters.release(old.extension.directoryOffset, old.extension.directorySize);
   for (const entry of old.entries) if (!preserved.includes(entry)) await clusters.releaseBitmap(entry);
@@ -101,7 +101,7 @@ async function place(state: WriteState, clusters: BitmapClusters, bytes: Uint8Ar
   return offset;
 }
 
-async function switchHeader(state: WriteState, directory: BitmapDirectory | undefined): Promise<void> {
+async function recordDirectory(state: WriteState, directory: BitmapDirectory | undefined): Promise<void> {
   const { image } = state;
   const payload = directory === undefined ? undefined : encodeBitmapsExtension(directory.extension);
   const extensions = withExtension(image.extensions, ExtensionType.Bitmaps, payload);
@@ -111,8 +111,5 @@ async function switchHeader(state: WriteState, directory: BitmapDirectory | unde
     autoclear: directory === undefined ? autoclear & ~Autoclear.Bitmaps : autoclear | Autoclear.Bitmaps,
   };
   const { backingName } = image;
-  await state.file.write(0, [encodeHeaderCluster({ header, extensions, backingName }, image.label)]);
-  await state.file.flush();
-  image.header = header;
-  image.extensions = extensions;
+  await switchHeader(image, state.file, { header, extensions, backingName });
 }

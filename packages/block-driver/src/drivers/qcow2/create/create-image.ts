@@ -61,7 +61,7 @@ async function writeImage(
 ): Promise<void> {
   const { layout, headerCluster, geometry } = plan;
   const { size } = headerCluster.header;
-  const header = encodeHeaderCluster(headerCluster, file.info.label);
+  const { bytes: header } = encodeHeaderCluster(headerCluster, file.info.label);
   const start = layout.dataClusters === 0 ? layout.fileLength : layout.dataOffset;
   await emptyImage(file, start, geometry.clusterSize, layout.fileLength);
   if (data !== undefined) {

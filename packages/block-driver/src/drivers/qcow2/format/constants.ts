@@ -49,6 +49,12 @@ export const ExtensionType = {
   DataFileName: 0x44415441,
 } as const;
 
+/**
+ * Type of an extension that is no more than a gap: a header update that was interrupted may leave it in front of the
+ * others. Like every unknown extension it means nothing to other software.
+ */
+export const GAP_EXTENSION = 0x426d4761;
+
 /** Values of the header's compression type. */
 export const CompressionType = { Deflate: 0, Zstd: 1 } as const;
 

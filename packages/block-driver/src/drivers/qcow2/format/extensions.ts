@@ -1,5 +1,5 @@
 import { BlockError } from "../../../errors.ts";
-import { ExtensionType, Limits } from "./constants.ts";
+import { ExtensionType, GAP_EXTENSION, Limits } from "./constants.ts";
 import { viewOf } from "./u64.ts";
 
 /** One header extension (qcow2 specification, "Header extensions"). */
@@ -28,12 +28,15 @@ export function parseExtensions(
     if (end - at < 8) throw corrupt(label, "the header extensions end within an extension");
     const type = view.getUint32(at);
     const length = view.getUint32(at + 4);
-    at += 8;
-    if (length > end - at) throw corrupt(label, `the header extension 0x${type.toString(16)} is too large`);
+    const payload = at + 8;
+    if (length > end - payload) {
+      throw corrupt(label, `the header extension 0x${type.toString(16)} is too large`);
+    }
     if (type === ExtensionType.End) break;
+    at = payload + Math.ceil(length / 8) * 8;
+    if (type === GAP_EXTENSION) continue;
     if (extensions.length === Limits.extensions) throw corrupt(label, "too many header extensions");
-    add(extensions, { type, data: cluster.slice(at, at + length) }, label);
-    at += Math.ceil(length / 8) * 8;
+    add(extensions, { type, data: cluster.slice(payload, payload + length) }, label);
   }
   return extensions;
 }

@@ -1,9 +1,10 @@
-import type { ResizeOptions, WriteOptions, ZeroOptions } from "../../../contract/device.ts";
+import type { NamedBacking, ResizeOptions, WriteOptions, ZeroOptions } from "../../../contract/device.ts";
 import { iovLength, iovSlice, isPromise, type IoVec, type MaybePromise } from "../../../contract/io.ts";
 import { BlockError } from "../../../errors.ts";
 import { deferred, type Deferred } from "../../../io/deferred.ts";
 import { zeroVector } from "../../../io/zero-page.ts";
 import { writeAllocating } from "./allocating-write.ts";
+import { headerWithBacking, recordBackingFile } from "./backing-file.ts";
 import { resizeImage } from "./resize.ts";
 import { findWriteRun, WriteAction, WriteRun } from "./write-run.ts";
 import { WriteState, type WriteStateInit } from "./write-state.ts";
@@ -87,6 +88,16 @@ export class Writer {
   close(): Promise<void> {
     this.#closing ??= this.#alone(() => this.#finish());
     return this.#closing;
+  }
+
+  /** See `BlockDevice.changeBackingFile`. */
+  async changeBackingFile(backing: NamedBacking | null): Promise<void> {
+    this.state.fence.check();
+    headerWithBacking(this.state.image, backing);
+    await this.#alone(async () => {
+      await this.#prepared();
+      await recordBackingFile(this.state, backing);
+    });
   }
 
   /** Undefined when the request cannot be done by writing to one contiguous run of clusters that are stored already. */
