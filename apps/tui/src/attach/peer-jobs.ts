@@ -52,6 +52,10 @@ export class PeerJobs {
   note(event: JobEvent): void {
     const entry = this.#entries.get(jobOf(event));
     if (entry === undefined || entry.forgotten) return;
+    // What it says next must not contradict what has been heard.
+    if (event.event === "JOB_STATUS_CHANGE" && event.data.status !== "null") {
+      entry.job = { ...entry.job, status: event.data.status };
+    }
     if (event.event === "BLOCK_JOB_ERROR") entry.errorCount += 1;
     if (event.event === "BLOCK_JOB_COMPLETED") entry.outcome = { cancelled: false, data: event.data };
     if (event.event === "BLOCK_JOB_CANCELLED") entry.outcome = { cancelled: true, data: event.data };

@@ -6,12 +6,15 @@ import { MergedJobSource } from "../attach/merged-job-source.ts";
 import { QmpJobSource } from "../attach/qmp-job-source.ts";
 import { systemClock } from "../job-source/clock.ts";
 import type { JobSource } from "../job-source/job-source.ts";
+import { allEnded, detachedSockets, statusOf, tellEnded, tellOutcomes } from "./attach-detached.ts";
 import { addDisplayOptions, displayFlags, toDisplay, type DisplayFlags } from "./display-options.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
+import { chooseOutput } from "./job-view.ts";
 import { watchJobs } from "./watch-jobs.ts";
 
 interface AttachFlags extends DisplayFlags {
   readonly discover?: boolean;
+  readonly ended?: boolean;
 }
 
 /** Adds `attach SOCKET…`. `finish` takes the exit status. */
@@ -19,7 +22,8 @@ export function addAttachCommand(program: Command, finish: (status: number) => v
   const command = program
     .command("attach")
     .description("watch and steer the block jobs of QMP sockets: ours, qemu-storage-daemon's, a machine's")
-    .argument("[sockets...]", "paths, patterns with * and ?, or HOST:PORT")
+    .argument("[sockets...]", "paths, patterns with * and ?, or HOST:PORT; none: jobs started with --detach")
+    .option("--ended", "tell how jobs started with --detach ended, and which run")
     .option("--discover", "also look where libvirt, Proxmox VE and blockmirror --detach put their sockets");
   addDisplayOptions(command).action(async (sockets: readonly string[], flags: AttachFlags) => {
     finish(await attach(sockets, { ...flags, ...displayFlags(command) }));
@@ -27,7 +31,10 @@ export function addAttachCommand(program: Command, finish: (status: number) => v
 }
 
 async function attach(sockets: readonly string[], flags: AttachFlags): Promise<number> {
-  const addresses = await findAddresses(sockets, flags.discover === true);
+  if (flags.ended === true) return tellOutcomes(flags.output);
+  const isOwn = sockets.length === 0 && flags.discover !== true;
+  const addresses = isOwn ? await detachedSockets() : await findAddresses(sockets, flags.discover === true);
+  if (addresses.length === 0) return tellOutcomes(flags.output);
   const display = toDisplay(flags);
   const peers = openPeers(addresses);
   const names = endpointNames(addresses);
@@ -48,16 +55,18 @@ async function attach(sockets: readonly string[], flags: AttachFlags): Promise<n
       for (const peer of peers) process.stderr.write(`blockmirror: ${peer.problem ?? peer.address}\n`);
       return EXIT.failed;
     }
-    return (await watchJobs(source, display)) === "interrupted" ? EXIT.interrupted : EXIT.done;
+    const isTui = chooseOutput(display.output) === "tui";
+    const ended = await watchJobs(source, display, isOwn && !isTui ? allEnded(source) : undefined);
+    if (ended === "interrupted") return EXIT.interrupted;
+    if (isOwn && !isTui) return await statusOf(addresses);
+    if (isOwn) await tellEnded(addresses);
+    return EXIT.done;
   } finally {
     await Promise.all(sources.map((each) => each.close()));
   }
 }
 
 async function findAddresses(sockets: readonly string[], discover: boolean): Promise<readonly string[]> {
-  if (sockets.length === 0 && !discover) {
-    throw new UsageError("attach needs a QMP socket, or --discover to look for some");
-  }
   const patterns = [...sockets, ...(discover ? wellKnownPatterns(process.env) : [])];
   const found = await Promise.all(patterns.map((pattern) => expandPattern(pattern)));
   const addresses = [...new Set(found.flat())];

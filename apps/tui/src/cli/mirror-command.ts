@@ -1,48 +1,36 @@
 import { Option, type Command } from "commander";
 import type { BlockNode } from "@blockmirror/block-driver";
+import type { ErrorPolicy } from "@blockmirror/blockjob";
 import { ExportServer } from "../exports/export-server.ts";
 import { defaultListenAddress, parseListenAddress, type ListenAddress } from "../exports/listen-address.ts";
-import { EmbeddedEngine } from "../engine/embedded-engine.ts";
+import type { EmbeddedEngine } from "../engine/embedded-engine.ts";
 import type { EngineJob } from "../engine/engine-job.ts";
 import type { MirrorRequest } from "../engine/mirror-request.ts";
 import { parseCreationOptions } from "../images/creation-options.ts";
 import type { ImageFormat } from "../images/image-format.ts";
-import { describeEnd } from "../output/describe-end.ts";
-import {
-  bufferSizeArgument,
-  choiceArgument,
-  granularityArgument,
-  jobIdArgument,
-  pathArgument,
-  speedArgument,
-} from "./arguments.ts";
-import { addDisplayOptions, displayFlags, toDisplay, type DisplayFlags } from "./display-options.ts";
-import { EXIT, UsageError } from "./exit-status.ts";
-import { allowBackingOption, collect, formatOption } from "./image-options.ts";
-import { JobView, type ShowResult } from "./job-view.ts";
+import { pathArgument } from "./arguments.ts";
+import { displayFlags } from "./display-options.ts";
+import { UsageError } from "./exit-status.ts";
+import { collect, formatOption } from "./image-options.ts";
+import { addJobOptions, choiceOption, locationOf, policyOption, type JobFlags } from "./job-options.ts";
+import type { JobView } from "./job-view.ts";
+import { say, type JobHost, type JobTask } from "./run-in-view.ts";
+import { runJob } from "./run-job.ts";
 
-const POLICIES = ["report", "ignore", "stop", "enospc"] as const;
-const WHEN_READY = ["complete", "cancel", "wait"] as const;
 const SYNCS = ["full", "top", "none"] as const;
 const COPY_MODES = ["background", "write-blocking", "auto"] as const;
 const LARGER_TARGETS = ["refuse", "zero", "leave"] as const;
 
-interface MirrorFlags extends DisplayFlags {
+interface MirrorFlags extends JobFlags {
   readonly sync: (typeof SYNCS)[number];
   readonly copyMode: (typeof COPY_MODES)[number];
   readonly largerTarget: (typeof LARGER_TARGETS)[number];
   readonly sourceFormat?: ImageFormat;
   readonly targetFormat?: ImageFormat;
   readonly option: readonly string[];
-  readonly allowBacking: readonly string[];
   readonly existing?: boolean;
-  readonly granularity: number;
-  readonly bufSize: number;
-  readonly speed: number;
-  readonly onSourceError: (typeof POLICIES)[number];
-  readonly onTargetError: (typeof POLICIES)[number];
-  readonly whenReady?: (typeof WHEN_READY)[number];
-  readonly jobId: string;
+  readonly onSourceError: ErrorPolicy;
+  readonly onTargetError: ErrorPolicy;
   readonly export?: string | true;
 }
 
@@ -53,14 +41,14 @@ export function addMirrorCommand(program: Command, finish: (status: number) => v
     .description("mirror an image; creates TARGET unless --existing")
     .argument("<source>", "the image to copy", pathArgument("SOURCE"))
     .argument("<target>", "the copy", pathArgument("TARGET"))
-    .addOption(choice("--sync <mode>", "what to copy before READY", SYNCS).default("full"))
+    .addOption(choiceOption("--sync <mode>", "what to copy before READY", SYNCS).default("full"))
     .addOption(
-      choice("--copy-mode <mode>", "how writes during the job reach the target", COPY_MODES).default(
+      choiceOption("--copy-mode <mode>", "how writes during the job reach the target", COPY_MODES).default(
         "background",
       ),
     )
     .addOption(
-      choice(
+      choiceOption(
         "--larger-target <action>",
         "what lies behind the source's end in a larger target",
         LARGER_TARGETS,
@@ -78,61 +66,57 @@ export function addMirrorCommand(program: Command, finish: (status: number) => v
         .argParser(collect)
         .default([]),
     )
-    .addOption(allowBackingOption())
     .option("--existing", "the target exists; its content is overwritten")
-    .addOption(
-      new Option("--granularity <size>", "bytes per dirty bit: a power of two from 512 to 64M; 0 = automatic")
-        .argParser(granularityArgument("--granularity"))
-        .default(0),
-    )
-    .addOption(
-      new Option("--buf-size <size>", "buffer for copying, at most 1G; 0 = 16M")
-        .argParser(bufferSizeArgument("--buf-size"))
-        .default(0),
-    )
-    .addOption(
-      new Option("--speed <rate>", "limit in bytes per second, such as 50M; 0 = unlimited")
-        .argParser(speedArgument("--speed"))
-        .default(0),
-    )
-    .addOption(choice("--on-source-error <policy>", "what a read error does", POLICIES).default("report"))
-    .addOption(choice("--on-target-error <policy>", "what a write error does", POLICIES).default("report"))
-    .addOption(
-      new Option(
-        "--when-ready <action>",
-        "once the copy is in step: complete, cancel (leave a copy as of then) or wait; by default wait in the terminal UI, else complete",
-      ).argParser(choiceArgument("--when-ready", WHEN_READY)),
-    )
+    .addOption(policyOption("--on-source-error <policy>", "what a read error does"))
+    .addOption(policyOption("--on-target-error <policy>", "what a write error does"))
     .option(
       "--export [uri]",
       "serve the source over NBD meanwhile, for programs that go on using it; by default at a socket in the runtime directory",
-    )
-    .addOption(
-      new Option("--job-id <id>", "name of the job").argParser(jobIdArgument("--job-id")).default("mirror0"),
     );
-  addDisplayOptions(command).action(async (source: string, target: string, flags: MirrorFlags) => {
-    finish(await mirror(source, target, { ...flags, ...displayFlags(command) }));
+  addJobOptions(command, {
+    jobId: "mirror0",
+    whenReady:
+      "once the copy is in step: complete, cancel (leave a copy as of then) or wait; by default wait in the terminal UI, else complete",
+  }).action(async (source: string, target: string, flags: MirrorFlags) => {
+    const given = displayFlags(command);
+    const all = { ...flags, ...given };
+    finish(await runJob(new MirrorTask(toRequest(source, target, all), all), all, given));
   });
 }
 
-async function mirror(source: string, target: string, flags: MirrorFlags): Promise<number> {
-  const request = toRequest(source, target, flags);
-  const engine = new EmbeddedEngine(flags.allowBacking);
-  const view = new JobView(engine, toDisplay(flags));
-  let exports: ExportServer | undefined;
-  try {
-    exports = await listen(engine, flags);
-    const entry = await engine.startMirror(request, serveSource(exports, source));
-    sayGuess(request, entry.request);
-    steerWhenReady(engine, entry, flags.whenReady ?? (view.mode === "tui" ? "wait" : "complete"));
-    const shown = await view.show(entry.job.done, flags.whenReady !== undefined);
-    const status = await conclude(engine, entry, view, shown);
-    if (exports !== undefined && shown === "done") await serveOn(exports, entry, view);
-    return status;
-  } finally {
-    await exports?.close();
-    await engine.close();
-    view.close();
+/** A mirror of two images, with an export of the source for as long as it is wanted. */
+class MirrorTask implements JobTask {
+  readonly name = "mirror";
+  readonly #request: MirrorRequest;
+  readonly #flags: MirrorFlags;
+  #exports: ExportServer | undefined;
+
+  constructor(request: MirrorRequest, flags: MirrorFlags) {
+    this.#request = request;
+    this.#flags = flags;
+  }
+
+  async start({ engine }: JobHost): Promise<EngineJob> {
+    this.#exports = await listen(engine, this.#flags);
+    const entry = await engine.startMirror(this.#request, serveSource(this.#exports, this.#request.source));
+    sayGuess(this.#request, entry.request);
+    return entry;
+  }
+
+  whenFailed({ request }: EngineJob): string {
+    return `${request.target} is not a copy, the source is untouched`;
+  }
+
+  whenCancelled({ request }: EngineJob): string {
+    return `${request.target} is not a copy`;
+  }
+
+  async afterwards({ view }: JobHost, entry: EngineJob): Promise<void> {
+    if (this.#exports !== undefined) await serveOn(this.#exports, entry, view);
+  }
+
+  async close(): Promise<void> {
+    await this.#exports?.close();
   }
 }
 
@@ -141,8 +125,8 @@ function toRequest(source: string, target: string, flags: MirrorFlags): MirrorRe
   return {
     ...targetOptions(flags),
     id: flags.jobId,
-    source,
-    target,
+    source: locationOf(source, flags),
+    target: locationOf(target, flags),
     ...(sourceFormat !== undefined && { sourceFormat }),
     ...(targetFormat !== undefined && { targetFormat }),
     existing: flags.existing === true,
@@ -216,46 +200,4 @@ function targetOptions({
   if (existing === true) throw new UsageError("-o is for a new target; leave it or --existing out");
   if (targetFormat === undefined) throw new UsageError("-o needs --target-format");
   return { targetOptions: parseCreationOptions(targetFormat, option) };
-}
-
-/** Completes or cancels the job as soon as it is READY. */
-function steerWhenReady(engine: EmbeddedEngine, entry: EngineJob, action: (typeof WHEN_READY)[number]): void {
-  if (action === "wait") return;
-  engine.subscribe((event) => {
-    if (event.event !== "BLOCK_JOB_READY" || event.data.device !== entry.job.id) return;
-    if (action === "cancel") entry.job.cancel();
-    // A refusal means that the job is ending already, which its own events tell.
-    else entry.job.complete().catch(() => {});
-  });
-}
-
-/** Ends what still runs and says how it ended: one line for a failure, on standard error. */
-async function conclude(
-  engine: EmbeddedEngine,
-  entry: EngineJob,
-  view: JobView,
-  shown: ShowResult,
-): Promise<number> {
-  if (shown === "quit") await engine.cancelAll({ force: false });
-  const result = await entry.job.done;
-  // The lines have told it already, and JSON is for programs.
-  if (view.mode === "tui") process.stdout.write(`${describeEnd(engine.snapshot(entry), result.outcome)}\n`);
-  if (result.outcome === "failed") {
-    say(
-      `mirror failed: ${result.error?.message ?? "unknown error"}; ${entry.request.target} is not a copy, the source is untouched`,
-    );
-    return EXIT.failed;
-  }
-  if (result.outcome === "cancelled") say(`cancelled; ${entry.request.target} is not a copy`);
-  return result.outcome === "cancelled" || shown === "interrupted" ? EXIT.interrupted : EXIT.done;
-}
-
-function say(text: string): void {
-  process.stderr.write(`blockmirror: ${text}\n`);
-}
-
-function choice(flags: string, description: string, choices: readonly string[]): Option {
-  return new Option(flags, `${description}: ${choices.join(", ")}`).argParser(
-    choiceArgument(flags.split(" ")[0] ?? flags, choices),
-  );
 }

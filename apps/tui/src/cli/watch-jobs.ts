@@ -8,22 +8,26 @@ import { chooseOutput, type DisplayOptions } from "./job-view.ts";
 import { onOutputLost } from "./standard-output.ts";
 
 /**
- * Shows the jobs of somebody else until the user has seen enough: in the terminal UI, or as lines until a signal comes. The
- * jobs are not touched by the end of the watching.
+ * Shows the jobs of somebody else until the user has seen enough: in the terminal UI, or as lines until a signal comes or
+ * `until` settles. The jobs are not touched by the end of the watching.
  */
-export async function watchJobs(source: JobSource, display: DisplayOptions): Promise<"quit" | "interrupted"> {
+export async function watchJobs(
+  source: JobSource,
+  display: DisplayOptions,
+  until?: Promise<void>,
+): Promise<"quit" | "interrupted"> {
   const mode = chooseOutput(display.output);
   if (mode === "tui") return watchInUi(source, display);
   const wording = mode === "json" ? jsonWording : plainWording;
   const reporter = reportJobs(source, process.stdout, wording, display.intervalMs);
   try {
-    return await untilInterrupted();
+    return await untilInterrupted(until);
   } finally {
     reporter.stop();
   }
 }
 
-function untilInterrupted(): Promise<"quit" | "interrupted"> {
+function untilInterrupted(until: Promise<void> | undefined): Promise<"quit" | "interrupted"> {
   return new Promise((resolve) => {
     const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
     const end = (result: "quit" | "interrupted"): void => {
@@ -35,6 +39,7 @@ function untilInterrupted(): Promise<"quit" | "interrupted"> {
     for (const name of signals) process.on(name, interrupt);
     // Whoever read the lines has gone; there is nobody left to tell.
     const unwatch = onOutputLost(() => end("quit"));
+    void until?.then(() => end("quit"));
   });
 }
 

@@ -37,17 +37,26 @@ export class EmbeddedEngine implements JobSource {
   readonly endpoint: EndpointInfo = { name: "embedded", kind: "embedded", state: "connected" };
   readonly syncModes = ["full", "top", "none"] as const;
   readonly graph: BlockGraph;
-  readonly jobs: JobManager = new JobManager();
+  readonly jobs: JobManager;
   readonly #mirrors = new Map<string, EngineJob>();
   readonly #listeners = new Set<(event: JobSourceEvent) => void>();
   readonly #closing = new Set<Promise<void>>();
 
-  /** @param allowed directories in which backing files may lie, beside the image that names them. */
-  constructor(allowed: readonly string[] = []) {
-    this.graph = new BlockGraph({
-      registry: createDefaultRegistry().register(nbdDriver),
-      gate: directoryGate(allowed),
-    });
+  /**
+   * @param allowed directories in which backing files may lie, beside the image that names them.
+   * @param shared graph and jobs that others work on as well; `allowed` has no effect on them.
+   */
+  constructor(
+    allowed: readonly string[] = [],
+    shared?: { readonly graph: BlockGraph; readonly jobs: JobManager },
+  ) {
+    this.graph =
+      shared?.graph ??
+      new BlockGraph({
+        registry: createDefaultRegistry().register(nbdDriver),
+        gate: directoryGate(allowed),
+      });
+    this.jobs = shared?.jobs ?? new JobManager();
     this.jobs.subscribe((event) => this.#pass(event));
   }
 
@@ -248,6 +257,8 @@ export class EmbeddedEngine implements JobSource {
       return;
     }
     const { id, status } = event.data;
+    // Somebody who works on the same jobs may have dismissed it.
+    if (status === "null") this.#mirrors.delete(id);
     // The state before a job exists is never told.
     if (status !== "undefined") this.#tell({ ...event, data: { id, status } });
   }

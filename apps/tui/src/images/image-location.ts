@@ -14,3 +14,8 @@ export function containerSpec(location: string): DeviceSpec {
 export function imageSpec(location: string, format: ImageFormat, readOnly: boolean): DeviceSpec {
   return { driver: format, readOnly, file: containerSpec(location) };
 }
+
+/** The same place, told so that it can be found from any directory. */
+export function absoluteLocation(location: string): string {
+  return isNbdUri(location) ? location : path.resolve(location);
+}

@@ -82,7 +82,7 @@ describe("attach refuses", () => {
   });
 
   test.each([
-    [["attach"], /needs a QMP socket/u],
+    [["attach"], /no job runs in the background/u],
     [["attach", "/nowhere/*.sock"], /no socket matches/u],
     [["attach", "tcp:host"], /not an address/u],
   ])("%j", async (args, words) => {
