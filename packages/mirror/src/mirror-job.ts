@@ -76,6 +76,11 @@ export interface MirrorJobInit {
 export interface FoldInit {
   /** What the layers above this node hold is copied. */
   readonly base: BlockNode;
+  /**
+   * Set when nobody writes to the source, because others stand on it: the job ends when everything is copied, without
+   * READY, and makes those record the base as their backing file before they are led there.
+   */
+  readonly record?: () => Promise<void>;
   /** Called at the instant of the switch, before the guests come to the base. */
   readonly letGo: () => void;
   /** Called on every exit path, last. */
@@ -215,6 +220,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
 
   /** Catches up with what was written while the job waited to be finalized, and holds the guests. */
   async finalize(job: JobControl): Promise<void> {
+    // Nothing has been written since, and holding what is below an overlay would hold its own requests up.
+    if (this.#init.fold?.record !== undefined) return;
     while (this.#held === undefined) {
       if (this.#hasFailed) throw this.#failure;
       if (job.isForceCancelled) return;
@@ -232,9 +239,23 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     }
   }
 
+  /** The switch, if it was asked for or the job ends with one. */
+  async prepare(): Promise<void> {
+    const { graph, filter, fold } = this.#init;
+    if (fold?.record !== undefined) {
+      this.#phase = "switch";
+      await fold.record();
+      const section = await graph.drain(filter);
+      try {
+        this.#switch();
+      } finally {
+        section.end();
+      }
+    } else if (this.#control?.isCompleteRequested === true) this.#switch();
+  }
+
   /** Leads the guests to the target at one instant (mirror rules S29.1 and S29.3). */
-  prepare(): void {
-    if (this.#control?.isCompleteRequested !== true) return;
+  #switch(): void {
     const { graph, filter, target } = this.#init;
     // From here on the guests use the target as they used the source; the job's own claim would exclude them.
     graph.reclaim(target, { uses: [], shares: ALL_PERMISSIONS });
@@ -369,7 +390,9 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       if (this.#backOff.isWaiting(job.clock.now())) {
         await this.#awaitRetry(job);
       } else if (this.#isClean() && !job.isReady) {
-        if (await this.#flush()) this.#becomeReady(job);
+        if (!(await this.#flush())) continue;
+        if (this.#init.fold?.record !== undefined) return;
+        this.#becomeReady(job);
       } else if (this.#shouldFinish(job) && this.#isNearlyClean()) {
         if (await this.#finish(job)) return;
       } else if (!job.isReady && this.#isStalled()) {

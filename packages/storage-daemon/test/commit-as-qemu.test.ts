@@ -87,6 +87,78 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
       });
     });
 
+    it("folds a layer that others stand on, which then record the base and show what they did", async () => {
+      await compare(async (side) => {
+        await addChain(side);
+        const path = side.path("nbd.sock");
+        await side.run("nbd-server-start", { addr: { type: "unix", data: { path } } });
+        await side.run("block-export-add", { type: "nbd", id: "e", "node-name": "top", writable: true });
+        const uri = `nbd+unix:///top?socket=${path}`;
+        const folded = { ...COMMIT, "top-node": "middle", "base-node": "base" };
+        const seen: unknown[] = [await side.ask("block-commit", { ...folded, "backing-file": "base" })];
+        seen.push(await side.eventsUntil((word) => word === "null"));
+        const reads = ["read -P 1 0 64k", "read -P 2 1M 64k", "read -P 3 2M 64k", "read -P 0 3M 64k"];
+        await qemuIo("-f", "raw", ...reads.flatMap((each) => ["-c", each]), "-c", "write -P 8 0 64k", uri);
+        const nodes = await side.client.execute("query-named-block-nodes");
+        const below = nodes.find((node) => node["node-name"] === "top")?.image["backing-image"];
+        seen.push(below?.filename === side.path("base"));
+        await side.run("block-export-del", { id: "e" });
+        await side.eventsUntil((word) => word === "BLOCK_EXPORT_DELETED");
+        seen.push(await side.ask("blockdev-del", { "node-name": "top" }));
+        const { stdout } = await run(requirePeer("qemu-img"), ["info", "--output=json", side.path("top")]);
+        const info: Readonly<Record<string, unknown>> = JSON.parse(stdout);
+        seen.push(info["backing-filename"], info["backing-filename-format"]);
+        // What was on the layer is in the base, and the top has only what is its own.
+        await qemuIo("-f", "qcow2", "-c", "read -P 2 1M 64k", "-c", "read -P 0 2M 64k", side.path("base"));
+        return seen;
+      });
+    });
+
+    it("cancelled while it folds such a layer, it leaves the chain", async () => {
+      await compare(async (side) => {
+        await addChain(side);
+        const seen: unknown[] = [
+          await side.ask("block-commit", {
+            ...COMMIT,
+            "top-node": "middle",
+            speed: 1,
+            "filter-node-name": "f",
+          }),
+        ];
+        seen.push((await side.client.execute("query-block-jobs")).map(({ type, ready }) => [type, ready]));
+        seen.push(await side.ask("block-job-complete", { device: "c" }));
+        seen.push(await side.ask("block-job-cancel", { device: "c" }));
+        seen.push(await side.eventsUntil((word) => word === "null"));
+        const nodes = await side.client.execute("query-named-block-nodes");
+        return [...seen, nodes.find((node) => node["node-name"] === "top")?.backing_file_depth];
+      });
+    });
+
+    it("change-backing-file records another name, in read-only images as well", async () => {
+      await compare(async (side) => {
+        await addChain(side);
+        const seen: unknown[] = [];
+        const change = { device: "top", "image-node-name": "top", "backing-file": "elsewhere" };
+        for (const args of [
+          change,
+          { ...change, "image-node-name": "middle", "backing-file": "beneath" },
+          { ...change, "image-node-name": "base" },
+          { ...change, "image-node-name": "nosuch" },
+          { ...change, device: "nosuch" },
+          { ...change, "backing-file": "x".repeat(1025) },
+        ]) {
+          seen.push(await side.ask("change-backing-file", args));
+        }
+        await side.run("blockdev-del", { "node-name": "top" });
+        for (const name of ["top", "middle", "base"]) {
+          const { stdout } = await run(requirePeer("qemu-img"), ["info", "--output=json", side.path(name)]);
+          const info: Readonly<Record<string, unknown>> = JSON.parse(stdout);
+          seen.push(info["backing-filename"], info["backing-filename-format"]);
+        }
+        return seen;
+      });
+    });
+
     it("is refused with the same classes", async () => {
       await compare(async (side) => {
         await addChain(side);

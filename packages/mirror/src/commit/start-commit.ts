@@ -3,6 +3,7 @@ import type { ErrorPolicy, JobManager, JobOptions } from "@blockmirror/blockjob"
 import type { MirrorTuning } from "../options.ts";
 import { refuseBusy, startCopying, type Mirror } from "../start-mirror.ts";
 import { ChainHold, layersAbove } from "./chain-hold.ts";
+import { overlaysOf, record, recordFor } from "./overlays.ts";
 
 /** What to commit and how. */
 export interface CommitOptions
@@ -13,20 +14,28 @@ export interface CommitOptions
   readonly id: string;
   readonly graph: BlockGraph;
   readonly jobs: JobManager;
-  /** The live overlay. Whoever uses it goes on using it, through the job's filter. */
+  /** The live overlay, or an image that others stand on. Whoever uses it goes on using it, through the job's filter. */
   readonly top: BlockNode;
   /** The image that takes the content of every layer above it. */
   readonly base: BlockNode;
   /** What an error does, on either side. Default `report`. */
   readonly onError?: ErrorPolicy;
+  /**
+   * The name that overlays of `top` record for `base`, at most 1023 bytes. Default: the name by which `base` was opened.
+   * Only for a `top` that others stand on.
+   */
+  readonly backingFile?: string;
   /** Name of the filter's node. Default: made from the id. */
   readonly filterNodeName?: string;
 }
 
 /**
- * Starts an active commit: what the layers from `top` down to `base` hold is copied into `base`, and what is written to
+ * Starts a commit. An active one, of a live `top`: what the layers from `top` down to `base` hold is copied into `base`, and what is written to
  * `top` meanwhile follows. When the job is READY, `complete()` leads the users of `top` to `base` at one instant; `cancel()`
  * leaves the chain as it is, with `top`'s content in `base`.
+ *
+ * When other images stand on `top`, nobody writes there, and the job ends by itself when everything is copied: without
+ * READY, the overlays record `base` as their backing file and are led there. Cancelled before, it leaves the chain as it is.
  *
  * A read-only base is opened for writing, and read-only again when the job ends without a switch. A base that is shorter
  * than `top` is grown first; a longer one keeps its length, and then only an unused `top` can be completed.
@@ -40,9 +49,18 @@ export interface CommitOptions
  * @throws JobError for the job's id and speed. After a refusal everything is as before (mirror rules S30.1 and S30.3).
  */
 export async function startCommit(options: CommitOptions): Promise<Mirror> {
-  const { graph, top, base, onError = "report", ...rest } = options;
+  const { graph, top, base, backingFile, onError = "report", ...rest } = options;
   refuseBusy(top);
   const layers = layersAbove(top, base);
+  const overlays = overlaysOf(top);
+  if (overlays.length === 0 && backingFile !== undefined) {
+    throw new BlockError("EINVAL", `no image stands on '${top.name}' that could record '${backingFile}'`, {
+      node: top.name,
+      operation: "commit",
+    });
+  }
+  for (const overlay of overlays) refuseTail(overlay, top, base);
+  const recorded = recordFor(overlays, base, backingFile);
   const wasReadOnly = base.info.readOnly;
   const undo: (() => Promise<void>)[] = [];
   try {
@@ -70,8 +88,15 @@ export async function startCommit(options: CommitOptions): Promise<Mirror> {
       },
       {
         base,
+        ...(overlays.length > 0 && {
+          record: async () => {
+            if (recorded === undefined) return;
+            for (const overlay of overlays) await record(graph, overlay, recorded);
+          },
+        }),
         letGo: () => hold.letGo(),
-        clean: (switched) => finish({ graph, top, base, wasReadOnly, switched, hold }),
+        clean: (switched) =>
+          finish({ graph, top, base, staysBelow: overlays.length > 0, wasReadOnly, switched, hold }),
       },
     );
   } catch (error) {
@@ -84,6 +109,16 @@ export async function startCommit(options: CommitOptions): Promise<Mirror> {
     }
     throw error;
   }
+}
+
+/** Where an overlay is longer than the image below, zeroes show; a longer base would show what it has there. */
+function refuseTail(overlay: BlockNode, top: BlockNode, base: BlockNode): void {
+  if (overlay.size <= top.size || base.size <= top.size) return;
+  throw new BlockError(
+    "EINVAL",
+    `'${overlay.name}' (${overlay.size} bytes) and '${base.name}' (${base.size}) are both longer than '${top.name}' (${top.size}): what the base has behind that would show in the overlay; shorten the base first`,
+    { node: top.name, operation: "commit" },
+  );
 }
 
 async function resizeTo(graph: BlockGraph, base: BlockNode, size: number): Promise<void> {
@@ -103,19 +138,21 @@ interface Ending {
   readonly graph: BlockGraph;
   readonly top: BlockNode;
   readonly base: BlockNode;
+  /** Overlays stand on the base when the job has ended. */
+  readonly staysBelow: boolean;
   readonly wasReadOnly: boolean;
   readonly switched: boolean;
   readonly hold: ChainHold;
 }
 
 /** Mirror rules S30.3 and S31.1: the base is as it was, or the layers above it leave. */
-async function finish({ graph, top, base, wasReadOnly, switched, hold }: Ending): Promise<void> {
+async function finish({ graph, top, base, staysBelow, wasReadOnly, switched, hold }: Ending): Promise<void> {
   await hold.end(!switched);
   if (!switched) {
     if (wasReadOnly) await graph.reopen(base, { readOnly: true });
     return;
   }
-  if (top.info.readOnly && wasReadOnly) await graph.reopen(base, { readOnly: true });
+  if (wasReadOnly && (staysBelow || top.info.readOnly)) await graph.reopen(base, { readOnly: true });
   if (top.parents.size === 0) await graph.close(top);
 }
 

@@ -32,7 +32,13 @@ export function nodeCommands({ nodes, jobs, graph }: DaemonParts): CommandHandle
       if (backing === undefined) {
         throw commandError("not allowing backing file change on an image without a backing file");
       }
-      await graph.changeBackingFile(image, { filename: file, format: formatOf(backing) });
+      const { readOnly } = image.info;
+      if (readOnly) await graph.reopen(image, { readOnly: false });
+      try {
+        await graph.changeBackingFile(image, { filename: file, format: formatOf(backing) });
+      } finally {
+        if (readOnly) await graph.reopen(image, { readOnly: true });
+      }
     },
     // `device` would name a guest's device, and there is none.
     block_resize: async ({ device, "node-name": nodeName, size }) => {
