@@ -11,6 +11,7 @@ export type { MirrorDetails } from "./mirror-job.ts";
 export {
   DEFAULT_BUFFER_SIZE,
   DEFAULT_SWITCH_PAUSE_MS,
+  type BackingMode,
   type CopyMode,
   type LargerTarget,
   type MirrorTuning,

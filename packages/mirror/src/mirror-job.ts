@@ -19,6 +19,7 @@ import { scanFull, scanTop } from "./initial-scan.ts";
 import { COPY_MODES, type CopyMode, type ResolvedTuning } from "./options.ts";
 import { ProgressMeter } from "./progress-meter.ts";
 import type { MirrorPhase, MirrorProgress } from "./progress.ts";
+import { backingForTarget } from "./target-backing.ts";
 import { isTraced, trace } from "./tracing.ts";
 import { ZeroMap } from "./zero-map.ts";
 
@@ -203,11 +204,13 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   }
 
   /**
-   * Accepted in READY; the engine has checked that. Nothing has to be opened first.
-   * @throws BlockError `EINVAL` when guests would find themselves on a disk of another size.
+   * Accepted in READY; the engine has checked that. The backing file that the target names is opened first, if that was
+   * asked for (mirror rule S27.2).
+   * @throws BlockError `EINVAL` when guests would find themselves on a disk of another size; what opening the backing file
+   * meets. The job goes on then.
    */
-  complete(): void {
-    const { filter, target } = this.#init;
+  async complete(): Promise<void> {
+    const { graph, filter, target, tuning } = this.#init;
     if (target.info.size !== this.#size && filter.parents.size > 0) {
       throw new BlockError(
         "EINVAL",
@@ -215,6 +218,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
         { node: filter.name, operation: "complete" },
       );
     }
+    if (tuning.backingMode === "open-chain") await graph.openBacking(skipFilters(target.node));
     this.#phase = "switch";
   }
 
@@ -241,7 +245,10 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
 
   /** The switch, if it was asked for or the job ends with one. */
   async prepare(): Promise<void> {
-    const { graph, filter, fold } = this.#init;
+    const { graph, filter, source, target, tuning, fold } = this.#init;
+    const backing = backingForTarget(tuning, source.node);
+    if (backing !== undefined && fold === undefined)
+      await graph.setBacking(skipFilters(target.node), backing);
     if (fold?.record !== undefined) {
       this.#phase = "switch";
       await fold.record();

@@ -21,6 +21,14 @@ export type CopyMode = "background" | "write-blocking" | "auto";
 /** Larger targets: refused, or what lies beyond the source's end is made zero, or is left as it is. */
 export type LargerTarget = "refuse" | "zero" | "leave";
 
+/**
+ * What the target stands on when the job succeeds:
+ * - `leave`: on what it stands already;
+ * - `open-chain`: on the backing file that its image names, opened by `complete()`;
+ * - `source-chain`: with sync `top` on the backing node of the source; with `full`, on what it stands already.
+ */
+export type BackingMode = "leave" | "open-chain" | "source-chain";
+
 /** Smallest and largest buffer in bytes. */
 const MAX_BUFFER_SIZE = 1024 * 1024 * 1024;
 /** Buffer of a job that does not say: 16 MiB. */
@@ -38,6 +46,8 @@ export interface MirrorTuning {
   readonly copyMode?: CopyMode;
   /** What to do when the target is larger than the source. Default `refuse`. */
   readonly largerTarget?: LargerTarget;
+  /** What the target stands on afterwards. Default `leave`. */
+  readonly backingMode?: BackingMode;
   /** Bytes per chunk: a power of two, 512 B..64 MiB; 0 = automatic. Default 0. */
   readonly granularity?: number;
   /** Bytes of buffer, rounded up to whole chunks, at most 1 GiB; 0 = 16 MiB. Default 0. */
@@ -57,6 +67,7 @@ export interface MirrorTuning {
   readonly switchPauseMs?: number;
 }
 
+const BACKING_MODES: readonly BackingMode[] = ["leave", "open-chain", "source-chain"];
 const SYNC_MODES: readonly SyncMode[] = ["full", "top", "bitmap", "none"];
 /** The copy modes, in the words of the options. */
 export const COPY_MODES: readonly CopyMode[] = ["background", "write-blocking", "auto"];
@@ -74,6 +85,7 @@ export interface ResolvedTuning {
   readonly bitmap: string | undefined;
   readonly copyMode: CopyMode;
   readonly largerTarget: LargerTarget;
+  readonly backingMode: BackingMode;
   readonly granularity: number;
   readonly bufferSize: number;
   readonly onSourceError: ErrorPolicy;
@@ -105,6 +117,14 @@ export function resolveTuning(tuning: MirrorTuning): ResolvedTuning {
   }
   const bitmap = tuning.bitmap;
   mustBeOneOf("sync mode", sync, SYNC_MODES);
+  mustBeOneOf("backing mode", tuning.backingMode ?? "leave", BACKING_MODES);
+  if (tuning.backingMode === "source-chain" && (sync === "none" || sync === "bitmap")) {
+    throw new BlockError(
+      "EINVAL",
+      `backing mode source-chain is for sync top and full, not ${sync}; open the target over the backing node that it needs`,
+      { operation: "mirror" },
+    );
+  }
   mustBeOneOf("copy mode", tuning.copyMode ?? "background", COPY_MODES);
   if ((sync === "bitmap") !== (bitmap !== undefined)) {
     throw new BlockError(
@@ -120,6 +140,7 @@ export function resolveTuning(tuning: MirrorTuning): ResolvedTuning {
     bitmap,
     copyMode: tuning.copyMode ?? "background",
     largerTarget: tuning.largerTarget ?? "refuse",
+    backingMode: tuning.backingMode ?? "leave",
     granularity: tuning.granularity ?? 0,
     bufferSize: bufferSize === 0 ? DEFAULT_BUFFER_SIZE : bufferSize,
     onSourceError: tuning.onSourceError ?? "report",

@@ -14,6 +14,7 @@ import { MIRROR_FILTER_DRIVER, MirrorFilter } from "./mirror-filter.ts";
 import { MirrorJob, type FoldInit, type MirrorDetails } from "./mirror-job.ts";
 import { copyBitmap, namesClosedBacking } from "./initial-scan.ts";
 import { isTraced, trace } from "./tracing.ts";
+import { mustTakeBacking } from "./target-backing.ts";
 import { resolveTuning, type LargerTarget, type MirrorTuning } from "./options.ts";
 
 /** What to mirror and how. */
@@ -60,6 +61,7 @@ export async function startCopying(options: MirrorOptions, fold?: FoldInit): Pro
   const wholeChunksOnly = namesClosedBacking(target);
   const granularity = chooseGranularity(tuning.granularity, target.info, wholeChunksOnly);
   checkNodes(source, target, tuning.largerTarget);
+  mustTakeBacking(graph, tuning, source, target);
   const from = tuning.bitmap === undefined ? undefined : findBitmap(source, tuning.bitmap);
   const relay = new DrainRelay();
   const undo: (() => Promise<void> | void)[] = [];

@@ -62,6 +62,23 @@ export async function changeBackingFile(
   }
 }
 
+/** See `BlockGraph.openBacking`. */
+export async function openBacking(structure: GraphStructure, node: BlockNode): Promise<void> {
+  if (node.info.namedBacking === undefined || node.child("backing") !== undefined) return;
+  const opened = structure.openedFrom.get(node);
+  if (opened === undefined) return;
+  const { backing: _none, ...spec } = opened.spec;
+  const from = { ...opened, spec };
+  const section = await structure.sections.begin(node);
+  try {
+    if (node.child("backing") !== undefined) return;
+    await swapDevice(structure, node, node.info.readOnly, from);
+    structure.openedFrom.set(node, from);
+  } finally {
+    section.end();
+  }
+}
+
 /** The driver keeps its child, which leads to another node from now on. */
 async function lead(structure: GraphStructure, edge: BlockEdge, to: BlockNode): Promise<void> {
   const from = edge.node;

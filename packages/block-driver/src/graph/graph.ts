@@ -3,7 +3,7 @@ import type { BlockChild, BlockDevice, NamedBacking } from "../contract/device.t
 import type { DeviceSpec } from "../contract/options.ts";
 import { BlockError } from "../errors.ts";
 import type { DriverRegistry } from "../registry.ts";
-import { changeBackingFile, setBacking } from "./backing.ts";
+import { changeBackingFile, openBacking, setBacking } from "./backing.ts";
 import { checkClaims } from "./claims.ts";
 import type { DrainedSection } from "./drain.ts";
 import { denyGate, type OpenGate } from "./gate.ts";
@@ -109,6 +109,16 @@ export class BlockGraph {
     this.#structure.mustKnow(node);
     if (backing !== null) this.#structure.mustKnow(backing);
     await setBacking(this.#structure, node, backing);
+  }
+
+  /**
+   * Opens the backing file that the image of a node names, with the chain below, when the node was opened without it.
+   * What is named inside images is opened only through the graph's gate.
+   * @throws BlockError whatever opening it meets, `BLK_DENIED` from the gate; the node stays as it is then.
+   */
+  async openBacking(node: BlockNode): Promise<void> {
+    this.#structure.mustKnow(node);
+    await openBacking(this.#structure, node);
   }
 
   /**
