@@ -1,5 +1,4 @@
 import { rmSync, writeFileSync } from "node:fs";
-import type { BlockNode } from "@blockmirror/block-driver";
 import { lacksPeers, run } from "@blockmirror/peers";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startMirror } from "../src/index.ts";
