@@ -17,6 +17,9 @@ export type ExtraDetails = Partial<
     | "etaSec"
     | "granularity"
     | "copyMode"
+    | "copyModeIsAutomatic"
+    | "sync"
+    | "bytesZeroed"
   >
 >;
 
@@ -44,11 +47,15 @@ export function readExtraDetails(answer: unknown): ReadonlyMap<string, ExtraDeta
 
 function detailsOf(entry: Json): ExtraDetails {
   const copyMode = textOf(entry, "copy-mode");
+  const automatic = entry["copy-mode-automatic"];
   const phase = textOf(entry, "phase");
   const forecast = asObject(entry["forecast"]);
   return {
     ...(isPhase(phase) && { phase }),
     ...((copyMode === "background" || copyMode === "write-blocking") && { copyMode }),
+    ...(typeof automatic === "boolean" && { copyModeIsAutomatic: automatic }),
+    sync: textOf(entry, "sync"),
+    bytesZeroed: numberOf(entry, "bytes-zeroed"),
     bytesCopied: numberOf(entry, "bytes-copied"),
     bytesSkipped: numberOf(entry, "bytes-skipped"),
     bytesRecopied: numberOf(entry, "bytes-recopied"),

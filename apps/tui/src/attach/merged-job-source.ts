@@ -5,6 +5,7 @@ import type {
   JobSource,
   JobSourceEvent,
   JobVerb,
+  NewJobOptions,
   NewJobRequest,
   NewJobReview,
   SyncMode,
@@ -20,6 +21,7 @@ const SEPARATOR = "/";
  */
 export class MergedJobSource implements JobSource {
   readonly syncModes: readonly SyncMode[];
+  readonly newJobOptions: NewJobOptions | undefined;
   readonly #sources: ReadonlyMap<string, JobSource>;
 
   /** @param sources - at least two, with endpoint names that differ and have no slash. */
@@ -28,6 +30,7 @@ export class MergedJobSource implements JobSource {
     if (this.#sources.size !== sources.length) throw new RangeError("two endpoints have the same name");
     const [first] = sources;
     this.syncModes = first?.syncModes ?? ["full"];
+    this.newJobOptions = first?.newJobOptions;
   }
 
   /** Names what cannot be reached; it counts as reachable as long as something can be. */

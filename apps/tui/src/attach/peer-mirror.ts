@@ -57,6 +57,11 @@ export class PeerMirror {
         sync: request.sync,
         speed: request.speed,
         ...(request.granularity !== undefined && { granularity: request.granularity }),
+        ...(request.bufferSize !== undefined && { "buf-size": request.bufferSize }),
+        ...(request.copyMode !== undefined && { "copy-mode": request.copyMode }),
+        ...(request.onSourceError !== undefined && { "on-source-error": request.onSourceError }),
+        ...(request.onTargetError !== undefined && { "on-target-error": request.onTargetError }),
+        ...(request.unmap !== undefined && { unmap: request.unmap }),
         // Its outcome waits for us, even if we look away meanwhile.
         "auto-dismiss": false,
       });

@@ -5,6 +5,7 @@ import type {
   JobSource,
   JobSourceEvent,
   JobVerb,
+  NewJobOptions,
   NewJobRequest,
   NewJobReview,
   SyncMode,
@@ -39,6 +40,11 @@ export interface QmpJobSourceOptions {
  */
 export class QmpJobSource implements JobSource {
   readonly syncModes: readonly SyncMode[] = ["full", "top", "none"];
+  readonly newJobOptions: NewJobOptions = {
+    copyModes: ["background", "write-blocking"],
+    largerTargets: [],
+    unmap: true,
+  };
   readonly #peer: QmpPeer;
   readonly #name: string;
   readonly #clock: Clock;

@@ -36,6 +36,11 @@ import { verbReason } from "./verb-reason.ts";
 export class EmbeddedEngine implements JobSource {
   readonly endpoint: EndpointInfo = { name: "embedded", kind: "embedded", state: "connected" };
   readonly syncModes = ["full", "top", "none"] as const;
+  readonly newJobOptions = {
+    copyModes: ["background", "write-blocking", "auto"],
+    largerTargets: ["refuse", "zero", "leave"],
+    unmap: false,
+  } as const;
   readonly graph: BlockGraph;
   readonly jobs: JobManager;
   readonly #mirrors = new Map<string, EngineJob>();
@@ -277,9 +282,11 @@ function fromForm(request: NewJobRequest): MirrorRequest {
     sync: request.sync,
     speed: request.speed,
     granularity: request.granularity ?? 0,
-    bufferSize: 0,
-    onSourceError: "report",
-    onTargetError: "report",
+    bufferSize: request.bufferSize ?? 0,
+    ...(request.copyMode !== undefined && { copyMode: request.copyMode }),
+    ...(request.largerTarget !== undefined && { largerTarget: request.largerTarget }),
+    onSourceError: request.onSourceError ?? "report",
+    onTargetError: request.onTargetError ?? "report",
   };
 }
 

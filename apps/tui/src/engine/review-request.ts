@@ -47,7 +47,7 @@ function* checkValues(request: MirrorRequest): Generator<Problem> {
   const granularity = granularityProblem(request.granularity);
   if (granularity !== undefined) yield { field: "granularity", message: granularity };
   const bufferSize = bufferSizeProblem(request.bufferSize);
-  if (bufferSize !== undefined) yield { message: bufferSize };
+  if (bufferSize !== undefined) yield { field: "bufferSize", message: bufferSize };
 }
 
 function* checkSource(request: MirrorRequest, source: ImageFile): Generator<Problem> {

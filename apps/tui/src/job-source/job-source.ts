@@ -104,6 +104,12 @@ export interface JobSnapshot {
   /** Seconds to READY, or `never` when the job does not converge at the present rates. */
   readonly etaSec?: number | "never" | undefined;
   readonly copyMode?: "background" | "write-blocking" | undefined;
+  /** The job chooses the copy mode by itself, and may change it. */
+  readonly copyModeIsAutomatic?: boolean | undefined;
+  /** What is copied before READY: `full`, `top`, `bitmap` or `none`. */
+  readonly sync?: string | undefined;
+  /** Bytes of zeroes that the target was made to read without writing them. */
+  readonly bytesZeroed?: number | undefined;
   /** Every guest write reaches the target before it is acknowledged. */
   readonly activelySynced?: boolean | undefined;
   /** Bytes per bit of the dirty bitmap. */
@@ -207,6 +213,36 @@ export interface NewJobRequest {
   readonly speed: number;
   /** Bytes; left out means the engine's default for the target. */
   readonly granularity?: number | undefined;
+  /** Bytes of buffer; left out means the engine's default. */
+  readonly bufferSize?: number | undefined;
+  /** Left out: `background`. */
+  readonly copyMode?: NewJobCopyMode | undefined;
+  /** Left out: `report`. */
+  readonly onSourceError?: NewJobErrorPolicy | undefined;
+  /** Left out: `report`. */
+  readonly onTargetError?: NewJobErrorPolicy | undefined;
+  /** Left out: `refuse`. */
+  readonly largerTarget?: LargerTarget | undefined;
+  /** Zeroes may become holes of the target. Left out: true. */
+  readonly unmap?: boolean | undefined;
+}
+
+/** How writes during a job reach its target; `auto` changes between the two others as needed. */
+export type NewJobCopyMode = "background" | "write-blocking" | "auto";
+
+/** What a new job may do on an I/O error of one side. */
+export type NewJobErrorPolicy = Exclude<JobErrorPolicy, "auto">;
+
+/** What to do with a target that is larger than the source. */
+export type LargerTarget = "refuse" | "zero" | "leave";
+
+/** What {@link JobSource.start} understands beyond sync mode, speed and granularity. */
+export interface NewJobOptions {
+  readonly copyModes: readonly NewJobCopyMode[];
+  /** Empty: larger targets are not a matter of choice. */
+  readonly largerTargets: readonly LargerTarget[];
+  /** Whether it can be told to write zeroes out. */
+  readonly unmap: boolean;
 }
 
 /** A problem of one field of a {@link NewJobRequest}; `field` left out concerns the request as a whole. */
@@ -281,6 +317,8 @@ export interface JobSource {
   map?(id: string, cellCount: number, into?: JobMap): JobMap | undefined;
   /** Sync modes that {@link JobSource.start} accepts; `full` and `none` when left out. */
   readonly syncModes?: readonly SyncMode[] | undefined;
+  /** Further options of {@link JobSource.start}; none when left out. */
+  readonly newJobOptions?: NewJobOptions | undefined;
   /** Looks at a request without side effects. */
   validate?(request: NewJobRequest): Promise<NewJobReview>;
   /** Starts a mirror and returns its job id. Absent when the endpoint cannot start jobs for us. */

@@ -37,8 +37,9 @@ export const plainWording: Wording = {
     const parts = [
       `${formatTimeOfDay(nowMs)} ${job.id}: ${job.paused ? "paused" : (job.phase ?? job.status)} ${percent}`,
       `${describeBytes(job.offset)} of ${describeBytes(job.length)}`,
-      describeRate(job.copyRateBytesPerSec),
     ];
+    // The average goes on for a while after the last copy; there is nothing to be copied any more.
+    if (!job.ready || job.dirtyBytes !== 0) parts.push(describeRate(job.copyRateBytesPerSec));
     if (!job.ready) parts.push(`ETA ${etaText(job)}`);
     if (job.bytesSkipped !== undefined) parts.push(`${describeBytes(job.bytesSkipped)} skipped`);
     if (job.dirtyBytes !== undefined) parts.push(`${describeBytes(job.dirtyBytes)} dirty${dirtyRate(job)}`);

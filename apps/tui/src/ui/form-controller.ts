@@ -35,7 +35,7 @@ export class FormController {
 
   /** Shows an empty form. */
   open(): void {
-    this.#show(newJobForm(this.#source.syncModes ?? ["full", "none"]));
+    this.#show(newJobForm(this.#source.syncModes ?? ["full", "none"], this.#source.newJobOptions));
   }
 
   /** Takes typing. A space on a choice switches it. */

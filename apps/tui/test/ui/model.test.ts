@@ -19,6 +19,7 @@ import { glyphsFor } from "../../src/ui/glyphs.ts";
 import { drawRow } from "../../src/ui/model/cells.ts";
 import { fitColumns } from "../../src/ui/model/columns.ts";
 import { EwmaRate } from "../../src/ui/model/ewma.ts";
+import { adviceOf, fieldsOf } from "../../src/ui/model/fields.ts";
 import { freezeSample, JobsModel, type JobView } from "../../src/ui/model/job-view.ts";
 import { matchesFilter, SORT_KEYS, sortJobs } from "../../src/ui/model/order.ts";
 import { etaSecOf, progressOf } from "../../src/ui/model/progress.ts";
@@ -150,6 +151,36 @@ describe("views", () => {
     model.sample([job], 0, 10_000);
     const later = { ...job, bytesCopied: 100 * MiB, updatedAtMs: 1000 };
     expect(model.sample([later], 1000, 10_000).jobs[0]?.rateBytesPerSec).toBe(100 * MiB);
+  });
+
+  test("a READY job that copies nothing has no rate, whatever the average still says", () => {
+    const model = new JobsModel();
+    const job = snapshot({ status: "ready", bytesCopied: 4096, copyRateBytesPerSec: 50 * MiB });
+    const rateAt = (atMs: number, changes: Partial<JobSnapshot> = {}): number | undefined =>
+      model.sample([{ ...job, updatedAtMs: atMs, ...changes }], atMs, 10_000).jobs[0]?.rateBytesPerSec;
+    expect(rateAt(0)).toBe(50 * MiB);
+    expect(rateAt(500)).toBe(50 * MiB);
+    expect(rateAt(1000)).toBe(0);
+    expect(rateAt(2000, { bytesCopied: 8192 })).toBe(50 * MiB);
+    expect(rateAt(3000, { bytesCopied: 8192, status: "running", ready: false })).toBe(50 * MiB);
+  });
+
+  test("details tell what auto chose, and why", () => {
+    const calm = viewOf(snapshot({ copyMode: "background", copyModeIsAutomatic: true }));
+    expect(fieldsOf(calm)).toContainEqual({ label: "mode", value: "auto: backgr.", tone: "plain" });
+    expect(adviceOf(calm)).toBeUndefined();
+    const slowed = viewOf(snapshot({ copyMode: "write-blocking", copyModeIsAutomatic: true }));
+    expect(fieldsOf(slowed)).toContainEqual({ label: "mode", value: "auto: blocking", tone: "warning" });
+    expect(adviceOf(slowed)?.text).toContain("outran the copy");
+    const asked = viewOf(snapshot({ copyMode: "write-blocking", copyModeIsAutomatic: false }));
+    expect(fieldsOf(asked)).toContainEqual({ label: "mode", value: "write-blocking", tone: "plain" });
+    expect(adviceOf(asked)).toBeUndefined();
+  });
+
+  test("a job that does not converge says so", () => {
+    const view = viewOf(snapshot({ etaSec: "never" }));
+    expect(fieldsOf(view)).toContainEqual({ label: "ETA", value: "∞ diverging", tone: "warning" });
+    expect(adviceOf(view)?.text).toContain("Does not converge");
   });
 
   test("stale jobs show no rate, concluded ones never go stale", () => {

@@ -8,6 +8,7 @@ import {
   defaultJobId,
   editForm,
   moveFocus,
+  type NewJobForm,
   newJobForm,
   problemOf,
   readForm,
@@ -272,9 +273,47 @@ describe("the form", () => {
 
   test("choices", () => {
     const onSync = moveFocus(moveFocus(newJobForm(["full", "top", "none"]), 1), 1);
-    expect(cycleChoice(onSync, 1).sync).toBe("top");
-    expect(cycleChoice(onSync, -1).sync).toBe("none");
-    expect(cycleChoice(moveFocus(onSync, 1), 1).existing).toBe(true);
+    expect(cycleChoice(onSync, 1).choices.sync).toBe("top");
+    expect(cycleChoice(onSync, -1).choices.sync).toBe("none");
+    expect(cycleChoice(moveFocus(onSync, 1), 1).choices.existing).toBe("yes");
+  });
+
+  test("further options are asked for where the source has them, and only there", () => {
+    const further = {
+      copyModes: ["background", "write-blocking", "auto"],
+      largerTargets: ["refuse", "zero"],
+      unmap: true,
+    } as const;
+    const short = fieldsInOrder(newJobForm(["full"]));
+    const long = fieldsInOrder(newJobForm(["full"], further));
+    const more = [
+      "largerTarget",
+      "copyMode",
+      "onSourceError",
+      "onTargetError",
+      "unmap",
+      "bufferSize",
+    ] as const;
+    expect(long.filter((field) => !short.includes(field)).toSorted()).toEqual(more.toSorted());
+    let form = newJobForm(["full"], further);
+    for (const focus of more.filter((field) => field !== "bufferSize")) {
+      form = cycleChoice({ ...form, focus }, 1);
+    }
+    form = editForm({ ...form, focus: "bufferSize" }, { kind: "insert", text: "4M" });
+    expect(readForm(form).request).toMatchObject({
+      largerTarget: "zero",
+      copyMode: "write-blocking",
+      onSourceError: "ignore",
+      onTargetError: "ignore",
+      unmap: false,
+      bufferSize: 4 * 2 ** 20,
+    });
+    expect(readForm(newJobForm(["full"])).request).not.toHaveProperty("copyMode");
+  });
+
+  test("a buffer beyond the limit is complained about", () => {
+    const form = editForm({ ...newJobForm(["full"]), focus: "bufferSize" }, { kind: "insert", text: "2G" });
+    expect(readForm(form).problems).toContainEqual({ field: "bufferSize", message: "at most 1G" });
   });
 
   test("source and target have to differ", () => {
@@ -303,3 +342,10 @@ describe("the form", () => {
     );
   });
 });
+
+/** The fields that the focus visits. */
+function fieldsInOrder(form: NewJobForm): readonly string[] {
+  const seen = new Set<string>();
+  for (let each = form; !seen.has(each.focus); each = moveFocus(each, 1)) seen.add(each.focus);
+  return [...seen];
+}

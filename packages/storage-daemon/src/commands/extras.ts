@@ -41,6 +41,7 @@ function describe(mirror: Mirror | undefined): ExtraJobInfo[] {
       target: details.target,
       sync: details.sync,
       "copy-mode": details.copyMode,
+      "copy-mode-automatic": details.copyModeIsAutomatic,
       "actively-synced": details.activelySynced,
       granularity: details.granularity,
       size: details.size,

@@ -23,6 +23,7 @@ export const EXTRA_SCHEMA = {
         target: "str",
         sync: "str",
         "copy-mode": "str",
+        "copy-mode-automatic": "bool",
         "actively-synced": "bool",
         granularity: "int",
         size: "int",

@@ -6,6 +6,8 @@ import { showName } from "../model/cells.ts";
 import {
   defaultJobId,
   type FormField,
+  isChoice,
+  isShown,
   isTextField,
   type NewJobForm as Form,
   problemOf,
@@ -21,8 +23,14 @@ const LABELS: readonly (readonly [FormField, string, string])[] = [
   ["targetPath", "Target", "path of the copy"],
   ["sync", "Sync", ""],
   ["existing", "Existing", ""],
+  ["largerTarget", "Larger target", ""],
+  ["copyMode", "Copy mode", ""],
   ["speed", "Speed limit", "none"],
+  ["onSourceError", "Source error", ""],
+  ["onTargetError", "Target error", ""],
+  ["unmap", "Holes", ""],
   ["granularity", "Granularity", "chosen for the target"],
+  ["bufferSize", "Buffer", "16M"],
   ["id", "Name", ""],
 ];
 
@@ -39,8 +47,7 @@ function aroundCursor(text: string, cursor: number, width: number): Line {
 
 function valueOf(form: Form, field: FormField, placeholder: string, width: number, glyphs: Glyphs): Line {
   const focused = form.focus === field;
-  if (field === "sync") return choices(form.syncModes, form.sync);
-  if (field === "existing") return choices(["no", "yes"], form.existing ? "yes" : "no");
+  if (isChoice(field)) return choices(form.options[field], form.choices[field]);
   if (!isTextField(field)) return [];
   const { text, cursor } = form.texts[field];
   if (focused) return aroundCursor(text, cursor, width);
@@ -69,6 +76,7 @@ export function NewJobForm({ form, area }: { readonly form: Form; readonly area:
     }
   };
   for (const [field, label, placeholder] of LABELS) {
+    if (!isShown(form, field)) continue;
     const focused = form.focus === field;
     if (focused) focusedLine = lines.length;
     lines.push([

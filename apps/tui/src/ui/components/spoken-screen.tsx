@@ -4,7 +4,7 @@ import { type Frame, nameToType } from "../frame.ts";
 import { SORT_KEYS } from "../model/order.ts";
 import { sentenceOf } from "../model/sentence.ts";
 import { dialogText } from "../state/confirmation.ts";
-import { type FormField, isTextField, problemOf } from "../state/new-job-form.ts";
+import { type FormField, isChoice, isTextField, problemOf } from "../state/new-job-form.ts";
 import type { Overlay } from "../state/ui-state.ts";
 
 const FIELD_NAMES: Readonly<Record<FormField, string>> = {
@@ -13,6 +13,12 @@ const FIELD_NAMES: Readonly<Record<FormField, string>> = {
   targetPath: "Target path",
   sync: "Sync mode",
   existing: "Target exists",
+  copyMode: "Copy mode",
+  largerTarget: "Larger target",
+  onSourceError: "On a source error",
+  onTargetError: "On a target error",
+  unmap: "Holes in the target",
+  bufferSize: "Buffer size",
   speed: "Speed limit",
   granularity: "Granularity",
   start: "Start button",
@@ -55,13 +61,9 @@ function spokenOverlay(frame: Frame): string | undefined {
       const { form } = overlay;
       const value = isTextField(form.focus)
         ? form.texts[form.focus].text || "empty"
-        : form.focus === "sync"
-          ? form.sync
-          : form.focus === "existing"
-            ? form.existing
-              ? "yes"
-              : "no"
-            : "press Enter";
+        : isChoice(form.focus)
+          ? form.choices[form.focus]
+          : "press Enter";
       return `New mirror. ${FIELD_NAMES[form.focus]}: ${value}. ${problemOf(form, form.focus) ?? ""}`;
     }
   }

@@ -1,6 +1,6 @@
 import { describeBytes, describeRate } from "../../format/bytes.ts";
 import { describeDuration, formatElapsed } from "../../format/duration.ts";
-import type { JobNode } from "../../job-source/job-source.ts";
+import type { JobNode, JobSnapshot } from "../../job-source/job-source.ts";
 import type { Tone } from "../theme.ts";
 import type { JobView } from "./job-view.ts";
 
@@ -46,16 +46,31 @@ export function fieldsOf(view: JobView): Field[] {
     ...bytes("copied", job.bytesCopied),
     ...bytes("re-copied", job.bytesRecopied),
     ...bytes("skipped", job.bytesSkipped),
+    ...bytes("zeroed", job.bytesZeroed),
+    ...field("phase", view.concluded ? undefined : job.phase),
     ...field("elapsed", formatElapsed(job.elapsedMs).trim()),
     ...field("paused", formatElapsed(job.pausedMs).trim()),
     ...field("errors", job.errorCount === 0 ? "0" : `${job.errorCount} ${job.ioStatus}`, ioTone(view)),
     ...field("on error", policies(view)),
-    ...field("mode", job.copyMode),
+    ...field("mode", copyModeText(job), slowsGuests(job) ? "warning" : "plain"),
+    ...field("sync", job.sync),
     ...bytes("granularity", job.granularity),
     ...field("synced", job.activelySynced === undefined ? undefined : job.activelySynced ? "yes" : "no"),
     ...field("finalize", job.autoFinalize ? "automatic" : "by hand"),
     ...field("dismiss", job.autoDismiss ? "automatic" : "by hand"),
   ];
+}
+
+/** The mode in force, and whether the job chose it. */
+function copyModeText({ copyMode, copyModeIsAutomatic }: JobSnapshot): string | undefined {
+  if (copyMode === undefined || copyModeIsAutomatic !== true) return copyMode;
+  // Short: the title says why.
+  return copyMode === "background" ? "auto: backgr." : "auto: blocking";
+}
+
+/** The job has gone over to write-blocking by itself. */
+function slowsGuests({ copyMode, copyModeIsAutomatic }: JobSnapshot): boolean {
+  return copyModeIsAutomatic === true && copyMode === "write-blocking";
 }
 
 function describeRateOrNone(rate: number | undefined): string | undefined {
@@ -90,6 +105,12 @@ export function adviceOf(view: JobView): { readonly text: string; readonly tone:
   }
   if (job.ioStatus === "failed") {
     return { text: "Stopped on an I/O error. Repair it, then r resumes.", tone: "failure" };
+  }
+  if (slowsGuests(job) && !view.concluded) {
+    return {
+      text: "Writers outran the copy, so auto chose write-blocking: they now wait for the target.",
+      tone: "warning",
+    };
   }
   if (view.etaSec === "never") {
     return { text: "Does not converge: the disk gets dirty as fast as it is copied.", tone: "warning" };

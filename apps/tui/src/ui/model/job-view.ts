@@ -6,6 +6,8 @@ import { Trend } from "./trend.ts";
 
 /** A rate this close to the limit is the limit's doing. */
 const THROTTLED_SHARE = 0.95;
+/** A READY job that has copied nothing for so long copies nothing now, whatever the average still says. */
+const IDLE_AFTER_MS = 1000;
 
 /** A job as the screen shows it: the snapshot and all that is derived from it, immutable. */
 export interface JobView {
@@ -27,6 +29,9 @@ export interface JobView {
 
 interface JobHistory {
   readonly copied: EwmaRate;
+  /** Bytes copied at the last look, and when they last became more. */
+  total: number;
+  movedAtMs: number;
   readonly rateTrend: Trend;
   readonly dirtyTrend: Trend;
 }
@@ -42,7 +47,8 @@ function derive(job: JobSnapshot, history: JobHistory, atMs: number, staleAfterM
   const concluded = job.status === "concluded";
   const stale = !concluded && atMs - job.updatedAtMs > staleAfterMs;
   const parked = concluded || job.status === "paused" || job.status === "standby" || job.status === "created";
-  const measured = job.copyRateBytesPerSec ?? history.copied.perSec;
+  const idle = job.ready && atMs - history.movedAtMs >= IDLE_AFTER_MS;
+  const measured = idle ? 0 : (job.copyRateBytesPerSec ?? history.copied.perSec);
   // A frozen number must not pass for a live one.
   const rateBytesPerSec = stale || concluded ? undefined : parked ? 0 : measured;
   const word = stateWordOf(job);
@@ -76,7 +82,10 @@ export class JobsModel {
       seen.add(job.id);
       const history = this.#historyOf(job.id);
       if (job.status !== "concluded") {
-        history.copied.sample(job.bytesCopied ?? job.offset, job.updatedAtMs);
+        const total = job.bytesCopied ?? job.offset;
+        history.copied.sample(total, job.updatedAtMs);
+        if (total !== history.total) history.movedAtMs = atMs;
+        history.total = total;
       }
       const view = derive(job, history, atMs, staleAfterMs);
       if (!view.concluded) {
@@ -94,7 +103,13 @@ export class JobsModel {
   #historyOf(id: string): JobHistory {
     let history = this.#histories.get(id);
     if (history === undefined) {
-      history = { copied: new EwmaRate(), rateTrend: new Trend(), dirtyTrend: new Trend() };
+      history = {
+        copied: new EwmaRate(),
+        total: 0,
+        movedAtMs: -Infinity,
+        rateTrend: new Trend(),
+        dirtyTrend: new Trend(),
+      };
       this.#histories.set(id, history);
     }
     return history;

@@ -1,5 +1,13 @@
 import { formatExactSize, parseSize, parseSpeed } from "../../format/bytes.ts";
-import type { NewJobProblem, NewJobRequest, SyncMode } from "../../job-source/job-source.ts";
+import type {
+  LargerTarget,
+  NewJobCopyMode,
+  NewJobErrorPolicy,
+  NewJobOptions,
+  NewJobProblem,
+  NewJobRequest,
+  SyncMode,
+} from "../../job-source/job-source.ts";
 import { editText, textField, type TextEdit, type TextField } from "./text-field.ts";
 
 /** Fields of the form in their order; `start` is the button. */
@@ -10,21 +18,43 @@ const FIELDS: readonly FormField[] = [
   "targetPath",
   "sync",
   "existing",
+  "largerTarget",
+  "copyMode",
   "speed",
+  "onSourceError",
+  "onTargetError",
+  "unmap",
   "granularity",
+  "bufferSize",
   "id",
   "start",
 ];
 
-type FormText = "id" | "sourcePath" | "targetPath" | "speed" | "granularity";
+type FormText = "id" | "sourcePath" | "targetPath" | "speed" | "granularity" | "bufferSize";
+
+/** The choices of the form, each with what can be chosen. */
+interface ChoiceValues {
+  readonly sync: SyncMode;
+  readonly existing: "no" | "yes";
+  readonly copyMode: NewJobCopyMode;
+  readonly largerTarget: LargerTarget;
+  readonly onSourceError: NewJobErrorPolicy;
+  readonly onTargetError: NewJobErrorPolicy;
+  readonly unmap: "yes" | "no";
+}
+
+type FormChoice = keyof ChoiceValues;
+type ChoiceOptions = { readonly [Field in FormChoice]: readonly ChoiceValues[Field][] };
+
+const POLICIES: readonly NewJobErrorPolicy[] = ["report", "ignore", "stop", "enospc"];
 
 /** The form of a new mirror job. */
 export interface NewJobForm {
   readonly focus: FormField;
   readonly texts: Readonly<Record<FormText, TextField>>;
-  readonly sync: SyncMode;
-  readonly syncModes: readonly SyncMode[];
-  readonly existing: boolean;
+  readonly choices: ChoiceValues;
+  /** What can be chosen; a choice without options is not shown. */
+  readonly options: ChoiceOptions;
   /** Fields that were left once, or all after an attempt to start: only those complain. */
   readonly touched: ReadonlySet<FormField>;
   /** What the source found wrong. */
@@ -35,9 +65,14 @@ export interface NewJobForm {
 
 const SMALLEST_GRANULARITY = 512;
 const LARGEST_GRANULARITY = 64 * 2 ** 20;
+const LARGEST_BUFFER = 2 ** 30;
 
-/** An empty form. */
-export function newJobForm(syncModes: readonly SyncMode[]): NewJobForm {
+/**
+ * An empty form.
+ * @param further - what the source understands beyond the sync modes; without it the form is short.
+ */
+export function newJobForm(syncModes: readonly SyncMode[], further?: NewJobOptions): NewJobForm {
+  const policies = further === undefined ? [] : POLICIES;
   return {
     focus: "sourcePath",
     texts: {
@@ -46,10 +81,26 @@ export function newJobForm(syncModes: readonly SyncMode[]): NewJobForm {
       targetPath: textField(),
       speed: textField(),
       granularity: textField(),
+      bufferSize: textField(),
     },
-    sync: syncModes[0] ?? "full",
-    syncModes,
-    existing: false,
+    choices: {
+      sync: syncModes[0] ?? "full",
+      existing: "no",
+      copyMode: further?.copyModes[0] ?? "background",
+      largerTarget: further?.largerTargets[0] ?? "refuse",
+      onSourceError: "report",
+      onTargetError: "report",
+      unmap: "yes",
+    },
+    options: {
+      sync: syncModes,
+      existing: ["no", "yes"],
+      copyMode: further?.copyModes ?? [],
+      largerTarget: further?.largerTargets ?? [],
+      onSourceError: policies,
+      onTargetError: policies,
+      unmap: further?.unmap === true ? ["yes", "no"] : [],
+    },
     touched: new Set(),
     remote: [],
     busy: false,
@@ -58,7 +109,28 @@ export function newJobForm(syncModes: readonly SyncMode[]): NewJobForm {
 
 /** Whether a field takes typed text. */
 export function isTextField(field: FormField): field is FormText {
-  return field !== "sync" && field !== "existing" && field !== "start";
+  return field !== "start" && !isChoice(field);
+}
+
+const CHOICES: ReadonlySet<string> = new Set<FormChoice>([
+  "sync",
+  "existing",
+  "copyMode",
+  "largerTarget",
+  "onSourceError",
+  "onTargetError",
+  "unmap",
+]);
+
+/** Whether a field is a choice among words. */
+export function isChoice(field: FormField): field is FormChoice {
+  return CHOICES.has(field);
+}
+
+/** Whether a field is part of this form. */
+export function isShown(form: NewJobForm, field: FormField): boolean {
+  if (field === "bufferSize") return form.options.onSourceError.length > 0;
+  return !isChoice(field) || form.options[field].length > 0;
 }
 
 /** The name a job gets when none is typed: from the source's file name, in the characters job ids may have. */
@@ -73,8 +145,9 @@ export function defaultJobId(sourcePath: string): string {
 
 /** Moves the focus; the field that is left counts as touched. */
 export function moveFocus(form: NewJobForm, by: 1 | -1): NewJobForm {
-  const index = FIELDS.indexOf(form.focus);
-  const focus = FIELDS[(index + by + FIELDS.length) % FIELDS.length] ?? "sourcePath";
+  const fields = FIELDS.filter((field) => isShown(form, field));
+  const index = fields.indexOf(form.focus);
+  const focus = fields[(index + by + fields.length) % fields.length] ?? "sourcePath";
   return { ...form, focus, touched: new Set([...form.touched, form.focus]) };
 }
 
@@ -91,11 +164,18 @@ export function editForm(form: NewJobForm, edit: TextEdit): NewJobForm {
 
 /** Switches the focused choice to its next or previous value. */
 export function cycleChoice(form: NewJobForm, by: 1 | -1): NewJobForm {
-  if (form.focus === "existing") return { ...form, existing: !form.existing, remote: [] };
-  if (form.focus !== "sync") return form;
-  const count = form.syncModes.length;
-  const index = (form.syncModes.indexOf(form.sync) + by + count) % count;
-  return { ...form, sync: form.syncModes[index] ?? form.sync, remote: [] };
+  const field = form.focus;
+  if (!isChoice(field)) return form;
+  return { ...form, choices: { ...form.choices, [field]: neighbour(form, field, by) }, remote: [] };
+}
+
+function neighbour<Field extends FormChoice>(
+  { choices, options }: NewJobForm,
+  field: Field,
+  by: 1 | -1,
+): ChoiceValues[Field] {
+  const words = options[field];
+  return words[(words.indexOf(choices[field]) + by + words.length) % words.length] ?? choices[field];
 }
 
 /** The form's content as a request, and what can be seen to be wrong without asking the source. */
@@ -123,6 +203,12 @@ export function readForm(form: NewJobForm): {
       message: `a power of two from ${formatExactSize(SMALLEST_GRANULARITY)} to ${formatExactSize(LARGEST_GRANULARITY)}`,
     });
   }
+  const written = form.texts.bufferSize.text.trim();
+  const bufferSize = written === "" ? undefined : parseSize(written);
+  if (bufferSize?.ok === false) problems.push({ field: "bufferSize", message: bufferSize.reason });
+  else if (bufferSize?.ok === true && bufferSize.bytes > LARGEST_BUFFER) {
+    problems.push({ field: "bufferSize", message: `at most ${formatExactSize(LARGEST_BUFFER)}` });
+  }
   const id = form.texts.id.text.trim() || defaultJobId(sourcePath);
   if (!/^[A-Za-z][A-Za-z0-9._-]*$/u.test(id)) {
     problems.push({ field: "id", message: "a letter, then letters, digits, dot, dash or underscore" });
@@ -132,12 +218,28 @@ export function readForm(form: NewJobForm): {
       id,
       sourcePath,
       targetPath,
-      sync: form.sync,
-      existing: form.existing,
+      sync: form.choices.sync,
+      existing: form.choices.existing === "yes",
       speed: speed?.ok === true ? speed.bytes : 0,
       granularity: granularity?.ok === true ? granularity.bytes : undefined,
+      ...furtherOptions(form, bufferSize?.ok === true ? bufferSize.bytes : undefined),
     },
     problems,
+  };
+}
+
+/** What only sources with further options are asked for. */
+function furtherOptions(
+  { choices, options }: NewJobForm,
+  bufferSize: number | undefined,
+): Partial<NewJobRequest> {
+  return {
+    ...(bufferSize !== undefined && { bufferSize }),
+    ...(options.copyMode.length > 0 && { copyMode: choices.copyMode }),
+    ...(options.largerTarget.length > 0 && { largerTarget: choices.largerTarget }),
+    ...(options.onSourceError.length > 0 && { onSourceError: choices.onSourceError }),
+    ...(options.onTargetError.length > 0 && { onTargetError: choices.onTargetError }),
+    ...(options.unmap.length > 0 && { unmap: choices.unmap === "yes" }),
   };
 }
 
