@@ -2,6 +2,7 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { lacksPeers, run } from "@blockmirror/peers";
 import { describe, expect, test } from "vitest";
 import { Random } from "../../../src/conformance/random.ts";
+import { FaultController } from "../../../src/index.ts";
 import { failure } from "../../support/graphs.ts";
 import { openImage, read, withImage } from "../support/open.ts";
 import { qemuCheck, qemuImg, qemuIo } from "../support/qemu-img.ts";
@@ -294,6 +295,73 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("beside qemu", () => {
     // What somebody writes to the raw file is what the image shows.
     await qemuIo(at("disk.data"), ["write -P 9 4500k 100k"], "raw");
     await qemuImg(["compare", "-f", "raw", "-F", "qcow2", at("disk.data"), file]);
+  });
+
+  test.each(["off", "on"])("space of an external data file is given back, data_file_raw=%s", async (raw) => {
+    const [file, data] = [at("disk.qcow2"), at("disk.data")];
+    const options = `data_file=${data},data_file_raw=${raw}`;
+    await qemuImg(["create", "-q", "-f", "qcow2", "-o", options, file, "8M"]);
+    const allocated = (): number => statSync(data).blocks * 512;
+    await withImage(
+      file,
+      async ({ edge }) => {
+        await edge.write(0, [Buffer.alloc(6 * MIB, 5)]);
+        expect(allocated()).toBeGreaterThanOrEqual(6 * MIB);
+        await edge.writeZeroes(MIB, MIB);
+        expect(allocated()).toBeGreaterThanOrEqual(6 * MIB);
+        await edge.writeZeroes(2 * MIB, MIB, { unmap: true });
+        expect(allocated()).toBe(5 * MIB);
+        await edge.discard(4 * MIB + 1000, MIB);
+        expect(allocated()).toBe(4 * MIB + 64 * KIB);
+        const bytes = Buffer.alloc(6 * MIB, 5);
+        bytes.fill(0, MIB, 3 * MIB).fill(0, 4 * MIB + 64 * KIB, 5 * MIB);
+        expect((await read(edge, 0, 6 * MIB)).every((byte, index) => byte === bytes[index])).toBe(true);
+      },
+      { dataFile: { driver: "file", filename: data } },
+    );
+    await mustBeClean(file);
+    await qemuIo(file, ["read -P 5 0 1M", "read -P 0 1M 2M", "read -P 5 3M 1M", "read -P 5 5M 1M"]);
+  });
+
+  test.each(["cluster_size=512", "extended_l2=on", "compat=0.10", "data"])(
+    "growing with preallocation allocates everything, as qemu-img resize does: %s",
+    async (kind) => {
+      const data = at("disk.data");
+      const options = kind === "data" ? `data_file=${data}` : kind;
+      await qemuImg(["create", "-q", "-f", "qcow2", "-o", options, at("disk.qcow2"), "1M"]);
+      const dataFile = kind === "data" ? { dataFile: { driver: "file", filename: data } } : {};
+      await withImage(
+        at("disk.qcow2"),
+        async ({ edge }) => {
+          await edge.write(100 * KIB, [Buffer.alloc(KIB, 3)]);
+          await edge.resize(3 * MIB + 512, { preallocation: "full" });
+        },
+        dataFile,
+      );
+      await mustBeClean(at("disk.qcow2"));
+      const map: readonly { readonly start: number; readonly length: number; readonly data: boolean }[] =
+        JSON.parse(await qemuImg(["map", "--output=json", at("disk.qcow2")]));
+      const stored = map.filter((range) => range.start + range.length > MIB);
+      expect(stored.every((range) => range.data || kind === "data")).toBe(true);
+      expect(statSync(kind === "data" ? data : at("disk.qcow2")).blocks * 512).toBeGreaterThanOrEqual(
+        2 * MIB,
+      );
+      await qemuIo(at("disk.qcow2"), ["read -P 3 100k 1k", "read -P 0 1M 2097664"]);
+    },
+  );
+
+  test("growing with preallocation where there is no room leaves the size, and no cluster behind the end", async () => {
+    const controller = new FaultController();
+    const file = { driver: "fault", controller, file: { driver: "file", filename: at("disk.qcow2") } };
+    await qemuImg(["create", "-q", "-f", "qcow2", "-o", "cluster_size=4096", at("disk.qcow2"), "1M"]);
+    await withImage(file, async ({ edge, node }) => {
+      controller.add({ operation: "write", nth: 12, times: 1, error: "ENOSPC" });
+      await failure("ENOSPC", () => edge.resize(64 * MIB, { preallocation: "full" }));
+      expect(node.size).toBe(MIB);
+      await edge.write(0, [Buffer.alloc(KIB, 3)]);
+    });
+    await mustBeClean(at("disk.qcow2"));
+    expect(statSync(at("disk.qcow2")).blocks * 512).toBeLessThan(MIB);
   });
 
   test("resizing both ways is what qemu makes of it too", async () => {

@@ -59,11 +59,11 @@ export class HostFile {
     return this.#write(offset, from, length);
   }
 
-  /** Makes a range read as zeroes; beyond the end the file becomes larger first. */
-  writeZeroes(offset: number, length: number): MaybePromise<void> {
+  /** Makes a range read as zeroes, with or without its space; beyond the end the file becomes larger first. */
+  writeZeroes(offset: number, length: number, unmap = false): MaybePromise<void> {
     const room = this.reserve(offset + length);
-    if (room !== undefined) return room.then(() => this.#writeZeroes(offset, length));
-    return this.#writeZeroes(offset, length);
+    if (room !== undefined) return room.then(() => this.#writeZeroes(offset, length, unmap));
+    return this.#writeZeroes(offset, length, unmap);
   }
 
   /** Gives space back. What lies beyond the end of the file needs nothing. */
@@ -142,8 +142,8 @@ export class HostFile {
     return this.#file.write(offset, from);
   }
 
-  #writeZeroes(offset: number, length: number): MaybePromise<void> {
+  #writeZeroes(offset: number, length: number, unmap: boolean): MaybePromise<void> {
     this.counters.zeroRequests += 1;
-    return this.#file.writeZeroes(offset, length);
+    return this.#file.writeZeroes(offset, length, { unmap });
   }
 }

@@ -14,7 +14,8 @@ const SECTOR = 512;
  * Changes the virtual size. Nothing else runs meanwhile. The recorded size changes in one write, after everything that a
  * larger disk needs is durable, and before anything of a smaller one is given up.
  * @throws BlockError `EINVAL` for a size that is no multiple of 512, `EFBIG` beyond the largest L1 table, `ENOTSUP` for
- * version 2 images with snapshots (they do not record the size a snapshot had) and for preallocation.
+ * version 2 images with snapshots (they do not record the size a snapshot had); what allocating all of a larger disk meets,
+ * with the size as it was.
  */
 export async function resizeImage(
   state: WriteState,
@@ -31,11 +32,8 @@ export async function resizeImage(
   if (image.header.version < 3 && image.header.snapshotCount > 0) {
     throw new BlockError("ENOTSUP", `${label}: a version 2 image with snapshots cannot be resized`, context);
   }
-  if (options?.preallocation === "full") {
-    throw new BlockError("ENOTSUP", `${label}: growing with preallocation is not supported`, context);
-  }
   const before = image.virtualSize;
-  if (size > before) await grow(state, before, size, writeData);
+  if (size > before) await grow(state, before, size, options?.preallocation === "full", writeData);
   else if (size < before) await shrink(state, before, size, writeData);
 }
 
@@ -43,6 +41,7 @@ async function grow(
   state: WriteState,
   before: number,
   size: number,
+  allocates: boolean,
   writeData: WriteZeroData,
 ): Promise<void> {
   const { image } = state;
@@ -62,12 +61,26 @@ async function grow(
   image.virtualSize = size;
   try {
     await clearNewPart(state, before, size, writeData);
+    // Zeroes as data take their space, and need no size of their own: clusters, tables and refcounts come with them.
+    if (allocates) await writeData(before, size);
     await state.commit.flush();
     await recordSize(state, size);
   } catch (error) {
+    if (allocates) await giveUp(state, before, size, writeData).catch(() => {});
     image.virtualSize = before;
     throw error;
   }
+}
+
+/** Lets go of what was allocated behind the end of a disk that does not become larger after all. */
+async function giveUp(
+  state: WriteState,
+  before: number,
+  size: number,
+  writeData: WriteZeroData,
+): Promise<void> {
+  if (state.fence.failure !== undefined) return;
+  await zeroClusters(state, state.image.geometry.clusterEnd(before), size, ZeroMode.Drop, writeData);
 }
 
 async function clearNewPart(

@@ -42,8 +42,9 @@ export async function writeZeroRange(
     if (!(await isZeroAlready(state, from, to))) await writeData(from, to);
   }
   if (innerEnd <= innerStart) return;
-  if (state.rawDataFile) await state.data.writeZeroes(innerStart, innerEnd - innerStart);
+  if (state.rawDataFile) await state.data.writeZeroes(innerStart, innerEnd - innerStart, options.unmap);
   await zeroClusters(state, innerStart, innerEnd, options.unmap ? ZeroMode.Unmap : ZeroMode.Keep, writeData);
+  if (options.unmap) await giveBackData(state, innerStart, innerEnd);
 }
 
 /**
@@ -70,8 +71,23 @@ export async function discardRange(
   const stop = end === image.virtualSize ? end : roundDown(end, clusterSize);
   if (stop <= start) return;
   // Unless the raw file says the same as the image, it is not the disk any more.
-  if (state.rawDataFile) await state.data.writeZeroes(start, stop - start);
+  if (state.rawDataFile) await state.data.writeZeroes(start, stop - start, true);
   await zeroClusters(state, start, stop, ZeroMode.Discard, writeData);
+  await giveBackData(state, start, stop);
+}
+
+/**
+ * Punches what reads as zeroes by its entries out of an external data file, where everything is at its own place and nobody
+ * counts clusters. It need not wait until the entries are durable: what an old entry leads to reads as zeroes then.
+ */
+async function giveBackData(state: WriteState, start: number, end: number): Promise<void> {
+  const { image, data, rawDataFile } = state;
+  if (!image.hasDataFile || rawDataFile || image.header.snapshotCount > 0) return;
+  try {
+    await data.discard(start, end - start);
+  } catch {
+    // Advisory: a file that cannot punch keeps the space.
+  }
 }
 
 /** Changes the entries of `[offset, end)`, which is aligned to what an entry can say or ends with the disk. */
