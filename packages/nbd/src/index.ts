@@ -1,5 +1,5 @@
 /**
- * Network Block Device: a driver whose devices are exports of any NBD server.
+ * Network Block Device: a driver whose devices are exports of any NBD server, and a server that exports block nodes.
  *
  * @packageDocumentation
  */
@@ -17,5 +17,11 @@ export {
   type NbdServerOptions,
   type RemovalMode,
 } from "./server/nbd-server.ts";
-export type { ExportStatistics, RequestCounters, RequestKind } from "./server/statistics.ts";
+export {
+  latencyBucketMs,
+  latencyQuantileMs,
+  type RequestCounters,
+  type RequestKind,
+  type TrafficStatistics,
+} from "./server/statistics.ts";
 export type { NbdServerTls } from "./server/tls.ts";

@@ -17,8 +17,11 @@ export interface DisplayFlags {
   readonly interval: number;
 }
 
-/** Adds the options of everything that shows jobs. */
-export function addDisplayOptions(command: Command): Command {
+/** Adds the options of everything that shows jobs. `readOnly` says what `--read-only` means there. */
+export function addDisplayOptions(
+  command: Command,
+  readOnly = "watch only: no keys that change anything",
+): Command {
   return command
     .addOption(
       new Option("--output <mode>", "tui, plain or json; without a terminal: plain").argParser(
@@ -31,7 +34,7 @@ export function addDisplayOptions(command: Command): Command {
     .addOption(
       new Option("--theme <name>", THEME_NAMES.join(", ")).argParser(choiceArgument("--theme", THEME_NAMES)),
     )
-    .option("--read-only", "watch only: no keys that change anything");
+    .option("--read-only", readOnly);
 }
 
 /** The display options given on the command line, before the command's name or after it; what stands last wins. */

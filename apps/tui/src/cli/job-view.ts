@@ -1,4 +1,5 @@
 import type { EmbeddedEngine } from "../engine/embedded-engine.ts";
+import type { ExportSource } from "../exports/export-source.ts";
 import { reportJobs, type JobReporter } from "../output/event-lines.ts";
 import { jsonWording } from "../output/json.ts";
 import { plainWording } from "../output/plain.ts";
@@ -43,6 +44,7 @@ export class JobView {
   readonly #interrupts: Interrupts;
   readonly #reporter: JobReporter | undefined;
   readonly #unwatch: () => void;
+  #exports: ExportSource | undefined;
 
   constructor(engine: EmbeddedEngine, display: DisplayOptions) {
     this.mode = chooseOutput(display.output);
@@ -59,6 +61,11 @@ export class JobView {
   /** Aborted as soon as the user wants out. */
   get signal(): AbortSignal {
     return this.#interrupts.signal;
+  }
+
+  /** Has the terminal UI show what this program exports, beside the jobs. Before {@link show}. */
+  showExports(exports: ExportSource): void {
+    this.#exports = exports;
   }
 
   /**
@@ -124,6 +131,7 @@ export class JobView {
       ascii: ascii ?? prefersAscii({ env: process.env, platform: process.platform }),
       readOnly: readOnly ?? false,
       tickMs: intervalMs,
+      exports: this.#exports,
       onInterrupt: () => engine.cancelAll({ force: false }),
       onForceInterrupt: () => void engine.cancelAll({ force: true }),
       ...(closeWhenDone && { until: done.then(() => {}) }),

@@ -1,6 +1,7 @@
 import { Option, type Command } from "commander";
 import type { BlockNode } from "@blockmirror/block-driver";
 import type { ErrorPolicy } from "@blockmirror/blockjob";
+import { exportsOf } from "../exports/export-source.ts";
 import { ExportServer } from "../exports/export-server.ts";
 import { defaultListenAddress, parseListenAddress, type ListenAddress } from "../exports/listen-address.ts";
 import type { EmbeddedEngine } from "../engine/embedded-engine.ts";
@@ -96,8 +97,9 @@ class MirrorTask implements JobTask {
     this.#flags = flags;
   }
 
-  async start({ engine }: JobHost): Promise<EngineJob> {
+  async start({ engine, view }: JobHost): Promise<EngineJob> {
     this.#exports = await listen(engine, this.#flags);
+    if (this.#exports !== undefined) view.showExports(exportsOf(this.#exports.server));
     const entry = await engine.startMirror(this.#request, serveSource(this.#exports, this.#request.source));
     sayGuess(this.#request, entry.request);
     return entry;

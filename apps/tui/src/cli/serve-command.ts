@@ -1,6 +1,8 @@
 import path from "node:path";
-import { BlockGraph, createDefaultRegistry, directoryGate } from "@blockmirror/block-driver";
-import { Option, type Command } from "commander";
+import type { BlockNode } from "@blockmirror/block-driver";
+import type { Command } from "commander";
+import { EmbeddedEngine } from "../engine/embedded-engine.ts";
+import { exportsOf } from "../exports/export-source.ts";
 import { ExportServer } from "../exports/export-server.ts";
 import { defaultListenAddress, parseListenAddress, type ListenAddress } from "../exports/listen-address.ts";
 import { readServerCredentials } from "../exports/tls-credentials.ts";
@@ -8,24 +10,24 @@ import { inspectImage } from "../engine/image-file.ts";
 import { RequestError } from "../engine/request-error.ts";
 import { imageSpec } from "../images/image-location.ts";
 import type { ImageFormat } from "../images/image-format.ts";
-import { reportExports } from "../output/export-lines.ts";
-import { choiceArgument, pathArgument } from "./arguments.ts";
+import { reportExports, type ServedImage } from "../output/export-lines.ts";
+import { pathArgument } from "./arguments.ts";
+import { addDisplayOptions, displayFlags, toDisplay, type DisplayFlags } from "./display-options.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
 import { allowBackingOption, formatOption } from "./image-options.ts";
+import { chooseOutput, JobView } from "./job-view.ts";
 import { onOutputLost } from "./standard-output.ts";
 
-interface ServeFlags {
+interface ServeFlags extends DisplayFlags {
   readonly listen?: string;
   readonly format?: ImageFormat;
-  readonly readOnly?: boolean;
   readonly tlsCreds?: string;
   readonly allowBacking: readonly string[];
-  readonly output: "plain" | "json";
 }
 
 /** Adds `serve IMAGE…`. `finish` takes the exit status. */
 export function addServeCommand(program: Command, finish: (status: number) => void): void {
-  program
+  const command = program
     .command("serve")
     .description("export images over NBD until interrupted")
     .argument("<images...>", "the images; several are named by their files")
@@ -33,21 +35,17 @@ export function addServeCommand(program: Command, finish: (status: number) => vo
       "--listen <uri>",
       "nbd://host:port, nbd+unix:///?socket=path, or nbds for TLS; by default a socket in the runtime directory",
     )
-    .option("--read-only", "clients cannot write")
     .addOption(formatOption("--format <format>", "by default told by its magic"))
     .option(
       "--tls-creds <directory>",
       "server-cert.pem, server-key.pem; with ca-cert.pem clients need one, too",
     )
-    .addOption(allowBackingOption())
-    .addOption(
-      new Option("--output <mode>", "plain or json")
-        .argParser(choiceArgument("--output", ["plain", "json"]))
-        .default("plain"),
-    )
-    .action(async (images: readonly string[], flags: ServeFlags) => {
-      finish(await serve(images.map(pathArgument("IMAGE")), flags));
-    });
+    .addOption(allowBackingOption());
+  addDisplayOptions(command, "clients cannot write").action(
+    async (images: readonly string[], flags: ServeFlags) => {
+      finish(await serve(images.map(pathArgument("IMAGE")), { ...flags, ...displayFlags(command) }));
+    },
+  );
 }
 
 async function serve(images: readonly string[], flags: ServeFlags): Promise<number> {
@@ -58,21 +56,10 @@ async function serve(images: readonly string[], flags: ServeFlags): Promise<numb
     );
   }
   const tls = flags.tlsCreds === undefined ? undefined : await readServerCredentials(flags.tlsCreds);
-  const registry = createDefaultRegistry();
-  const graph = new BlockGraph({ registry, gate: directoryGate(flags.allowBacking) });
+  const engine = new EmbeddedEngine(flags.allowBacking);
   try {
-    const nodes = [];
-    for (const image of images) {
-      const found = await inspectImage(image, graph, flags.format);
-      if (found.state === "missing") throw new RequestError(`${image} does not exist; check the path`);
-      if (found.state === "unusable") throw new RequestError(found.reason);
-      const readOnly = flags.readOnly === true;
-      if (!readOnly && !found.writable) {
-        throw new RequestError(`${image} is not writable; give --read-only, or check its permissions`);
-      }
-      nodes.push({ image, readOnly, node: await graph.open(imageSpec(image, found.format, readOnly)) });
-    }
-    await using exports = await ExportServer.listen(graph, address, tls);
+    const nodes = await openImages(images, engine, flags);
+    await using exports = await ExportServer.listen(engine.graph, address, tls);
     const names = new Set<string>();
     const served = nodes.map(({ image, node, readOnly }) => {
       const name = images.length === 1 ? address.exportName : path.parse(image).name;
@@ -80,13 +67,64 @@ async function serve(images: readonly string[], flags: ServeFlags): Promise<numb
       names.add(name);
       return { image, name, uris: exports.add(node, !readOnly, name) };
     });
-    const reporter = reportExports(exports.server, served, process.stdout, flags.output);
-    await untilInterrupted();
-    reporter.stop();
-    return EXIT.done;
+    return await show(engine, exports, served, flags);
   } finally {
-    await graph.closeAll();
+    await engine.close();
   }
+}
+
+interface ServedNode {
+  readonly image: string;
+  readonly node: BlockNode;
+  readonly readOnly: boolean;
+}
+
+async function openImages(
+  images: readonly string[],
+  engine: EmbeddedEngine,
+  flags: ServeFlags,
+): Promise<readonly ServedNode[]> {
+  const nodes = [];
+  for (const image of images) {
+    const found = await inspectImage(image, engine.graph, flags.format);
+    if (found.state === "missing") throw new RequestError(`${image} does not exist; check the path`);
+    if (found.state === "unusable") throw new RequestError(found.reason);
+    const readOnly = flags.readOnly === true;
+    if (!readOnly && !found.writable) {
+      throw new RequestError(`${image} is not writable; give --read-only, or check its permissions`);
+    }
+    const node = await engine.graph.open(imageSpec(image, found.format, readOnly));
+    engine.share(image, node, found.format);
+    nodes.push({ image, readOnly, node });
+  }
+  return nodes;
+}
+
+/** In a terminal the exports are shown, and jobs that the user starts beside them; otherwise who comes and goes. */
+async function show(
+  engine: EmbeddedEngine,
+  exports: ExportServer,
+  served: readonly ServedImage[],
+  flags: ServeFlags,
+): Promise<number> {
+  // Read-only is said of the exports here; jobs may be started all the same.
+  const { readOnly: _ofExports, ...display } = flags;
+  const output = chooseOutput(display.output);
+  if (output === "tui") {
+    const view = new JobView(engine, toDisplay(display));
+    view.showExports(exportsOf(exports.server));
+    try {
+      const shown = await view.show(new Promise(() => {}), false);
+      if (shown === "quit") await engine.cancelAll({ force: false });
+      return EXIT.done;
+    } finally {
+      view.close();
+    }
+  }
+  const reporter = reportExports(exports.server, served, process.stdout, output);
+  await untilInterrupted();
+  reporter.stop();
+  return EXIT.done;
 }
 
 async function addressOf({ listen }: ServeFlags): Promise<ListenAddress> {

@@ -25,12 +25,19 @@ import {
 import type { CreationOptions } from "../images/creation-options.ts";
 import { imageSpec } from "../images/image-location.ts";
 import { createImage } from "../images/create-image.ts";
+import type { ImageFormat } from "../images/image-format.ts";
+import type { OpenImage } from "./image-file.ts";
 import type { EngineJob } from "./engine-job.ts";
 import type { MirrorRequest } from "./mirror-request.ts";
 import { RequestError } from "./request-error.ts";
 import { reviewRequest } from "./review-request.ts";
 import { toSnapshot } from "./to-snapshot.ts";
 import { verbReason } from "./verb-reason.ts";
+
+/** An image that is open for others. */
+interface SharedImage extends OpenImage {
+  readonly node: BlockNode;
+}
 
 /** The embedded engine: block graph and jobs in this process, as a {@link JobSource}. */
 export class EmbeddedEngine implements JobSource {
@@ -46,6 +53,8 @@ export class EmbeddedEngine implements JobSource {
   readonly #mirrors = new Map<string, EngineJob>();
   readonly #listeners = new Set<(event: JobSourceEvent) => void>();
   readonly #closing = new Set<Promise<void>>();
+  /** Images that are open for others, by their absolute paths. */
+  readonly #shared = new Map<string, SharedImage>();
 
   /**
    * @param allowed directories in which backing files may lie, beside the image that names them.
@@ -137,7 +146,15 @@ export class EmbeddedEngine implements JobSource {
 
   /** Looks at a request without side effects. */
   review(request: MirrorRequest): Promise<NewJobReview> {
-    return reviewRequest(request, this.graph);
+    return reviewRequest(request, this.graph, this.#sharedImage(request.source));
+  }
+
+  /**
+   * Says that an image is open already, for users of its own: a mirror of it follows their writes, and completion leads them
+   * to the target.
+   */
+  share(image: string, node: BlockNode, format: ImageFormat): void {
+    this.#shared.set(path.resolve(image), { node, format, size: node.size });
   }
 
   /**
@@ -146,13 +163,13 @@ export class EmbeddedEngine implements JobSource {
    * @throws RequestError with the first problem the review finds; BlockError and JobError from below.
    */
   async startMirror(asked: MirrorRequest, useSource?: (source: BlockNode) => void): Promise<EngineJob> {
-    const { problems, formats } = await reviewRequest(asked, this.graph);
+    const { problems, formats } = await reviewRequest(asked, this.graph, this.#sharedImage(asked.source));
     const [problem] = problems;
     if (problem !== undefined) throw new RequestError(problem.message);
     const request = { ...asked, sourceFormat: formats.source, targetFormat: formats.target };
-    const source = await this.graph.open(
-      imageSpec(request.source, formats.source, request.writableSource !== true),
-    );
+    const source =
+      this.#sharedImage(request.source)?.node ??
+      (await this.graph.open(imageSpec(request.source, formats.source, request.writableSource !== true)));
     let created: string | undefined;
     let target: BlockNode | undefined;
     try {
@@ -248,6 +265,12 @@ export class EmbeddedEngine implements JobSource {
     this.#closing.add(closing);
     // An image that cannot be closed is told by `close`; until then it must not end the process.
     closing.catch(() => {});
+  }
+
+  /** Its users may have been led elsewhere since, and the node be closed. */
+  #sharedImage(image: string): SharedImage | undefined {
+    const shared = this.#shared.get(path.resolve(image));
+    return shared !== undefined && this.graph.find(shared.node.name) === shared.node ? shared : undefined;
   }
 
   #job(id: string): Job<MirrorDetails> {

@@ -22,14 +22,21 @@ export type ImageFile =
       readonly writable: boolean;
     };
 
+/** What is known of an image that this program has open. */
+export interface OpenImage {
+  readonly format: ImageFormat;
+  readonly size: number;
+}
+
 /**
  * Looks at a path without changing anything and without following what an image might name. The size is asked through
- * `graph`, whose drivers know block devices and images.
+ * `graph`, whose drivers know block devices and images; what is known of one that is `open` already is taken from there.
  */
 export async function inspectImage(
   filename: string,
   graph: BlockGraph,
   wanted?: ImageFormat,
+  open?: OpenImage,
 ): Promise<ImageFile> {
   if (isNbdUri(filename)) return inspectExport(filename, graph, wanted);
   let stats;
@@ -52,7 +59,7 @@ export async function inspectImage(
   const device = stats.isBlockDevice();
   let told;
   try {
-    told = await lookInside(filename, graph, wanted);
+    told = open ?? (await lookInside(filename, graph, wanted));
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
     return { state: "unusable", reason: `${filename} cannot be used as an image: ${error.message}` };
@@ -61,7 +68,8 @@ export async function inspectImage(
     state: "image",
     identity: device ? `block:${stats.rdev}` : `file:${stats.dev}:${stats.ino}`,
     kind: device ? "block device" : "file",
-    ...told,
+    format: told.format,
+    size: told.size,
     writable: await isWritable(filename),
   };
 }

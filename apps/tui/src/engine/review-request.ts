@@ -2,7 +2,7 @@ import type { BlockGraph } from "@blockmirror/block-driver";
 import type { NewJobReview } from "../job-source/job-source.ts";
 import { formatExactSize } from "../format/bytes.ts";
 import type { ImageFormat } from "../images/image-format.ts";
-import { inspectImage, whyNotCreatable, type ImageFile } from "./image-file.ts";
+import { inspectImage, whyNotCreatable, type ImageFile, type OpenImage } from "./image-file.ts";
 import type { MirrorRequest } from "./mirror-request.ts";
 import { bufferSizeProblem, granularityProblem, jobIdProblem } from "./request-values.ts";
 
@@ -22,11 +22,15 @@ export interface RequestReview extends NewJobReview {
 
 /**
  * Looks at a request without side effects. Every problem says what to do about it; starting a request that has none may
- * still fail, but not for a reason that could be seen from here.
+ * still fail, but not for a reason that could be seen from here. `openSource` is the source when it is open already.
  */
-export async function reviewRequest(request: MirrorRequest, graph: BlockGraph): Promise<RequestReview> {
+export async function reviewRequest(
+  request: MirrorRequest,
+  graph: BlockGraph,
+  openSource?: OpenImage,
+): Promise<RequestReview> {
   const problems: Problem[] = [...checkValues(request)];
-  const source = await inspectImage(request.source, graph, request.sourceFormat);
+  const source = await inspectImage(request.source, graph, request.sourceFormat, openSource);
   const target = await inspectImage(request.target, graph, request.targetFormat);
   const formats = formatsOf(request, source, target);
   problems.push(...checkSource(request, source));

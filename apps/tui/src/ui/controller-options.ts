@@ -1,3 +1,4 @@
+import type { ExportSource } from "../exports/export-source.ts";
 import type { Clock } from "../job-source/clock.ts";
 
 /** Why the UI ended. */
@@ -19,7 +20,9 @@ export interface ControllerOptions {
   readonly onInterrupt?: (() => Promise<void> | void) | undefined;
   /** Second interrupt: stop at once. */
   readonly onForceInterrupt?: (() => void) | undefined;
-  /** Ask before quitting while jobs are live. */
+  /** What this program exports. */
+  readonly exports?: ExportSource | undefined;
+  /** Ask before quitting while jobs are live or exports have clients. */
   readonly confirmQuit: boolean;
   readonly suspend: () => void;
   /** Puts a text on the user's clipboard, as far as the terminal lets us. */

@@ -5,6 +5,7 @@ import { FormController } from "./form-controller.ts";
 import { type Frame, modeOf } from "./frame.ts";
 import type { KeyPress } from "./key-names.ts";
 import { type Command, commandFor, MUTATING_COMMANDS } from "./keymap.ts";
+import { countClients, ExportsModel, type ExportView } from "./model/export-view.ts";
 import { freezeSample, JobsModel, type JobsSample, type JobView } from "./model/job-view.ts";
 import { matchesFilter, sortJobs } from "./model/order.ts";
 import { OverlayController } from "./overlay-controller.ts";
@@ -40,6 +41,7 @@ export class UiController {
   readonly #source: JobSource;
   readonly #options: ControllerOptions;
   readonly #model = new JobsModel();
+  readonly #exportsModel: ExportsModel | undefined;
   readonly #form: FormController;
   readonly #overlays: OverlayController;
   readonly #verbs: VerbSender;
@@ -48,17 +50,21 @@ export class UiController {
   #live: JobsSample = { atMs: 0, jobs: [] };
   #views: ReadonlyMap<string, JobView> = new Map();
   #frozen: JobsSample | undefined;
+  #exports: readonly ExportView[] | undefined;
+  #frozenExports: readonly ExportView[] | undefined;
   #visible: readonly JobView[] = [];
   #frame: Frame | undefined;
   #pageSize = 10;
   #cancelTick: (() => void) | undefined;
   #cancelRefresh: (() => void) | undefined;
   #unsubscribe: (() => void) | undefined;
+  #unsubscribeExports: (() => void) | undefined;
 
   constructor(source: JobSource, options: ControllerOptions) {
     this.#source = source;
     this.#options = options;
     this.#state = initialState(options.tickMs);
+    if (options.exports !== undefined) this.#exportsModel = new ExportsModel(options.exports);
     this.#form = new FormController(source, {
       overlay: () => this.#state.overlay,
       show: (overlay) => {
@@ -117,6 +123,9 @@ export class UiController {
     this.#unsubscribe = this.#source.subscribe((event) => {
       this.#onEvent(event);
     });
+    this.#unsubscribeExports = this.#options.exports?.subscribe(() => {
+      this.#refreshSoon();
+    });
     this.refresh();
     this.#scheduleTick();
   }
@@ -124,6 +133,7 @@ export class UiController {
   /** Stops looking; the last frame stays. */
   stop(): void {
     this.#unsubscribe?.();
+    this.#unsubscribeExports?.();
     this.#cancelTick?.();
     this.#cancelRefresh?.();
     this.#cancelRefresh = undefined;
@@ -147,6 +157,7 @@ export class UiController {
       views: this.#views,
       sample: this.#frozen ?? this.#live,
       selected: selectedId === undefined ? undefined : this.#views.get(selectedId),
+      exports: this.#frozenExports ?? this.#exports,
       readOnly: this.#options.readOnly,
       canStart: this.#source.start !== undefined,
     };
@@ -197,6 +208,7 @@ export class UiController {
     const staleAfterMs = this.#source.endpoint.state === "dead" ? -1 : STALE_AFTER_MS;
     this.#live = this.#model.sample(this.#source.list(), nowMs, staleAfterMs);
     this.#views = new Map(this.#live.jobs.map((view) => [view.snapshot.id, view]));
+    this.#exports = this.#exportsModel?.sample(nowMs);
     this.#arrange();
   }
 
@@ -338,6 +350,7 @@ export class UiController {
       case "freeze":
         this.#dispatch({ type: "freeze" });
         this.#frozen = this.#state.frozen ? freezeSample(this.#live) : undefined;
+        this.#frozenExports = this.#state.frozen ? this.#exports : undefined;
         return this.#arrange();
       case "faster":
       case "slower":
@@ -410,8 +423,10 @@ export class UiController {
 
   #quit(): void {
     const liveJobs = this.#liveJobs();
-    if (liveJobs > 0 && this.#options.confirmQuit) {
-      return this.#confirm({ intent: { kind: "quit", liveJobs }, focus: "cancel", typed: textField() });
+    const clients = countClients(this.#exports ?? []);
+    if (liveJobs + clients > 0 && this.#options.confirmQuit) {
+      const intent = { kind: "quit", liveJobs, clients } as const;
+      return this.#confirm({ intent, focus: "cancel", typed: textField() });
     }
     this.#options.exit({ reason: "quit", liveJobs });
   }

@@ -1,5 +1,6 @@
 import type { EndpointInfo } from "../job-source/job-source.ts";
 import type { Mode } from "./keymap.ts";
+import type { ExportView } from "./model/export-view.ts";
 import type { JobsSample, JobView } from "./model/job-view.ts";
 import { type Confirmation, requiredName } from "./state/confirmation.ts";
 import type { UiState } from "./state/ui-state.ts";
@@ -16,6 +17,8 @@ export interface Frame {
   readonly sample: JobsSample;
   /** The job that actions go to. */
   readonly selected: JobView | undefined;
+  /** What this program exports, as displayed; undefined when it exports nothing. */
+  readonly exports: readonly ExportView[] | undefined;
   readonly readOnly: boolean;
   readonly canStart: boolean;
 }

@@ -65,6 +65,7 @@ export async function runUi(source: JobSource, options: UiOptions): Promise<UiRe
     readOnly: (options.readOnly ?? false) || !keyboard,
     tickMs: options.tickMs ?? DEFAULT_TICK_MS,
     confirmQuit: options.confirmQuit ?? source.endpoint.kind === "embedded",
+    exports: options.exports,
     onInterrupt: options.onInterrupt,
     onForceInterrupt: options.onForceInterrupt,
     exit: (reason) => {

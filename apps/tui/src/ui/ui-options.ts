@@ -1,3 +1,4 @@
+import type { ExportSource } from "../exports/export-source.ts";
 import type { Clock } from "../job-source/clock.ts";
 import type { ThemeName } from "./theme.ts";
 
@@ -29,6 +30,8 @@ export interface UiOptions {
   readonly dumpDirectory?: string | undefined;
   /** Keep what is written to the console off the screen while the UI is up. Default true. */
   readonly patchConsole?: boolean | undefined;
+  /** What this program exports, to be shown beside the jobs. */
+  readonly exports?: ExportSource | undefined;
   readonly clock?: Clock | undefined;
   readonly stdout?: NodeJS.WriteStream | undefined;
   readonly stdin?: NodeJS.ReadStream | undefined;

@@ -1,6 +1,8 @@
 import { readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
+import { BlockGraph, DriverRegistry } from "@blockmirror/block-driver";
+import { nbdDriver } from "@blockmirror/nbd";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { appFile, nodePath, type PtyProgram, spawnInPty } from "../support/pty.ts";
 import { scratchDirectory } from "./support/run-cli.ts";
@@ -64,6 +66,42 @@ test("without a command: an empty table; q leaves", async () => {
   program.press("q");
   expect((await program.exited()).exitCode).toBe(0);
   expectTerminalRestored();
+});
+
+test("serve shows exports and clients, and a mirror of what it serves leads them to the copy", async () => {
+  run("serve", "a.raw", "--listen", `nbd+unix:///disk?socket=${join(scratch.path, "n.sock")}`);
+  await program.waitFor("1 export, no clients");
+  await program.waitFor("nbd+unix:///disk?socket=");
+  const graph = new BlockGraph({ registry: new DriverRegistry().register(nbdDriver) });
+  try {
+    const uri = `nbd+unix:///disk?socket=${join(scratch.path, "n.sock")}`;
+    const node = await graph.open({ driver: "nbd", uri, connections: 1 });
+    const client = graph.attach(node, { name: "client", uses: ["read", "write"], shares: ["read"] });
+    await program.waitFor("1 export, 1 client");
+    while (!/#1 .*[MG]iB\/s/u.test(program.screen())) await client.write(MIB, [Buffer.alloc(MIB, 7)]);
+    program.press("n");
+    await program.waitFor("New mirror");
+    program.press("a.raw", "tab", "b.raw", "up", "up");
+    await program.waitFor("> Start <");
+    program.press("enter");
+    await program.waitFor("READY");
+    program.press("c");
+    await program.waitFor("Complete");
+    program.press("y");
+    await program.waitFor("DONE");
+    await client.write(2 * MIB, [Buffer.alloc(MIB, 9)]);
+    await client.flush();
+  } finally {
+    await graph.closeAll();
+  }
+  await program.waitFor("no clients");
+  program.press("q");
+  expect((await program.exited()).exitCode).toBe(0);
+  expectTerminalRestored();
+  const [source, copy] = ["a.raw", "b.raw"].map((name) => readFileSync(join(scratch.path, name)));
+  expect(copy?.subarray(MIB, 3 * MIB)).toEqual(Buffer.concat([Buffer.alloc(MIB, 7), Buffer.alloc(MIB, 9)]));
+  expect(source?.subarray(0, 2 * MIB)).toEqual(copy?.subarray(0, 2 * MIB));
+  expect(source?.subarray(2 * MIB, 3 * MIB)).not.toEqual(Buffer.alloc(MIB, 9));
 });
 
 test("--output plain in a terminal writes lines", async () => {

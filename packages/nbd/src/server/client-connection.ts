@@ -3,6 +3,7 @@ import { Handshake, type Agreement, type HandshakeHost } from "./handshake.ts";
 import type { NbdExport } from "./nbd-export.ts";
 import type { SlabPool } from "./reply-arena.ts";
 import { SocketReader } from "./socket-reader.ts";
+import { RequestCounters, type TrafficStatistics } from "./statistics.ts";
 import { secure, type NbdServerTls } from "./tls.ts";
 import { Transmission, type ConnectionLimits } from "./transmission.ts";
 
@@ -16,6 +17,8 @@ export interface NbdClient {
   readonly exportName: string | undefined;
   /** Whether the connection is encrypted. */
   readonly isSecure: boolean;
+  /** What it has done since it chose its export. */
+  statistics(): TrafficStatistics;
 }
 
 /** What a connection has to know of its server. */
@@ -78,6 +81,10 @@ export class ClientConnection implements NbdClient {
       onEnd: () => this.#host.onEnd(this),
     });
     this.#transmission.start();
+  }
+
+  statistics(): TrafficStatistics {
+    return (this.#transmission?.counters ?? new RequestCounters()).snapshot();
   }
 
   /** Answers what is in flight, then hangs up. */

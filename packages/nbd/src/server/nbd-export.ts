@@ -13,7 +13,7 @@ import {
   TransmissionFlag,
 } from "../protocol/constants.ts";
 import { allocationDepth, baseAllocation, dirtyBitmapContext, type MetaContext } from "./meta-contexts.ts";
-import { RequestCounters, type ExportStatistics } from "./statistics.ts";
+import { RequestCounters, type TrafficStatistics } from "./statistics.ts";
 
 /** What to export, and how. */
 export interface ExportInit {
@@ -120,7 +120,7 @@ export class NbdExport {
   }
 
   /** What has been done through it. */
-  statistics(): ExportStatistics {
+  statistics(): TrafficStatistics {
     return this.counters.snapshot();
   }
 

@@ -13,6 +13,7 @@ import { ReplyArena, type SlabPool } from "./reply-arena.ts";
 import { ReplyWriter } from "./reply-writer.ts";
 import { refusalOf } from "./request-check.ts";
 import { Request, Stage } from "./request.ts";
+import { RequestCounters } from "./statistics.ts";
 
 /** Memory and requests that one connection may have in use. */
 export interface ConnectionLimits {
@@ -49,6 +50,8 @@ const MAX_EXTENTS = 4096;
 
 /** The transmission phase of one connection: requests in, replies out. */
 export class Transmission implements Resumable {
+  /** What this client alone has done. */
+  readonly counters: RequestCounters = new RequestCounters();
   readonly #socket: Duplex;
   readonly #queue: ByteQueue;
   readonly #agreement: Agreement;
@@ -366,12 +369,9 @@ export class Transmission implements Resumable {
   #finish(request: Request, failure: number): void {
     this.#working -= 1;
     const { command, length } = request;
-    this.#agreement.exported.counters.count(
-      command,
-      length,
-      failure !== 0,
-      performance.now() - request.startedMs,
-    );
+    const latencyMs = performance.now() - request.startedMs;
+    this.#agreement.exported.counters.count(command, length, failure !== 0, latencyMs);
+    this.counters.count(command, length, failure !== 0, latencyMs);
     this.#bytes -= request.charge;
     if (this.#isClosed) {
       if (request.slab !== undefined) this.#pool.release(request.slab);

@@ -4,7 +4,7 @@ import type { UiController } from "../controller.ts";
 import { keyPressesOf } from "../key-names.ts";
 import type { UiStyle } from "../style-context.ts";
 import { jobsPerPage } from "./job-table.tsx";
-import { bodyRows, Screen } from "./screen.tsx";
+import { listRows, Screen } from "./screen.tsx";
 import { SpokenScreen } from "./spoken-screen.tsx";
 
 /** Properties of {@link App}. */
@@ -39,9 +39,10 @@ export function App({ controller, style, spoken, keyboard, onTerminal }: AppProp
     },
     { isActive: keyboard },
   );
+  const height = listRows(frame, columns, rows);
   useEffect(() => {
-    controller.setPageSize(jobsPerPage(columns, bodyRows(rows)));
-  }, [controller, columns, rows]);
+    controller.setPageSize(jobsPerPage(columns, height));
+  }, [controller, columns, height]);
   if (spoken) return <SpokenScreen frame={frame} />;
   return (
     <Screen

@@ -47,6 +47,11 @@ export function jobsPerPage(width: number, height: number): number {
   return width < TABLE_MIN_COLUMNS ? Math.floor(height / CARD_ROWS) : Math.max(0, height - 1);
 }
 
+/** How many rows the jobs take when all are shown. */
+export function jobRows(width: number, count: number): number {
+  return width < TABLE_MIN_COLUMNS ? count * CARD_ROWS : count + 1;
+}
+
 /** The jobs: rows of a table, or cards where a table does not fit. Shows the part around the selection. */
 export function JobTable({ frame, width, height }: JobTableProps): ReactNode {
   const { glyphs } = use(StyleContext);

@@ -7,9 +7,10 @@ import { StyleContext, type UiStyle } from "../style-context.ts";
 import { ConfirmDialog } from "./confirm-dialog.tsx";
 import { DetailView } from "./detail-view.tsx";
 import { ErrorPanel } from "./error-panel.tsx";
+import { exportRows, ExportsPane } from "./exports-pane.tsx";
 import { Header, HEADER_ROWS } from "./header.tsx";
 import { HelpOverlay } from "./help-overlay.tsx";
-import { JobTable } from "./job-table.tsx";
+import { jobRows, JobTable } from "./job-table.tsx";
 import { HINT_ROWS, KeyHints } from "./key-hints.tsx";
 import { NewJobForm } from "./new-job-form.tsx";
 import type { Area } from "./overlay-box.tsx";
@@ -28,8 +29,20 @@ export interface ScreenProps {
 }
 
 /** Rows between header and footer. */
-export function bodyRows(rows: number): number {
+function bodyRows(rows: number): number {
   return Math.max(0, rows - HEADER_ROWS - STATUS_ROWS - HINT_ROWS);
+}
+
+/** A list without jobs says so in its second row. */
+const FEWEST_JOB_ROWS = 3;
+
+/** Rows of the list of jobs: all there are, or what the exports below leave of them. */
+export function listRows({ exports, visible }: Frame, columns: number, rows: number): number {
+  const body = bodyRows(rows);
+  if (exports === undefined) return body;
+  // Exports get what they need, jobs at least a half of the room if they need it, and what is left.
+  const jobs = Math.min(Math.ceil(body / 2), Math.max(FEWEST_JOB_ROWS, jobRows(columns, visible.length)));
+  return Math.max(jobs, body - exportRows(exports));
 }
 
 function Body({ frame, columns, rows, readMap }: ScreenProps): ReactNode {
@@ -37,7 +50,17 @@ function Body({ frame, columns, rows, readMap }: ScreenProps): ReactNode {
   const { state, sample } = frame;
   const detailed =
     state.view === "detail" ? sample.jobs.find((view) => view.snapshot.id === state.selectedId) : undefined;
-  if (detailed === undefined) return <JobTable frame={frame} width={columns} height={height} />;
+  if (detailed === undefined) {
+    const jobsHeight = listRows(frame, columns, rows);
+    return (
+      <>
+        <JobTable frame={frame} width={columns} height={jobsHeight} />
+        {frame.exports === undefined ? null : (
+          <ExportsPane exports={frame.exports} width={columns} height={height - jobsHeight} />
+        )}
+      </>
+    );
+  }
   return <DetailView frame={frame} view={detailed} width={columns} height={height} readMap={readMap} />;
 }
 

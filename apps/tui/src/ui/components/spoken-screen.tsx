@@ -1,6 +1,7 @@
 import { Box, Text } from "ink";
 import type { ReactNode } from "react";
 import { type Frame, nameToType } from "../frame.ts";
+import type { ExportView } from "../model/export-view.ts";
 import { SORT_KEYS } from "../model/order.ts";
 import { sentenceOf } from "../model/sentence.ts";
 import { dialogText } from "../state/confirmation.ts";
@@ -23,6 +24,13 @@ const FIELD_NAMES: Readonly<Record<FormField, string>> = {
   granularity: "Granularity",
   start: "Start button",
 };
+
+/** Says who is there and whether something failed; figures that never stand still would be read all the time. */
+function exportSentence({ name, image, clients, failedRequests }: ExportView): string {
+  const who = clients.length === 1 ? "1 client" : `${clients.length} clients`;
+  const failed = failedRequests === 0 ? "" : `, ${failedRequests} failed requests`;
+  return `Export ${name === "" ? image : name}: ${who}${failed}.`;
+}
 
 function spokenConfirmation(frame: Frame, overlay: Overlay & { readonly kind: "confirm" }): string {
   const { confirmation } = overlay;
@@ -95,6 +103,9 @@ export function SpokenScreen({ frame }: { readonly frame: Frame }): ReactNode {
           ))
         )}
       </Box>
+      {frame.exports?.map((view) => (
+        <Text key={view.name}>{exportSentence(view)}</Text>
+      ))}
       {status === undefined ? null : <Text>{status.text}</Text>}
       {overlay === undefined ? null : <Text>{overlay}</Text>}
     </Box>

@@ -8,7 +8,7 @@ import type { TextField } from "./text-field.ts";
 export type Intent =
   | { readonly kind: "action"; readonly action: JobAction; readonly jobId: string }
   | { readonly kind: "start"; readonly request: NewJobRequest; readonly destroys: string }
-  | { readonly kind: "quit"; readonly liveJobs: number };
+  | { readonly kind: "quit"; readonly liveJobs: number; readonly clients: number };
 
 /** A dialog waiting for a decision. `focus` starts at the safe button. */
 export interface Confirmation {
@@ -116,16 +116,27 @@ function actionText(action: JobAction, view: JobView): DialogText {
   }
 }
 
+function quitText(liveJobs: number, clients: number): DialogText {
+  const lines: string[] = [];
+  if (liveJobs > 0) {
+    const jobs = liveJobs === 1 ? "One job is" : `${liveJobs} jobs are`;
+    lines.push(
+      `${jobs} still running in this program.`,
+      `Quitting cancels ${liveJobs === 1 ? "it" : "them"}.`,
+    );
+  }
+  if (clients > 0) {
+    const who = clients === 1 ? "One client uses" : `${clients} clients use`;
+    lines.push(`${who} what this program exports.`, `Quitting disconnects ${clients === 1 ? "it" : "them"}.`);
+  }
+  const confirmLabel = liveJobs > 0 ? "Quit and cancel" : "Quit and disconnect";
+  return { title: "Quit?", lines, confirmLabel, cancelLabel: "Stay" };
+}
+
 /** The words of a dialog; `undefined` when its job is gone. */
 export function dialogText(intent: Intent, view: JobView | undefined): DialogText | undefined {
   if (intent.kind === "quit") {
-    const jobs = intent.liveJobs === 1 ? "One job is" : `${intent.liveJobs} jobs are`;
-    return {
-      title: "Quit?",
-      lines: [`${jobs} still running in this program.`, "Quitting cancels them."],
-      confirmLabel: "Quit and cancel",
-      cancelLabel: "Stay",
-    };
+    return quitText(intent.liveJobs, intent.clients);
   }
   if (intent.kind === "start") {
     return {
