@@ -58,7 +58,7 @@ export function parseNbdUri(text: string): NbdUri {
   const address = scheme.unix ? unixAddress(url, socket, refuse) : tcpAddress(url, socket, refuse);
   return {
     address,
-    exportName: exportName(url, refuse),
+    exportName: exportName(text, refuse),
     tls: scheme.tls,
     ...(tlsCertificates !== undefined && { tlsCertificates }),
     ...(tlsHostname !== undefined && { tlsHostname }),
@@ -99,11 +99,14 @@ function queryOf(url: URL, refuse: Refuse): Map<string, string> {
   }
 }
 
-/** The path without its first slash, decoded. */
-function exportName(url: URL, refuse: Refuse): string {
+/** The path after its first slash, in a text that is known to be a URI. */
+const PATH = /^[^:]+:\/\/[^/?#]*\/([^?#]*)/;
+
+/** The path without its first slash, decoded. A name is no path: `..` in it means nothing, so `URL` must not resolve it. */
+function exportName(text: string, refuse: Refuse): string {
   let name: string;
   try {
-    name = decodeURIComponent(url.pathname.replace(/^\//, ""));
+    name = decodeURIComponent((PATH.exec(text.trim())?.[1] ?? "").replaceAll(/[\t\n\r]/g, ""));
   } catch {
     return refuse("the name of its export is not well encoded");
   }

@@ -10,6 +10,13 @@ describe("NBD URIs", () => {
       "NBDS://example.org/%E2%84%961%20x",
       { address: { host: "example.org", port: 10_809 }, exportName: "№1 x", tls: true },
     ],
+    [
+      "nbd://host/../etc/./x",
+      { address: { host: "host", port: 10_809 }, exportName: "../etc/./x", tls: false },
+    ],
+    ["nbd://host/a/%2E%2e/b", { address: { host: "host", port: 10_809 }, exportName: "a/../b", tls: false }],
+    ["nbd+unix:///..?socket=/s", { address: { path: "/s" }, exportName: "..", tls: false }],
+    ["nbd://host/a b \n", { address: { host: "host", port: 10_809 }, exportName: "a b", tls: false }],
     ["nbd://host//slash", { address: { host: "host", port: 10_809 }, exportName: "/slash", tls: false }],
     [
       "nbd+unix:///?socket=/run/a+b%20c.sock",
