@@ -1,4 +1,5 @@
-import type { BlockJobEventData, JobEvent, JobStatus } from "../job-source/job-source.ts";
+import type { BlockJobEventData, JobEvent } from "../job-source/job-source.ts";
+import { isToldStatus } from "../job-source/job-status.ts";
 import { asObject, numberOf, textOf, type Json } from "./peer-answers.ts";
 import type { PeerEvent } from "./qmp-peer.ts";
 
@@ -10,7 +11,7 @@ export function toJobEvent({ event, data, timestamp }: PeerEvent): JobEvent | un
     case "JOB_STATUS_CHANGE": {
       const id = textOf(body, "id");
       const status = textOf(body, "status");
-      if (id === undefined || status === undefined || !isStatus(status)) return undefined;
+      if (id === undefined || status === undefined || !isToldStatus(status)) return undefined;
       return { event, data: { id, status }, timestamp };
     }
     case "BLOCK_JOB_READY":
@@ -55,22 +56,4 @@ function readProgress(body: Json): BlockJobEventData | undefined {
 
 function actionOf(word: string | undefined): "report" | "ignore" | "stop" {
   return word === "ignore" || word === "stop" ? word : "report";
-}
-
-const STATUSES: ReadonlySet<string> = new Set<JobStatus | "undefined" | "null">([
-  "undefined",
-  "created",
-  "running",
-  "paused",
-  "ready",
-  "standby",
-  "waiting",
-  "pending",
-  "aborting",
-  "concluded",
-  "null",
-]);
-
-function isStatus(word: string): word is JobStatus | "undefined" | "null" {
-  return STATUSES.has(word);
 }

@@ -1,4 +1,5 @@
-import type { JobIoStatus, JobSnapshot, JobStatus } from "../job-source/job-source.ts";
+import type { JobIoStatus, JobSnapshot } from "../job-source/job-source.ts";
+import { isJobStatus } from "../job-source/job-status.ts";
 import type { PeerJob } from "./peer-answers.ts";
 import type { JobSides } from "./peer-nodes.ts";
 
@@ -12,22 +13,6 @@ export interface WatchedJob {
   readonly endedMs: number | undefined;
 }
 
-const STATUSES: ReadonlySet<string> = new Set<JobStatus>([
-  "created",
-  "running",
-  "paused",
-  "ready",
-  "standby",
-  "waiting",
-  "pending",
-  "aborting",
-  "concluded",
-]);
-
-function isStatus(status: string): status is JobStatus {
-  return STATUSES.has(status);
-}
-
 /** QEMU's words for a job that ended because it was told to. */
 const CANCELLED = "Operation canceled";
 
@@ -39,7 +24,7 @@ export function peerJobSnapshot(
   updatedAtMs: number,
   nowMs: number,
 ): JobSnapshot {
-  const status = isStatus(job.status) ? job.status : "running";
+  const status = isJobStatus(job.status) ? job.status : "running";
   const cancelled = status === "concluded" && job.error === CANCELLED;
   return {
     id: job.id,

@@ -1,5 +1,5 @@
 /** Whether every character takes one column and means nothing to a terminal. */
-export function isPlainAscii(text: string): boolean {
+function isPlainAscii(text: string): boolean {
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
     if (code < 0x20 || code > 0x7e) return false;

@@ -1,12 +1,14 @@
 import stringWidth from "string-width";
-import { isPlainAscii } from "./printable.ts";
 
 /** How {@link fit} places a text inside its width. */
 export type Align = "left" | "right";
 
+/** ASCII and what bars, charts and frames are drawn with: one column each, whatever stands beside it. */
+const ONE_COLUMN_EACH = /^[\u0020-\u007E\u00B7\u2014\u2026\u221E\u2500-\u259F]*$/u;
+
 /** Number of terminal columns a text takes. */
 export function textWidth(text: string): number {
-  return isPlainAscii(text) ? text.length : stringWidth(text);
+  return ONE_COLUMN_EACH.test(text) ? text.length : stringWidth(text);
 }
 
 const segmenter = new Intl.Segmenter("en", { granularity: "grapheme" });

@@ -3,6 +3,8 @@ import type { JobSnapshot, JobSource, JobSourceEvent } from "../job-source/job-s
 /** Where lines go; the whole of what an output needs of a stream. */
 export interface LineSink {
   write(text: string): unknown;
+  /** What was written has not been taken yet: whoever reads has stopped. */
+  readonly writableNeedDrain?: boolean;
 }
 
 /** A way to tell about jobs without a terminal UI. */
@@ -27,7 +29,7 @@ const ENDED: ReadonlySet<string> = new Set(["concluded"]);
  * follow.
  */
 export function reportJobs(
-  source: JobSource,
+  source: Pick<JobSource, "list" | "subscribe">,
   sink: LineSink,
   wording: Wording,
   intervalMs: number,
@@ -46,6 +48,8 @@ export function reportJobs(
     );
   });
   const timer = setInterval(() => {
+    // The job goes on without its reader; only what happens is kept for him, since progress grows old.
+    if (sink.writableNeedDrain === true) return;
     for (const job of source.list()) {
       if (!ENDED.has(job.status)) say(wording.progress(job, Date.now()));
     }

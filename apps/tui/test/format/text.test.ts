@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { printable } from "../../src/format/printable.ts";
+import stringWidth from "string-width";
 import { fit, textWidth, truncateEnd, truncateMiddle, wrapText } from "../../src/format/text.ts";
 import { propertySeed } from "../support/seed.ts";
 
@@ -70,4 +71,12 @@ describe("wrapText", () => {
       { seed: propertySeed },
     );
   });
+});
+
+test("what bars and charts are drawn with is as wide as measured in full", () => {
+  const drawn = [0xb7, 0x2014, 0x2026, 0x221e, ...Array.from({ length: 0xa0 }, (_, index) => 0x2500 + index)];
+  for (const codePoint of drawn) {
+    const character = String.fromCodePoint(codePoint);
+    expect({ character, width: textWidth(character) }).toEqual({ character, width: stringWidth(character) });
+  }
 });
