@@ -1,5 +1,4 @@
 import {
-  ALL_PERMISSIONS,
   BlockError,
   isPromise,
   skipFilters,
@@ -12,14 +11,15 @@ import {
 import type { ChangeOptions, JobControl, JobDriver } from "@blockmirror/blockjob";
 import { BackOff } from "./back-off.ts";
 import { CopyEngine, type FailedSide } from "./copy-engine.ts";
+import type { FoldInit } from "./commit/fold.ts";
 import { CopyModeGovernor } from "./copy-mode-governor.ts";
 import { createDiskMap, drawDiskMap, type DiskMap } from "./disk-map.ts";
 import { GuestWrites } from "./guest-writes.ts";
 import { scanFull, scanTop } from "./initial-scan.ts";
 import { COPY_MODES, type CopyMode, type ResolvedTuning } from "./options.ts";
+import { SwitchOver } from "./switch-over.ts";
 import { ProgressMeter } from "./progress-meter.ts";
 import type { MirrorPhase, MirrorProgress } from "./progress.ts";
-import { backingForTarget } from "./target-backing.ts";
 import { isTraced, trace } from "./tracing.ts";
 import { ZeroMap } from "./zero-map.ts";
 
@@ -69,23 +69,10 @@ export interface MirrorJobInit {
   readonly tuning: ResolvedTuning;
   /** The target names a backing image that is not open; see `GuestWrites`. */
   readonly wholeChunksOnly: boolean;
+  /** The node below the source whose users are led to the target; absent: the source's. */
+  readonly replaces?: BlockNode;
   /** Set when the target is a backing node of the source, which a commit folds the layers above it into. */
   readonly fold?: FoldInit;
-}
-
-/** How a commit differs from a mirror. */
-export interface FoldInit {
-  /** What the layers above this node hold is copied. */
-  readonly base: BlockNode;
-  /**
-   * Set when nobody writes to the source, because others stand on it: the job ends when everything is copied, without
-   * READY, and makes those record the base as their backing file before they are led there.
-   */
-  readonly record?: () => Promise<void>;
-  /** Called at the instant of the switch, before the guests come to the base. */
-  readonly letGo: () => void;
-  /** Called on every exit path, last. */
-  readonly clean: (switched: boolean) => Promise<void>;
 }
 
 /**
@@ -103,6 +90,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   readonly #engine: CopyEngine;
   readonly #meter: ProgressMeter;
   readonly #backOff = new BackOff();
+  readonly #switchOver: SwitchOver;
   #governor: CopyModeGovernor | undefined;
   #control: JobControl | undefined;
   #phase: MirrorPhase = "scan";
@@ -112,7 +100,6 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   #held: DrainedSection | undefined;
   /** Sweeps at the time when next to nothing was left first. */
   #nearlyCleanSince: number | undefined;
-  #switched = false;
 
   /** @throws BlockError `EINVAL` when the buffer cannot be allocated. */
   constructor(init: MirrorJobInit) {
@@ -157,6 +144,16 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
         this.#unflushed = true;
       },
       onLeave: () => this.#control?.kick(),
+    });
+    this.#switchOver = new SwitchOver({
+      graph: init.graph,
+      filter: init.filter,
+      source,
+      target,
+      size: this.#size,
+      tuning,
+      fold: init.fold,
+      replaces: init.replaces,
     });
     this.#setCopyMode(tuning.copyMode);
   }
@@ -204,21 +201,11 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   }
 
   /**
-   * Accepted in READY; the engine has checked that. The backing file that the target names is opened first, if that was
-   * asked for (mirror rule S27.2).
-   * @throws BlockError `EINVAL` when guests would find themselves on a disk of another size; what opening the backing file
-   * meets. The job goes on then.
+   * Accepted in READY; the engine has checked that.
+   * @throws BlockError as {@link SwitchOver.ready}; the job goes on then.
    */
   async complete(): Promise<void> {
-    const { graph, filter, target, tuning } = this.#init;
-    if (target.info.size !== this.#size && filter.parents.size > 0) {
-      throw new BlockError(
-        "EINVAL",
-        `the users of '${filter.name}' cannot be switched to a disk of another size (${target.info.size} instead of ${this.#size} bytes); cancel the job to keep the copy`,
-        { node: filter.name, operation: "complete" },
-      );
-    }
-    if (tuning.backingMode === "open-chain") await graph.openBacking(skipFilters(target.node));
+    await this.#switchOver.ready();
     this.#phase = "switch";
   }
 
@@ -243,33 +230,14 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     }
   }
 
-  /** The switch, if it was asked for or the job ends with one. */
   async prepare(): Promise<void> {
-    const { graph, filter, source, target, tuning, fold } = this.#init;
-    const backing = backingForTarget(tuning, source.node);
-    if (backing !== undefined && fold === undefined)
-      await graph.setBacking(skipFilters(target.node), backing);
-    if (fold?.record !== undefined) {
-      this.#phase = "switch";
-      await fold.record();
-      const section = await graph.drain(filter);
-      try {
-        this.#switch();
-      } finally {
-        section.end();
-      }
-    } else if (this.#control?.isCompleteRequested === true) this.#switch();
+    const requested = this.#control?.isCompleteRequested === true;
+    if (requested || this.#init.fold?.record !== undefined) this.#phase = "switch";
+    await this.#switchOver.run(requested);
   }
 
-  /** Leads the guests to the target at one instant (mirror rules S29.1 and S29.3). */
-  #switch(): void {
-    const { graph, filter, target } = this.#init;
-    // From here on the guests use the target as they used the source; the job's own claim would exclude them.
-    graph.reclaim(target, { uses: [], shares: ALL_PERMISSIONS });
-    this.#init.fold?.letGo();
-    // A larger target is only let here when there is nobody to be switched.
-    if (target.info.size === this.#size) graph.replaceNow(filter, target.node);
-    this.#switched = true;
+  async abort(): Promise<void> {
+    await this.#switchOver.undo();
   }
 
   /** On every exit path: filter, bitmap, claims and the hold on the guests go (mirror rule S32.3). */
@@ -285,7 +253,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       this.#held?.end();
       await graph.detach(source);
       await graph.detach(target);
-      await this.#init.fold?.clean(this.#switched);
+      await this.#init.fold?.clean(this.switched);
     }
   }
 
@@ -312,7 +280,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
 
   /** Whether the guests were switched to the target. */
   get switched(): boolean {
-    return this.#switched;
+    return this.#switchOver.done;
   }
 
   async #scan(job: JobControl): Promise<void> {

@@ -11,9 +11,11 @@ import type { DiskMap } from "./disk-map.ts";
 import { DrainRelay } from "./drain-relay.ts";
 import { chooseGranularity } from "./granularity.ts";
 import { MIRROR_FILTER_DRIVER, MirrorFilter } from "./mirror-filter.ts";
-import { MirrorJob, type FoldInit, type MirrorDetails } from "./mirror-job.ts";
+import type { FoldInit } from "./commit/fold.ts";
+import { MirrorJob, type MirrorDetails } from "./mirror-job.ts";
 import { copyBitmap, namesClosedBacking } from "./initial-scan.ts";
 import { isTraced, trace } from "./tracing.ts";
+import { mustBeReplaceable } from "./switch-over.ts";
 import { mustTakeBacking } from "./target-backing.ts";
 import { resolveTuning, type LargerTarget, type MirrorTuning } from "./options.ts";
 
@@ -27,6 +29,11 @@ export interface MirrorOptions extends MirrorTuning, Omit<JobOptions, "id" | "in
   readonly source: BlockNode;
   /** The node to copy to: writable, of the same size, used by nobody else for writing. */
   readonly target: BlockNode;
+  /**
+   * The node whose users are led to the target by `complete()`: the source, or one below it with only filters between,
+   * which then stay where they are, above the target. Default: the source.
+   */
+  readonly replaces?: BlockNode;
   /** Name of the filter's node. Default: made from the id. */
   readonly filterNodeName?: string;
 }
@@ -61,6 +68,8 @@ export async function startCopying(options: MirrorOptions, fold?: FoldInit): Pro
   const wholeChunksOnly = namesClosedBacking(target);
   const granularity = chooseGranularity(tuning.granularity, target.info, wholeChunksOnly);
   checkNodes(source, target, tuning.largerTarget);
+  const replaces = options.replaces === source ? undefined : options.replaces;
+  if (replaces !== undefined) mustBeReplaceable(replaces, source, target);
   mustTakeBacking(graph, tuning, source, target);
   const from = tuning.bitmap === undefined ? undefined : findBitmap(source, tuning.bitmap);
   const relay = new DrainRelay();
@@ -99,6 +108,7 @@ export async function startCopying(options: MirrorOptions, fold?: FoldInit): Pro
       granularity,
       tuning,
       wholeChunksOnly,
+      ...(replaces !== undefined && { replaces }),
       ...(fold !== undefined && { fold }),
     });
     device.follow(driver.guestWrites);

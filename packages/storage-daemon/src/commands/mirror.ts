@@ -38,6 +38,8 @@ interface CheckedMirror {
   readonly source: BlockNode;
   readonly job: ReturnType<typeof jobOptions>;
   readonly sync: SyncMode;
+  /** Whose users are switched, if not the source's. */
+  readonly replaces: BlockNode | undefined;
   readonly args: Omit<MirrorArguments, "target" | "target-is-zero">;
 }
 
@@ -62,16 +64,11 @@ function checkMirror(
   }
   const filterName = args["filter-node-name"];
   if (filterName !== undefined) nodes.requireFree(filterName);
-  if (args.replaces !== undefined && args.replaces !== source.name) {
-    const replaced = graph.find(args.replaces);
-    if (replaced === undefined) {
-      throw commandError(`Failed to find node with node-name='${args.replaces}'`);
-    }
-    throw commandError(
-      `Cannot replace '${args.replaces}' by a node mirrored from '${source.name}': only the source itself can be replaced`,
-    );
+  const replaces = args.replaces === undefined ? undefined : graph.find(args.replaces);
+  if (args.replaces !== undefined && replaces === undefined) {
+    throw commandError(`Failed to find node with node-name='${args.replaces}'`);
   }
-  return { source, job, sync: syncMode(args.sync), args };
+  return { source, job, sync: syncMode(args.sync), replaces, args };
 }
 
 /** QEMU knows `bitmap` and `incremental` as words, for backups only. */
@@ -82,7 +79,7 @@ function syncMode(sync: BlockType<"MirrorSyncMode">): SyncMode {
 
 async function mirrorTo(
   { graph, jobs }: DaemonParts,
-  { source, job: options, sync, args }: CheckedMirror,
+  { source, job: options, sync, replaces, args }: CheckedMirror,
   target: BlockNode,
   targetIsZero: boolean,
 ): Promise<void> {
@@ -106,6 +103,7 @@ async function mirrorTo(
     onSourceError: args["on-source-error"] ?? "report",
     onTargetError: args["on-target-error"] ?? "report",
     targetIsZero,
+    ...(replaces === undefined ? {} : { replaces }),
     ...(filterName === undefined ? {} : { filterNodeName: filterName }),
     copyMode: args["copy-mode"] ?? "background",
   });

@@ -1,0 +1,16 @@
+import type { BlockNode } from "@blockmirror/block-driver";
+
+/** How a commit differs from a mirror. */
+export interface FoldInit {
+  /** What the layers above this node hold is copied. */
+  readonly base: BlockNode;
+  /**
+   * Set when nobody writes to the source, because others stand on it: the job ends when everything is copied, without
+   * READY, and makes those record the base as their backing file before they are led there.
+   */
+  readonly record?: () => Promise<void>;
+  /** Called at the instant of the switch, before the guests come to the base. */
+  readonly letGo: () => void;
+  /** Called on every exit path, last. */
+  readonly clean: (switched: boolean) => Promise<void>;
+}
