@@ -21,11 +21,13 @@ import { runJob } from "./run-job.ts";
 const SYNCS = ["full", "top", "none"] as const;
 const COPY_MODES = ["background", "write-blocking", "auto"] as const;
 const LARGER_TARGETS = ["refuse", "zero", "leave"] as const;
+const BACKING_MODES = ["leave", "open-chain", "source-chain"] as const;
 
 interface MirrorFlags extends JobFlags {
   readonly sync: (typeof SYNCS)[number];
   readonly copyMode: (typeof COPY_MODES)[number];
   readonly largerTarget: (typeof LARGER_TARGETS)[number];
+  readonly backingMode?: (typeof BACKING_MODES)[number];
   readonly sourceFormat?: ImageFormat;
   readonly targetFormat?: ImageFormat;
   readonly option: readonly string[];
@@ -54,6 +56,13 @@ export function addMirrorCommand(program: Command, finish: (status: number) => v
         "what lies behind the source's end in a larger target",
         LARGER_TARGETS,
       ).default("refuse"),
+    )
+    .addOption(
+      choiceOption(
+        "--backing-mode <mode>",
+        "what TARGET stands on after the switch, by default source-chain with --sync top, else leave",
+        BACKING_MODES,
+      ),
     )
     .addOption(formatOption("--source-format <format>", "by default told by its magic"))
     .addOption(
@@ -136,6 +145,7 @@ function toRequest(source: string, target: string, flags: MirrorFlags): MirrorRe
     sync: flags.sync,
     copyMode: flags.copyMode,
     largerTarget: flags.largerTarget,
+    ...(flags.backingMode !== undefined && { backingMode: flags.backingMode }),
     speed: flags.speed,
     granularity: flags.granularity,
     bufferSize: flags.bufSize,

@@ -166,7 +166,8 @@ export class EmbeddedEngine implements JobSource {
     const { problems, formats } = await reviewRequest(asked, this.graph, this.#sharedImage(asked.source));
     const [problem] = problems;
     if (problem !== undefined) throw new RequestError(problem.message);
-    const request = { ...asked, sourceFormat: formats.source, targetFormat: formats.target };
+    const backingMode = asked.backingMode ?? (asked.sync === "top" ? "source-chain" : "leave");
+    const request = { ...asked, backingMode, sourceFormat: formats.source, targetFormat: formats.target };
     const source =
       this.#sharedImage(request.source)?.node ??
       (await this.graph.open(imageSpec(request.source, formats.source, request.writableSource !== true)));
@@ -185,8 +186,7 @@ export class EmbeddedEngine implements JobSource {
       }
       target = await this.graph.open({
         ...imageSpec(request.target, formats.target, false),
-        // What a partial copy stands on is not needed to write it, and must not be trusted to be there.
-        ...(request.sync === "top" && formats.target === "qcow2" && { backing: null }),
+        ...(backingMode === "leave" || formats.target !== "qcow2" ? {} : backingWhileCopying(request)),
       });
       useSource?.(source);
       const mirror = await startMirror({
@@ -320,4 +320,9 @@ function standOn(source: BlockNode, request: MirrorRequest): CreationOptions {
   if (request.sync !== "top" || backing === undefined || filename === undefined) return {};
   const backingFile = path.relative(path.dirname(path.resolve(request.target)), filename);
   return { backingFile, backingFormat: backing.info.driver };
+}
+
+/** What a partial copy stands on is not needed to write it, and must not be trusted to be there; it comes with the switch. */
+function backingWhileCopying({ sync, backingMode }: MirrorRequest): { readonly backing?: null } {
+  return sync === "top" || backingMode === "open-chain" ? { backing: null } : {};
 }

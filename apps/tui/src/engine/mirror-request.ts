@@ -1,5 +1,5 @@
 import type { ErrorPolicy } from "@blockmirror/blockjob";
-import type { CopyMode, LargerTarget, SyncMode } from "@blockmirror/mirror";
+import type { BackingMode, CopyMode, LargerTarget, SyncMode } from "@blockmirror/mirror";
 import type { CreationOptions } from "../images/creation-options.ts";
 import type { ImageFormat } from "../images/image-format.ts";
 
@@ -23,6 +23,8 @@ export interface MirrorRequest {
   readonly copyMode?: CopyMode;
   /** What to do with a target that is larger than the source. Default: refuse it. */
   readonly largerTarget?: LargerTarget;
+  /** What the target stands on after the switch. Default: with sync `top` on the source's backing image, else as it is. */
+  readonly backingMode?: BackingMode;
   /** Bytes per second; 0 = unlimited. */
   readonly speed: number;
   /** Bytes; 0 = automatic. */

@@ -2,7 +2,10 @@ import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { BlockEdge } from "@blockmirror/block-driver";
 import { EmbeddedEngine } from "../../src/engine/embedded-engine.ts";
+import { createImage } from "../../src/images/create-image.ts";
+import { imageSpec } from "../../src/images/image-location.ts";
 import type { JobSourceEvent, NewJobRequest } from "../../src/job-source/job-source.ts";
 import { picture, scratchDirectory } from "../cli/support/run-cli.ts";
 
@@ -168,3 +171,57 @@ test("an id in use is refused, and the target made for it is removed", async () 
   expect(existsSync(file("d.raw"))).toBe(false);
   expect(status()).toBe("running");
 });
+
+describe("a copy of the top layer", () => {
+  test.each([undefined, "source-chain", "open-chain", "leave"] as const)(
+    "shows its users the layers below after the switch, with backing mode %s",
+    async (backingMode) => {
+      const qcow2 = { format: "qcow2", overwrite: false } as const;
+      const below = { filename: file("base.qcow2"), size: MIB };
+      await createImage(engine.graph, { ...qcow2, ...below, options: {} });
+      await write("base.qcow2", 0x11, MIB);
+      const options = { backingFile: "base.qcow2", backingFormat: "qcow2" };
+      await createImage(engine.graph, { ...qcow2, filename: file("top.qcow2"), size: MIB, options });
+      await write("top.qcow2", 0x22, MIB / 2);
+      const users: BlockEdge[] = [];
+      const ready = heard(({ event }) => event === "BLOCK_JOB_READY");
+      const { job, target } = await engine.startMirror(
+        {
+          id: "job0",
+          source: file("top.qcow2"),
+          target: file("copy.qcow2"),
+          existing: false,
+          sync: "top",
+          ...(backingMode !== undefined && { backingMode }),
+          speed: 0,
+          granularity: 0,
+          bufferSize: 0,
+          onSourceError: "report",
+          onTargetError: "report",
+        },
+        (node) => {
+          const user = { name: "guest", uses: ["read"], shares: ["read", "write", "resize"] } as const;
+          users.push(engine.graph.attach(node, user));
+        },
+      );
+      await ready;
+      await job.complete();
+      expect(await job.done).toMatchObject({ outcome: "completed" });
+      const [user] = users;
+      expect(user?.node).toBe(target);
+      const content = new Uint8Array(MIB);
+      await user?.read(0, [content]);
+      expect(Buffer.from(content.subarray(0, MIB / 2)).equals(Buffer.alloc(MIB / 2, 0x22))).toBe(true);
+      expect(Buffer.from(content.subarray(MIB / 2)).equals(Buffer.alloc(MIB / 2, 0x11))).toBe(true);
+      if (user !== undefined) await engine.graph.detach(user);
+    },
+  );
+});
+
+async function write(name: string, fill: number, length: number): Promise<void> {
+  const node = await engine.graph.open(imageSpec(file(name), "qcow2", false));
+  const edge = engine.graph.attach(node, { name: "writer", uses: ["read", "write"], shares: ["read"] });
+  await edge.write(0, [new Uint8Array(length).fill(fill)]);
+  await engine.graph.detach(edge);
+  await engine.graph.close(node);
+}
