@@ -33,6 +33,9 @@ export function keyPressesOf(input: string, key: Key): KeyPress[] {
     if (character === "\r" || character === "\n") return { name: "enter", text: "" };
     if (character === "\u007F" || character === "\b") return { name: "backspace", text: "" };
     if (character === "\t") return { name: "tab", text: "" };
+    // Typed fast, or by a program, a control key comes in one chunk with what follows it.
+    const code = character.charCodeAt(0);
+    if (code < 0x20) return { name: `ctrl+${String.fromCharCode(code + 0x60)}`, text: "" };
     return { name: character === " " ? "space" : character, text: character };
   });
 }
