@@ -5,14 +5,12 @@ import { FormController } from "./form-controller.ts";
 import { type Frame, modeOf } from "./frame.ts";
 import type { KeyPress } from "./key-names.ts";
 import { type Command, commandFor, MUTATING_COMMANDS } from "./keymap.ts";
-import { countClients, ExportsModel, type ExportView } from "./model/export-view.ts";
-import { freezeSample, JobsModel, type JobsSample, type JobView } from "./model/job-view.ts";
-import { matchesFilter, sortJobs } from "./model/order.ts";
+import { actionOf, refusalOf } from "./job-actions.ts";
+import { JobsDisplay } from "./jobs-display.ts";
 import { OverlayController } from "./overlay-controller.ts";
 import { type Confirmation, needsConfirmation } from "./state/confirmation.ts";
 import { describeEvent } from "./state/event-log.ts";
-import type { JobAction } from "./state/pending.ts";
-import { reduce, sortIndex, type UiAction, verbOf } from "./state/reducer.ts";
+import { reduce, sortIndex, type UiAction } from "./state/reducer.ts";
 import { proposal, textField } from "./state/text-field.ts";
 import { initialState, type Overlay, type UiState } from "./state/ui-state.ts";
 import type { Tone } from "./theme.ts";
@@ -20,18 +18,6 @@ import { messageOf, VerbSender } from "./verb-sender.ts";
 
 // Close enough to "at once" for an eye, far enough apart to gather a burst of events into one frame.
 const EVENT_DELAY_MS = 50;
-const STALE_AFTER_MS = 10_000;
-
-const ACTIONS: Readonly<Partial<Record<Command, JobAction>>> = {
-  pause: "pause",
-  resume: "resume",
-  limit: "set-speed",
-  complete: "complete",
-  cancel: "cancel",
-  "force-cancel": "force-cancel",
-  finalize: "finalize",
-  dismiss: "dismiss",
-};
 
 /**
  * The UI without its pictures: takes keys and job events, keeps the state, sends verbs, and hands out {@link Frame}s.
@@ -40,19 +26,12 @@ const ACTIONS: Readonly<Partial<Record<Command, JobAction>>> = {
 export class UiController {
   readonly #source: JobSource;
   readonly #options: ControllerOptions;
-  readonly #model = new JobsModel();
-  readonly #exportsModel: ExportsModel | undefined;
+  readonly #display: JobsDisplay;
   readonly #form: FormController;
   readonly #overlays: OverlayController;
   readonly #verbs: VerbSender;
   readonly #listeners = new Set<() => void>();
   #state: UiState;
-  #live: JobsSample = { atMs: 0, jobs: [] };
-  #views: ReadonlyMap<string, JobView> = new Map();
-  #frozen: JobsSample | undefined;
-  #exports: readonly ExportView[] | undefined;
-  #frozenExports: readonly ExportView[] | undefined;
-  #visible: readonly JobView[] = [];
   #frame: Frame | undefined;
   #pageSize = 10;
   #cancelTick: (() => void) | undefined;
@@ -64,7 +43,7 @@ export class UiController {
     this.#source = source;
     this.#options = options;
     this.#state = initialState(options.tickMs);
-    if (options.exports !== undefined) this.#exportsModel = new ExportsModel(options.exports);
+    this.#display = new JobsDisplay(source, options.exports);
     this.#form = new FormController(source, {
       overlay: () => this.#state.overlay,
       show: (overlay) => {
@@ -110,10 +89,10 @@ export class UiController {
         this.#arrange();
       },
       send: (action, id, speed) => {
-        this.#verbs.send(action, id, speed, this.#views.get(id)?.snapshot.speed);
+        this.#verbs.send(action, id, speed, this.#display.views.get(id)?.snapshot.speed);
       },
       quit: () => {
-        this.#options.exit({ reason: "quit", liveJobs: this.#liveJobs() });
+        this.#options.exit({ reason: "quit", liveJobs: this.#display.liveJobs });
       },
     });
   }
@@ -150,14 +129,15 @@ export class UiController {
   /** For `useSyncExternalStore`: the same object until something changes. */
   readonly frame = (): Frame => {
     const selectedId = this.#state.selectedId;
+    const { visible, views, sample, exports } = this.#display;
     this.#frame ??= {
       state: this.#state,
       endpoint: this.#source.endpoint,
-      visible: this.#visible,
-      views: this.#views,
-      sample: this.#frozen ?? this.#live,
-      selected: selectedId === undefined ? undefined : this.#views.get(selectedId),
-      exports: this.#frozenExports ?? this.#exports,
+      visible,
+      views,
+      sample,
+      selected: selectedId === undefined ? undefined : views.get(selectedId),
+      exports,
       readOnly: this.#options.readOnly,
       canStart: this.#source.start !== undefined,
     };
@@ -170,18 +150,8 @@ export class UiController {
   }
 
   /** Why an action is not possible now; `undefined` when it is. */
-  readonly refusal = (command: Command): string | undefined => {
-    if (this.#options.readOnly && MUTATING_COMMANDS.has(command)) return "read-only";
-    if (command === "new-job") {
-      return this.#source.start === undefined ? "this endpoint does not start jobs" : undefined;
-    }
-    const action = ACTIONS[command];
-    if (action === undefined) return undefined;
-    const id = this.#state.selectedId;
-    if (id === undefined) return "no job is selected";
-    const permission = this.#source.can(id, verbOf(action));
-    return permission.allowed ? undefined : permission.reason;
-  };
+  readonly refusal = (command: Command): string | undefined =>
+    refusalOf(command, this.#source, this.#state.selectedId, this.#options.readOnly);
 
   /** Handles the key presses of one chunk of input. What follows a key that opened a dialog is not meant for it. */
   press(keys: readonly KeyPress[]): void {
@@ -204,11 +174,7 @@ export class UiController {
   refresh(): void {
     this.#cancelRefresh?.();
     this.#cancelRefresh = undefined;
-    const nowMs = this.#options.clock.now();
-    const staleAfterMs = this.#source.endpoint.state === "dead" ? -1 : STALE_AFTER_MS;
-    this.#live = this.#model.sample(this.#source.list(), nowMs, staleAfterMs);
-    this.#views = new Map(this.#live.jobs.map((view) => [view.snapshot.id, view]));
-    this.#exports = this.#exportsModel?.sample(nowMs);
+    this.#display.look(this.#options.clock.now());
     this.#arrange();
   }
 
@@ -259,22 +225,9 @@ export class UiController {
 
   /** Filters and sorts again, and lets the state follow. */
   #arrange(): void {
-    const { filter, sort } = this.#state;
-    const shown = (this.#frozen ?? this.#live).jobs;
-    this.#visible = sortJobs(
-      filter === "" ? shown : shown.filter((view) => matchesFilter(view, filter)),
-      sort,
-    );
-    this.#dispatch({
-      type: "jobs",
-      order: this.#order(),
-      views: this.#views,
-      nowMs: this.#options.clock.now(),
-    });
-  }
-
-  #order(): string[] {
-    return this.#visible.map((view) => view.snapshot.id);
+    this.#display.arrange(this.#state);
+    const { order, views } = this.#display;
+    this.#dispatch({ type: "jobs", order, views, nowMs: this.#options.clock.now() });
   }
 
   #dispatch(action: UiAction): void {
@@ -308,7 +261,7 @@ export class UiController {
   }
 
   #executeInView(command: Command): void {
-    const count = this.#visible.length;
+    const count = this.#display.visible.length;
     switch (command) {
       case "up":
       case "previous-job":
@@ -349,8 +302,7 @@ export class UiController {
         return this.#arrange();
       case "freeze":
         this.#dispatch({ type: "freeze" });
-        this.#frozen = this.#state.frozen ? freezeSample(this.#live) : undefined;
-        this.#frozenExports = this.#state.frozen ? this.#exports : undefined;
+        this.#display.freeze(this.#state.frozen);
         return this.#arrange();
       case "faster":
       case "slower":
@@ -370,7 +322,7 @@ export class UiController {
   }
 
   #move(by: number): void {
-    this.#dispatch({ type: "move", by, order: this.#order() });
+    this.#dispatch({ type: "move", by, order: this.#display.order });
   }
 
   #setView(view: UiState["view"]): void {
@@ -417,13 +369,8 @@ export class UiController {
     );
   }
 
-  #liveJobs(): number {
-    return this.#live.jobs.filter((view) => !view.concluded).length;
-  }
-
   #quit(): void {
-    const liveJobs = this.#liveJobs();
-    const clients = countClients(this.#exports ?? []);
+    const { liveJobs, clients } = this.#display;
     if (liveJobs + clients > 0 && this.#options.confirmQuit) {
       const intent = { kind: "quit", liveJobs, clients } as const;
       return this.#confirm({ intent, focus: "cancel", typed: textField() });
@@ -439,7 +386,7 @@ export class UiController {
     const refusal = this.refusal(command);
     if (refusal !== undefined) return this.#say(refusal, "warning");
     if (command === "new-job") return this.#form.open();
-    const action = ACTIONS[command];
+    const action = actionOf(command);
     const view = this.frame().selected;
     if (action === undefined || view === undefined) return;
     const jobId = view.snapshot.id;
