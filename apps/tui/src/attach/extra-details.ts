@@ -20,6 +20,9 @@ export type ExtraDetails = Partial<
     | "copyModeIsAutomatic"
     | "sync"
     | "bytesZeroed"
+    | "elapsedMs"
+    | "pausedMs"
+    | "errorCount"
   >
 >;
 
@@ -49,11 +52,20 @@ function detailsOf(entry: Json): ExtraDetails {
   const copyMode = textOf(entry, "copy-mode");
   const automatic = entry["copy-mode-automatic"];
   const phase = textOf(entry, "phase");
+  const elapsedMs = numberOf(entry, "elapsed-ms");
+  const pausedMs = numberOf(entry, "paused-ms");
+  const errors = [numberOf(entry, "read-errors"), numberOf(entry, "write-errors")];
   const forecast = asObject(entry["forecast"]);
   return {
     ...(isPhase(phase) && { phase }),
     ...((copyMode === "background" || copyMode === "write-blocking") && { copyMode }),
     ...(typeof automatic === "boolean" && { copyModeIsAutomatic: automatic }),
+    // What the peer has counted itself goes further back than what was seen from here.
+    ...(elapsedMs !== undefined && { elapsedMs }),
+    ...(pausedMs !== undefined && { pausedMs }),
+    ...(errors.every((count) => count !== undefined) && {
+      errorCount: errors.reduce((sum, count) => sum + count, 0),
+    }),
     sync: textOf(entry, "sync"),
     bytesZeroed: numberOf(entry, "bytes-zeroed"),
     bytesCopied: numberOf(entry, "bytes-copied"),

@@ -67,6 +67,32 @@ describe("starting a mirror on a peer", () => {
     rmSync(directory, { recursive: true, force: true });
   });
 
+  it("hands every option on in the peer's words, and leaves to it what was not chosen", async () => {
+    const peer = new FakePeer(COMMANDS);
+    await new PeerMirror(peer).start({
+      ...REQUEST,
+      granularity: 4096,
+      bufferSize: 2 ** 20,
+      copyMode: "write-blocking",
+      onSourceError: "stop",
+      onTargetError: "enospc",
+      unmap: false,
+    });
+    expect(mirrorOf(peer)).toMatchObject({
+      granularity: 4096,
+      "buf-size": 2 ** 20,
+      "copy-mode": "write-blocking",
+      "on-source-error": "stop",
+      "on-target-error": "enospc",
+      unmap: false,
+    });
+    const plain = new FakePeer(COMMANDS);
+    await new PeerMirror(plain).start(REQUEST);
+    for (const option of ["buf-size", "copy-mode", "on-source-error", "on-target-error", "unmap"]) {
+      expect(mirrorOf(plain)).not.toHaveProperty(option);
+    }
+  });
+
   it("opens the target and starts the job", async () => {
     const peer = new FakePeer(COMMANDS);
     expect(await new PeerMirror(peer).start(REQUEST)).toBe("m0");
@@ -165,3 +191,7 @@ describe("starting a mirror on a peer", () => {
     expect(peer.told.map(([command]) => command)).toEqual(["blockdev-create", "job-dismiss"]);
   });
 });
+
+function mirrorOf({ told }: FakePeer): unknown {
+  return told.find(([command]) => command === "blockdev-mirror")?.[1];
+}

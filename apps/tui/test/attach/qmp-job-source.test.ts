@@ -45,6 +45,45 @@ async function rig(
 }
 
 describe("what a peer tells of its jobs", () => {
+  it("is more where the peer is our own daemon, which is believed about time and errors before we came", async () => {
+    const extra = {
+      id: "j",
+      phase: "converge",
+      sync: "top",
+      "copy-mode": "write-blocking",
+      "copy-mode-automatic": true,
+      "bytes-copied": 10,
+      "bytes-zeroed": 3,
+      "read-errors": 2,
+      "write-errors": 1,
+      "elapsed-ms": 90_000,
+      "paused-ms": 4000,
+    };
+    const { source } = await rig([blockJob()], {
+      ...JOB_COMMANDS,
+      "x-blockmirror-query-jobs": () => [extra],
+    });
+    expect(source.list()).toMatchObject([
+      {
+        id: "j",
+        phase: "converge",
+        sync: "top",
+        copyMode: "write-blocking",
+        copyModeIsAutomatic: true,
+        bytesZeroed: 3,
+        errorCount: 3,
+        elapsedMs: 90_000,
+        pausedMs: 4000,
+      },
+    ]);
+  });
+
+  it("is as fresh as its last event, even before it is asked again", async () => {
+    const { peer, source } = await rig([blockJob()]);
+    peer.emit("JOB_STATUS_CHANGE", { id: "j", status: "paused" });
+    expect(source.list()).toMatchObject([{ id: "j", status: "paused" }]);
+  });
+
   it("becomes snapshots in the words of the table", async () => {
     const { source } = await rig([blockJob({ offset: 30, speed: 5, "actively-synced": true })]);
     expect(source.list()).toMatchObject([
