@@ -48,10 +48,12 @@ export class Interrupts {
     this.note();
     if (this.#count > 2) process.exit(EXIT.interrupted);
     const force = this.#count > 1;
+    // In a terminal a line of progress, and the ^C that it echoed, may stand where this goes.
+    const clear = process.stderr.isTTY ? "\r\u{1b}[K" : "";
     process.stderr.write(
       force
-        ? `blockmirror: ${name} again: stopping at once\n`
-        : `blockmirror: ${name}: cancelling in order; once more stops at once\n`,
+        ? `${clear}blockmirror: ${name} again: stopping at once\n`
+        : `${clear}blockmirror: ${name}: cancelling in order; once more stops at once\n`,
     );
     this.#listener(force);
   };
