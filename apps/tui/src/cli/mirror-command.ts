@@ -20,6 +20,7 @@ import { runJob } from "./run-job.ts";
 
 const SYNCS = ["full", "top", "none"] as const;
 const COPY_MODES = ["background", "write-blocking", "auto"] as const;
+const UNFLUSHED_WRITES = ["fail", "trust"] as const;
 const LARGER_TARGETS = ["refuse", "zero", "leave"] as const;
 const BACKING_MODES = ["leave", "open-chain", "source-chain"] as const;
 
@@ -34,6 +35,7 @@ interface MirrorFlags extends JobFlags {
   readonly existing?: boolean;
   readonly onSourceError: ErrorPolicy;
   readonly onTargetError: ErrorPolicy;
+  readonly unflushedWrites: (typeof UNFLUSHED_WRITES)[number];
   readonly export?: string | true;
 }
 
@@ -79,6 +81,13 @@ export function addMirrorCommand(program: Command, finish: (status: number) => v
     .option("--existing", "the target exists; its content is overwritten")
     .addOption(policyOption("--on-source-error <policy>", "what a read error does"))
     .addOption(policyOption("--on-target-error <policy>", "what a write error does"))
+    .addOption(
+      choiceOption(
+        "--unflushed-writes <trust>",
+        "what a lost NBD server of the target means for writes it answered and had not flushed",
+        UNFLUSHED_WRITES,
+      ).default("fail"),
+    )
     .option(
       "--export [uri]",
       "serve the source over NBD meanwhile, for programs that go on using it; by default at a socket in the runtime directory",
@@ -151,6 +160,7 @@ function toRequest(source: string, target: string, flags: MirrorFlags): MirrorRe
     bufferSize: flags.bufSize,
     onSourceError: flags.onSourceError,
     onTargetError: flags.onTargetError,
+    unflushedWrites: flags.unflushedWrites,
   };
 }
 

@@ -50,9 +50,13 @@ export async function runInView(task: JobTask, flags: JobFlags, host: JobHost): 
     if (host.unused !== undefined) await Promise.race([host.unused(), view.interrupted()]);
     return status;
   } finally {
-    await task.close?.();
-    await engine.close();
-    view.close();
+    // Images that cannot be closed are an error; the lines and the signals go all the same, or the program would never end.
+    try {
+      await task.close?.();
+      await engine.close();
+    } finally {
+      view.close();
+    }
   }
 }
 

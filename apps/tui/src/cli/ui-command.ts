@@ -32,7 +32,10 @@ async function ui(flags: DisplayFlags): Promise<number> {
     if (shown === "quit") await engine.cancelAll({ force: false });
     return shown === "interrupted" ? EXIT.interrupted : EXIT.done;
   } finally {
-    await engine.close();
-    view.close();
+    try {
+      await engine.close();
+    } finally {
+      view.close();
+    }
   }
 }

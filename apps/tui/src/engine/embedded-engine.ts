@@ -185,7 +185,7 @@ export class EmbeddedEngine implements JobSource {
         created = request.target;
       }
       target = await this.graph.open({
-        ...imageSpec(request.target, formats.target, false),
+        ...imageSpec(request.target, formats.target, false, request),
         ...(backingMode === "leave" || formats.target !== "qcow2" ? {} : backingWhileCopying(request)),
       });
       useSource?.(source);

@@ -33,6 +33,8 @@ export interface MirrorRequest {
   readonly bufferSize: number;
   readonly onSourceError: ErrorPolicy;
   readonly onTargetError: ErrorPolicy;
+  /** What a lost NBD server of the target means for writes that it answered and had not flushed. Default `fail`. */
+  readonly unflushedWrites?: "fail" | "trust";
   /** Open the source for writing, for a writer inside this program. */
   readonly writableSource?: boolean;
 }

@@ -3,16 +3,27 @@ import type { DeviceSpec } from "@blockmirror/block-driver";
 import { isNbdUri } from "@blockmirror/nbd";
 import type { ImageFormat } from "./image-format.ts";
 
+/** How an export that is reached over NBD is used. */
+export interface ServerTrust {
+  /** What a lost server means for writes it answered and had not flushed. Default `fail`. */
+  readonly unflushedWrites?: "fail" | "trust" | undefined;
+}
+
 /** Options of the node that holds an image's bytes: a file's, or those of an export that is reached over NBD. */
-export function containerSpec(location: string): DeviceSpec {
+export function containerSpec(location: string, { unflushedWrites }: ServerTrust = {}): DeviceSpec {
   return isNbdUri(location)
-    ? { driver: "nbd", uri: location }
+    ? { driver: "nbd", uri: location, ...(unflushedWrites !== undefined && { unflushedWrites }) }
     : { driver: "file", filename: path.resolve(location) };
 }
 
 /** Options of the node for an image that the user named by a path or an NBD address. */
-export function imageSpec(location: string, format: ImageFormat, readOnly: boolean): DeviceSpec {
-  return { driver: format, readOnly, file: containerSpec(location) };
+export function imageSpec(
+  location: string,
+  format: ImageFormat,
+  readOnly: boolean,
+  trust?: ServerTrust,
+): DeviceSpec {
+  return { driver: format, readOnly, file: containerSpec(location, trust) };
 }
 
 /** The same place, told so that it can be found from any directory. */

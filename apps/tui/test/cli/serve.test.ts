@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { BlockGraph, DriverRegistry } from "@blockmirror/block-driver";
 import { nbdDriver } from "@blockmirror/nbd";
-import { lacksPeers } from "@blockmirror/peers";
+import { lacksPeers, qemuNbd } from "@blockmirror/peers";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { runCli, startCli } from "./support/run-cli.ts";
 
@@ -142,6 +142,32 @@ describe.skipIf(lacksPeers("qemu-nbd", "qemu-img"))("mirror to and from NBD addr
       process.kill(Number(readFileSync(pidFile, "utf8")), "SIGTERM");
     }
   });
+
+  test.each(["trust", "fail"] as const)(
+    "a server that is killed and comes back, with --unflushed-writes %s",
+    async (trust) => {
+      const source = Buffer.alloc(4 * MIB, 3);
+      writeFileSync(path.join(root, "source.raw"), source);
+      const peer = await qemuNbd("raw", 4 * MIB);
+      try {
+        const options = ["--existing", "--speed", "1M", "--interval", "0.1", "--unflushed-writes", trust];
+        const cli = startCli(["mirror", "source.raw", peer.uri, ...options], { cwd: root });
+        await cli.saw(/[2-9]\d\.\d%/u);
+        await peer.signal("SIGKILL");
+        await peer.start();
+        const { status, stderr } = await cli.ended;
+        if (trust === "trust") {
+          expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+          expect(readFileSync(path.join(peer.directory, "disk.raw")).equals(source)).toBe(true);
+        } else {
+          expect(status).toBe(1);
+          expect(stderr).toMatch(/mirror failed: .*is not a copy, the source is untouched/u);
+        }
+      } finally {
+        await peer.stop();
+      }
+    },
+  );
 
   test("an export is never taken for a file that can be made", async () => {
     writeFileSync(path.join(root, "source.raw"), Buffer.alloc(MIB, 3));
