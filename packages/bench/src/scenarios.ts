@@ -1,4 +1,5 @@
 import { hbitmap } from "./hbitmap/scenario.ts";
+import { nbdGuestLatency } from "./nbd/guest-latency.ts";
 import { nbdMirrorToQemuNbd } from "./nbd/mirror-to-qemu-nbd.ts";
 import { qcow2Copies } from "./qcow2/copies.ts";
 import { qcow2Open } from "./qcow2/open.ts";
@@ -22,5 +23,6 @@ export const SCENARIOS: readonly Scenario[] = [
   nbdRandwrite,
   nbdCopyOut,
   nbdCopyIn,
+  nbdGuestLatency,
   hbitmap,
 ];
