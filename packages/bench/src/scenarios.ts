@@ -1,6 +1,9 @@
 import { hbitmap } from "./hbitmap/scenario.ts";
 import { nbdGuestLatency } from "./nbd/guest-latency.ts";
 import { nbdMirrorToQemuNbd } from "./nbd/mirror-to-qemu-nbd.ts";
+import { jobsGuest, jobsWriteBlocking } from "./jobs/guest.ts";
+import { jobsMany } from "./jobs/many.ts";
+import { jobsCommit, jobsTop } from "./jobs/overlay.ts";
 import { qcow2Copies } from "./qcow2/copies.ts";
 import { qcow2Open } from "./qcow2/open.ts";
 import { nbdCopyIn, nbdCopyOut, nbdRandread, nbdRandwrite } from "./nbd/serve.ts";
@@ -18,6 +21,11 @@ export const SCENARIOS: readonly Scenario[] = [
   rawMemory,
   ...qcow2Copies,
   qcow2Open,
+  jobsTop,
+  jobsCommit,
+  jobsGuest,
+  jobsWriteBlocking,
+  jobsMany,
   nbdMirrorToQemuNbd,
   nbdRandread,
   nbdRandwrite,

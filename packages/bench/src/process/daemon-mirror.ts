@@ -7,6 +7,13 @@ const PROGRAM = fileURLToPath(new URL("bin/blockmirror.js", import.meta.resolve(
 /** Whose storage daemon: both are driven by the same QMP commands. */
 export type DaemonName = "ours" | "qemu";
 
+/** Starts it, with a client on its monitor. */
+export function startDaemon(name: DaemonName): Promise<StorageDaemon> {
+  return StorageDaemon.start(
+    name === "ours" ? { command: [process.execPath, PROGRAM, "storage-daemon"], timeoutMs: 60_000 } : {},
+  );
+}
+
 /**
  * Mirrors a raw image to an NBD server with `blockdev-mirror` at its defaults, up to completion. Starting the daemon and
  * opening the nodes is not counted.
@@ -18,11 +25,7 @@ export async function mirrorToNbd(
   source: string,
   socketPath: string,
 ): Promise<{ readonly readyMs: number; readonly completedMs: number }> {
-  const daemon = await StorageDaemon.start(
-    daemonName === "ours"
-      ? { command: [process.execPath, PROGRAM, "storage-daemon"], timeoutMs: 60_000 }
-      : {},
-  );
+  const daemon = await startDaemon(daemonName);
   try {
     const file = { driver: "file", filename: source };
     await daemon.execute("blockdev-add", { driver: "raw", "node-name": "source", file });
