@@ -7,6 +7,9 @@ if (major < 22 || (major === 22 && minor < 12)) {
   );
   process.exitCode = 1;
 } else {
+  // Requests of guests must not wait behind the copying: more of them are on their way at a time than Node's four threads
+  // would let through. Only the first use of a thread looks at this.
+  process.env.UV_THREADPOOL_SIZE ??= "8";
   import("#main")
     .then(({ main }) => main(process.argv.slice(2)))
     .then(

@@ -1,17 +1,19 @@
 import { allocateAligned, BlockError, type IoVec } from "@blockmirror/block-driver";
 
 /**
- * The job's one buffer, cut into pieces of one chunk that sit on a first-in first-out free list (mirror rules S6.1 to
- * S6.5). An operation takes a piece per chunk and gives all of them back; nothing else is allocated per chunk. Pieces that
- * are neighbours in memory are handed out as one, so a long run is usually a vector of one or two.
+ * The job's one buffer, cut into pieces of one chunk (mirror rules S6.1 to S6.5). An operation takes a piece per chunk and
+ * gives all of them back; nothing else is allocated per chunk. Pieces that are neighbours in memory are handed out as one,
+ * so a long run is usually a vector of one or two.
+ *
+ * What was given back last is taken first: it is in the processor's caches, and memory that a job does not need is never
+ * touched. (The rule's list is first in, first out.)
  */
 export class BufferPool {
   readonly pieceSize: number;
   readonly pieceCount: number;
   readonly #slab: Buffer;
-  /** Ring of free piece numbers. */
-  readonly #ring: Uint32Array;
-  #head = 0;
+  /** Stack of free piece numbers; the next one to be taken is the last. */
+  readonly #stack: Uint32Array;
   #free: number;
 
   /**
@@ -30,7 +32,7 @@ export class BufferPool {
         { operation: "mirror", cause: error },
       );
     }
-    this.#ring = Uint32Array.from({ length: this.pieceCount }, (_, index) => index);
+    this.#stack = Uint32Array.from({ length: this.pieceCount }, (_, index) => this.pieceCount - 1 - index);
     this.#free = this.pieceCount;
   }
 
@@ -51,8 +53,7 @@ export class BufferPool {
     let start = -1;
     let end = -1;
     for (let taken = 0; taken < count; taken += 1) {
-      const piece = this.#ring[this.#head] ?? 0;
-      this.#head = this.#head + 1 === this.pieceCount ? 0 : this.#head + 1;
+      const piece = this.#stack[this.#free - 1 - taken] ?? 0;
       loan.add(piece);
       if (piece !== end) {
         if (start >= 0) vector.push(this.#slab.subarray(start * this.pieceSize, end * this.pieceSize));
@@ -68,9 +69,9 @@ export class BufferPool {
 
   /** Gives back everything a loan holds. */
   giveBack(loan: Loan): void {
-    for (let index = 0; index < loan.count; index += 1) {
-      const tail = (this.#head + this.#free) % this.pieceCount;
-      this.#ring[tail] = loan.pieceAt(index);
+    // The last piece first, so that neighbours are taken as neighbours again.
+    for (let index = loan.count - 1; index >= 0; index -= 1) {
+      this.#stack[this.#free] = loan.pieceAt(index);
       this.#free += 1;
     }
     loan.reset(0);

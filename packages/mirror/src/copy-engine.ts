@@ -1,14 +1,13 @@
 import { HBitmap, type DirtyArea } from "@blockmirror/hbitmap";
 import { isPromise, isZero, type BlockEdge, type DirtyBitmap, type IoVec } from "@blockmirror/block-driver";
 import { BufferPool, Loan } from "./buffer-pool.ts";
+import { beginCopying, endCopying, MAX_OPERATIONS, operationsAllowed } from "./fair-share.ts";
 import { InFlightSet } from "./in-flight-set.ts";
 import { SourceStatus, type SourceExtent } from "./source-status.ts";
 import { Sweep } from "./sweep.ts";
 import { isTraced, trace } from "./tracing.ts";
 import type { ZeroMap } from "./zero-map.ts";
 
-/** Copy operations that run at a time (mirror rule S7.1). */
-export const MAX_OPERATIONS = 16;
 /** The most that one copy moves, in bytes, whatever the buffer. */
 const MAX_COPY_LENGTH: number = 2 * 1024 * 1024;
 const MIN_COPY_LENGTH = 1024 * 1024;
@@ -129,7 +128,7 @@ export class CopyEngine {
   async fill(mayGoOn: () => boolean): Promise<FillResult> {
     let tries = 0;
     while (mayGoOn()) {
-      if (this.inFlight.operations >= MAX_OPERATIONS || this.#pool.free === 0) return this.#full();
+      if (this.inFlight.operations >= operationsAllowed() || this.#pool.free === 0) return this.#full();
       if (!this.#nextArea()) return "exhausted";
       const { start, length } = this.#area;
       if (this.#knows(start, length) || this.#assumeData(length, tries)) {
@@ -326,6 +325,7 @@ export class CopyEngine {
     const { bits } = this.#init.dirty;
     this.#bytesCleared += bits.countRange(offset, length);
     bits.reset(offset, length);
+    if (this.inFlight.operations === 0) beginCopying();
     this.inFlight.claim(offset, length);
     this.#sweep.advance(offset, length);
   }
@@ -357,7 +357,10 @@ export class CopyEngine {
     }
     this.#ended += 1;
     for (const wake of this.#endWaiters.splice(0)) wake();
-    if (this.inFlight.operations === 0) for (const wake of this.#idleWaiters.splice(0)) wake();
+    if (this.inFlight.operations === 0) {
+      endCopying();
+      for (const wake of this.#idleWaiters.splice(0)) wake();
+    }
     this.#init.onEnd();
   }
 }

@@ -114,7 +114,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       target,
       size: this.#size,
       granularity,
-      bufferSize: Math.max(tuning.bufferSize, granularity),
+      // No more than the disk has: memory that is never used still has to be found and cleared.
+      bufferSize: Math.max(Math.min(tuning.bufferSize, this.#size), granularity),
       dirty,
       zeroMap: this.#zeroMap,
       detectZeroes: tuning.detectZeroes ?? source.info.can.status !== "exact",

@@ -1,5 +1,6 @@
 import type { DirtyBitmap } from "@blockmirror/block-driver";
-import { MAX_OPERATIONS, type CopyEngine } from "./copy-engine.ts";
+import type { CopyEngine } from "./copy-engine.ts";
+import { MAX_OPERATIONS } from "./fair-share.ts";
 import { estimateEta, RateMeter, type MirrorPhase, type MirrorProgress } from "./progress.ts";
 
 /** Turns the counters of a copy engine into progress: what is done, what is left, how fast, until when. */
