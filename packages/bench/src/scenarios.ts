@@ -6,7 +6,14 @@ import { jobsMany } from "./jobs/many.ts";
 import { jobsCommit, jobsTop } from "./jobs/overlay.ts";
 import { qcow2Copies } from "./qcow2/copies.ts";
 import { qcow2Open } from "./qcow2/open.ts";
-import { nbdCopyIn, nbdCopyOut, nbdRandread, nbdRandwrite } from "./nbd/serve.ts";
+import {
+  nbdCopyIn,
+  nbdCopyOut,
+  nbdQcow2Randread,
+  nbdQcow2Randwrite,
+  nbdRandread,
+  nbdRandwrite,
+} from "./nbd/serve.ts";
 import { rawFull } from "./raw/full.ts";
 import { rawLimited } from "./raw/limited.ts";
 import { rawMemory } from "./raw/memory.ts";
@@ -29,6 +36,8 @@ export const SCENARIOS: readonly Scenario[] = [
   nbdMirrorToQemuNbd,
   nbdRandread,
   nbdRandwrite,
+  nbdQcow2Randread,
+  nbdQcow2Randwrite,
   nbdCopyOut,
   nbdCopyIn,
   nbdGuestLatency,

@@ -9,6 +9,8 @@ import {
 
 /** Driver name of the filter node that a mirror puts above its source. */
 export const MIRROR_FILTER_DRIVER = "mirror_top";
+/** And that of a commit of a layer which others stand on. */
+export const COMMIT_FILTER_DRIVER = "commit_top";
 
 /** Carries a change out on the source. */
 export type ChangeSource = () => MaybePromise<void>;
@@ -28,8 +30,8 @@ export interface WriteFollower {
 export class MirrorFilter extends PassThroughDevice {
   #follower: WriteFollower | undefined;
 
-  constructor(source: BlockChild) {
-    super(MIRROR_FILTER_DRIVER, source);
+  constructor(source: BlockChild, driver: string) {
+    super(driver, source);
   }
 
   /** From now on `follower` carries changes out; called while guests are held. */

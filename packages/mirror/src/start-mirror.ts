@@ -10,7 +10,7 @@ import type { Job, JobManager, JobOptions } from "@blockmirror/blockjob";
 import type { DiskMap } from "./disk-map.ts";
 import { DrainRelay } from "./drain-relay.ts";
 import { chooseGranularity } from "./granularity.ts";
-import { MIRROR_FILTER_DRIVER, MirrorFilter } from "./mirror-filter.ts";
+import { COMMIT_FILTER_DRIVER, MIRROR_FILTER_DRIVER, MirrorFilter } from "./mirror-filter.ts";
 import type { FoldInit } from "./commit/fold.ts";
 import { MirrorJob, type MirrorDetails } from "./mirror-job.ts";
 import { copyBitmap, namesClosedBacking } from "./initial-scan.ts";
@@ -81,6 +81,7 @@ export async function startCopying(options: MirrorOptions, fold?: FoldInit): Pro
       graph,
       source,
       options.filterNodeName ?? `#mirror-${id}`,
+      fold?.record === undefined ? MIRROR_FILTER_DRIVER : COMMIT_FILTER_DRIVER,
     );
     undo.push(() => graph.removeFilter(filter));
     const dirty = createBitmap(filter, granularity);
@@ -178,10 +179,9 @@ function checkNodes(source: BlockNode, target: BlockNode, larger: LargerTarget):
 
 /** @throws BlockError `EBUSY` when a job copies the node already. */
 export function refuseBusy(source: BlockNode): void {
-  for (const edge of source.parents) {
-    if (edge.owner?.info.driver === MIRROR_FILTER_DRIVER) throw busy(source);
-  }
-  if (source.info.driver === MIRROR_FILTER_DRIVER) throw busy(source);
+  const isFilter = (node: BlockNode | undefined): boolean =>
+    node?.info.driver === MIRROR_FILTER_DRIVER || node?.info.driver === COMMIT_FILTER_DRIVER;
+  if (isFilter(source) || [...source.parents].some(({ owner }) => isFilter(owner))) throw busy(source);
 }
 
 function busy(source: BlockNode): BlockError {
@@ -199,12 +199,13 @@ async function insertFilter(
   graph: BlockGraph,
   source: BlockNode,
   nodeName: string,
+  driver: string,
 ): Promise<{ readonly node: BlockNode; readonly device: MirrorFilter }> {
   const made: MirrorFilter[] = [];
   const node = await graph.insertFilter(source, {
     nodeName,
     device: (child) => {
-      const device = new MirrorFilter(child);
+      const device = new MirrorFilter(child, driver);
       made.push(device);
       return device;
     },

@@ -126,6 +126,8 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
           }),
         ];
         seen.push((await side.client.execute("query-block-jobs")).map(({ type, ready }) => [type, ready]));
+        const filters = await side.client.execute("query-named-block-nodes");
+        seen.push(filters.find((node) => node["node-name"] === "f")?.drv);
         seen.push(await side.ask("block-job-complete", { device: "c" }));
         seen.push(await side.ask("block-job-cancel", { device: "c" }));
         seen.push(await side.eventsUntil((word) => word === "null"));

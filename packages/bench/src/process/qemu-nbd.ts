@@ -15,8 +15,8 @@ export class QemuNbd {
     this.#pid = pid;
   }
 
-  /** Starts it on a raw image; its socket and pid file are put into `directory`. */
-  static async start(image: string, directory: string): Promise<QemuNbd> {
+  /** Starts it on an image; its socket and pid file are put into `directory`. */
+  static async start(image: string, directory: string, format: "raw" | "qcow2" = "raw"): Promise<QemuNbd> {
     const socketPath = join(directory, "nbd.sock");
     const pidFile = join(directory, "nbd.pid");
     await rm(socketPath, { force: true });
@@ -28,7 +28,7 @@ export class QemuNbd {
       requirePeer("qemu-nbd"),
       ...daemon,
       "-f",
-      "raw",
+      format,
       "--discard=unmap",
       image,
     ]);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { PROGRAM } from "./mirror-process.ts";
 
-/** A `blockmirror serve` of one raw image on a Unix socket, as an operator would start it. */
+/** A `blockmirror serve` of one image on a Unix socket, as an operator would start it. */
 export class ServeProcess {
   readonly socketPath: string;
   readonly #child: ChildProcess;
@@ -15,7 +15,11 @@ export class ServeProcess {
   }
 
   /** Starts it; resolves when it has said where it listens. */
-  static async start(image: string, directory: string): Promise<ServeProcess> {
+  static async start(
+    image: string,
+    directory: string,
+    format: "raw" | "qcow2" = "raw",
+  ): Promise<ServeProcess> {
     const socketPath = join(directory, "ours.sock");
     const child = spawn(
       process.execPath,
@@ -26,7 +30,7 @@ export class ServeProcess {
         "--listen",
         `nbd+unix:///?socket=${socketPath}`,
         "--format",
-        "raw",
+        format,
         "--output",
         "plain",
       ],
