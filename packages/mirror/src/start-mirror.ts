@@ -177,10 +177,12 @@ function checkNodes(source: BlockNode, target: BlockNode, larger: LargerTarget):
   }
 }
 
+function isFilter(node: BlockNode | undefined): boolean {
+  return node?.info.driver === MIRROR_FILTER_DRIVER || node?.info.driver === COMMIT_FILTER_DRIVER;
+}
+
 /** @throws BlockError `EBUSY` when a job copies the node already. */
 export function refuseBusy(source: BlockNode): void {
-  const isFilter = (node: BlockNode | undefined): boolean =>
-    node?.info.driver === MIRROR_FILTER_DRIVER || node?.info.driver === COMMIT_FILTER_DRIVER;
   if (isFilter(source) || [...source.parents].some(({ owner }) => isFilter(owner))) throw busy(source);
 }
 
