@@ -20,3 +20,6 @@ export {
 export type { MirrorPhase, MirrorProgress } from "./progress.ts";
 export { startMirror, type Mirror, type MirrorOptions } from "./start-mirror.ts";
 export { mirrorTraceChannel, type MirrorTraceMessages, type MirrorTracePoint } from "./tracing.ts";
+export { startStream, type StreamOptions } from "./stream/start-stream.ts";
+export type { StreamDetails } from "./stream/stream-job.ts";
+export { STREAM_FILTER_DRIVER } from "./stream/stream-filter.ts";

@@ -17,6 +17,7 @@ import { copyBitmap, namesClosedBacking } from "./initial-scan.ts";
 import { isTraced, trace } from "./tracing.ts";
 import { mustBeReplaceable } from "./switch-over.ts";
 import { mustTakeBacking } from "./target-backing.ts";
+import { StreamFilter } from "./stream/stream-filter.ts";
 import { resolveTuning, type LargerTarget, type MirrorTuning } from "./options.ts";
 
 /** What to mirror and how. */
@@ -178,7 +179,7 @@ function checkNodes(source: BlockNode, target: BlockNode, larger: LargerTarget):
 }
 
 function isFilter(node: BlockNode | undefined): boolean {
-  return node?.info.driver === MIRROR_FILTER_DRIVER || node?.info.driver === COMMIT_FILTER_DRIVER;
+  return node?.device instanceof MirrorFilter || node?.device instanceof StreamFilter;
 }
 
 /** @throws BlockError `EBUSY` when a job copies the node already. */

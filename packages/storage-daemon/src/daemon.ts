@@ -13,6 +13,7 @@ import {
 import { bitmapCommands } from "./commands/bitmaps.ts";
 import type { DaemonParts } from "./commands/daemon-parts.ts";
 import { commitCommands } from "./commands/commit.ts";
+import { streamCommands } from "./commands/stream.ts";
 import { createCommands } from "./commands/create.ts";
 import { exportCommands } from "./commands/exports.ts";
 import { extraCommands } from "./commands/extras.ts";
@@ -79,6 +80,7 @@ export class Daemon implements DaemonParts {
       .add(BLOCK_SCHEMA, jobCommands(this))
       .add(BLOCK_SCHEMA, mirrorCommands(this))
       .add(BLOCK_SCHEMA, commitCommands(this))
+      .add(BLOCK_SCHEMA, streamCommands(this))
       .add(BLOCK_SCHEMA, bitmapCommands(this))
       .add(BLOCK_SCHEMA, exportCommands(this))
       .add(EXTRA_SCHEMA, extraCommands(this));

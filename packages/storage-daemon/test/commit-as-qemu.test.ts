@@ -3,34 +3,7 @@ import type { JsonObject } from "@blockmirror/qmp";
 import { describe, it } from "vitest";
 
 import { compare } from "./support/compare.ts";
-import type { Side } from "./support/sides.ts";
-
-async function qemuIo(...args: string[]): Promise<void> {
-  await run(requirePeer("qemu-io"), args);
-}
-
-/** Three layers, each with a pattern of its own; only the uppermost is the monitor's. */
-async function addChain(side: Side): Promise<void> {
-  const layers = ["base", "middle", "top"];
-  for (const [index, name] of layers.entries()) {
-    const below = layers[index - 1];
-    const backing = below === undefined ? [] : ["-b", below, "-F", "qcow2"];
-    await run(requirePeer("qemu-img"), ["create", "-q", "-f", "qcow2", ...backing, side.path(name), "4M"]);
-    await qemuIo("-f", "qcow2", "-c", `write -P ${index + 1} ${index}M 64k`, side.path(name));
-  }
-  const file = (name: string): JsonObject => ({ driver: "file", filename: side.path(name) });
-  await side.run("blockdev-add", {
-    driver: "qcow2",
-    "node-name": "top",
-    file: file("top"),
-    backing: {
-      driver: "qcow2",
-      "node-name": "middle",
-      file: file("middle"),
-      backing: { driver: "qcow2", "node-name": "base", file: file("base") },
-    },
-  });
-}
+import { addChain, qemuIo } from "./support/layers.ts";
 
 const COMMIT = { "job-id": "c", device: "top" };
 
