@@ -226,7 +226,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       if (this.#hasFailed || !this.#isNearlyClean() || !(await this.#flush())) continue;
       const section = await this.#holdClean(job);
       if (section === undefined) continue;
-      if (await this.#flush()) this.#held = section;
+      if (await this.#flushHeld(job)) this.#held = section;
       else section.end();
     }
   }
@@ -469,7 +469,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     if (!(await this.#flush()) || this.#hasFailed || job.shouldPause) return false;
     const section = await this.#holdClean(job);
     if (section === undefined) return false;
-    if (!(await this.#flush())) {
+    if (!(await this.#flushHeld(job))) {
       section.end();
       return false;
     }
@@ -495,13 +495,22 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
         if (dirty.bits.isEmpty || !this.#isNearlyClean() || !mayGoOn()) break;
         ended = this.#engine.operationsEnded;
         await this.#engine.fill(mayGoOn);
-        await this.#engine.waitForAll();
+        if (!(await endsInTime(job, this.#engine.waitForAll(), endMs))) break;
       }
-      clean = dirty.bits.isEmpty && !this.#hasFailed;
+      clean = this.#isClean() && !this.#hasFailed;
       return clean ? section : undefined;
     } finally {
       if (!clean) section.end();
     }
+  }
+
+  /** Flushes while guests are held; false as well when that takes too long: then they go on, and it is done again. */
+  async #flushHeld(job: JobControl): Promise<boolean> {
+    const flushed = this.#flush();
+    const endMs = job.clock.now() + this.#init.tuning.switchPauseMs * HOLD_PATIENCE;
+    if (await endsInTime(job, flushed, endMs)) return flushed;
+    this.#unflushed = true;
+    return false;
   }
 
   /** Flushes the target if something was written since the last time; false after an error that does not end the job. */
@@ -539,4 +548,26 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     this.#meter.sample(job.clock.now());
     if (this.#phase === "copy" && this.#engine.sweeps > 0) this.#phase = "converge";
   }
+}
+
+/** Whether `work` settles before `endMs` and before the job is given up: a target that hangs must not hold guests. */
+function endsInTime(
+  { clock, forceCancelSignal }: JobControl,
+  work: Promise<unknown>,
+  endMs: number,
+): Promise<boolean> {
+  return new Promise((resolve) => {
+    const end = (inTime: boolean): void => {
+      unschedule();
+      forceCancelSignal.removeEventListener("abort", giveUp);
+      resolve(inTime);
+    };
+    const giveUp = (): void => end(false);
+    const unschedule = clock.schedule(Math.max(0, endMs - clock.now()), giveUp);
+    forceCancelSignal.addEventListener("abort", giveUp, { once: true });
+    work.then(
+      () => end(true),
+      () => end(true),
+    );
+  });
 }

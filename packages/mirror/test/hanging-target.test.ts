@@ -1,0 +1,87 @@
+import type { BlockEdge } from "@blockmirror/block-driver";
+import { describe, expect, test } from "vitest";
+import type { Mirror } from "../src/index.ts";
+import { KIB, MIB, openRig, type Rig } from "./support/rig.ts";
+
+const SIZE = 4 * MIB;
+
+/** Whether a guest's write comes back within two seconds. */
+async function guestGetsThrough(rig: Rig, write: () => void | Promise<void>): Promise<boolean> {
+  let done = false;
+  void Promise.resolve(write()).then(() => (done = true));
+  await rig.clock.advance(2000);
+  return done;
+}
+
+interface Ready {
+  readonly rig: Rig;
+  readonly guest: BlockEdge;
+  readonly mirror: Mirror;
+}
+
+/** Brings a job to where guests are held, the last of what they wrote is copied, and `operation` hangs. */
+async function heldBy(operation: "write" | "flush"): Promise<Ready> {
+  const rig = await openRig({ size: SIZE });
+  const guest = rig.guest();
+  const mirror = await rig.mirror();
+  await rig.until("BLOCK_JOB_READY");
+  await rig.run(Promise.resolve(guest.write(0, [Buffer.alloc(KIB, 1)])));
+  await rig.clock.advance(500);
+  // Guests are not held yet while the first flush takes its time; what one writes then is left for when they are.
+  rig.targetFaults.add({ operation: "flush", nth: 1, delayMs: 100 });
+  rig.targetFaults.add({ operation, hold: true });
+  await mirror.job.complete();
+  await rig.clock.advance(20);
+  await rig.run(Promise.resolve(guest.write(128 * KIB, [Buffer.alloc(KIB, 1)])));
+  for (let step = 0; step < 200 && rig.targetFaults.held.length === 0; step += 1) await rig.clock.advance(1);
+  expect(rig.targetFaults.held).toHaveLength(1);
+  return { rig, guest, mirror };
+}
+
+describe("a target that hangs when the guests are held for the switch", () => {
+  test.each(["write", "flush"] as const)(
+    "does not hold them: a %s that never comes back lets them go on, and the job ends when it does",
+    async (operation) => {
+      const { rig, guest, mirror } = await heldBy(operation);
+      expect(await guestGetsThrough(rig, () => guest.write(MIB, [Buffer.alloc(KIB, 2)]))).toBe(true);
+      expect(mirror.switched).toBe(false);
+      rig.targetFaults.release();
+      expect(await rig.run(mirror.job.done)).toEqual({ outcome: "completed" });
+      expect(mirror.switched).toBe(true);
+      expect(rig.content("target").equals(rig.content("source"))).toBe(true);
+    },
+  );
+
+  test.each(["write", "flush"] as const)(
+    "a force cancel frees the guests at once during a %s, with the source untouched",
+    async (operation) => {
+      const { rig, guest, mirror } = await heldBy(operation);
+      mirror.job.cancel({ force: true });
+      let done = false;
+      void Promise.resolve(guest.write(MIB, [Buffer.alloc(KIB, 2)])).then(() => (done = true));
+      await rig.clock.advance(50);
+      expect(done).toBe(true);
+      rig.targetFaults.release();
+      expect(await rig.run(mirror.job.done)).toEqual({ outcome: "cancelled" });
+      expect(guest.node).toBe(rig.source);
+      expect(rig.content("source")[MIB]).toBe(2);
+    },
+  );
+});
+
+test("a target that hangs while copying keeps the job waiting, and no guest; force cancel is told at once", async () => {
+  const rig = await openRig({ size: SIZE });
+  rig.fill("source", 0, SIZE, 1);
+  rig.targetFaults.add({ operation: "write", hold: true, nth: 2 });
+  const guest = rig.guest();
+  const { job } = await rig.mirror();
+  await rig.clock.advance(100);
+  expect(rig.targetFaults.held).toHaveLength(1);
+  expect(await guestGetsThrough(rig, () => guest.write(0, [Buffer.alloc(KIB, 2)]))).toBe(true);
+  job.cancel({ force: true });
+  await rig.clock.advance(100);
+  expect(job.snapshot().cancelRequested).toBe(true);
+  expect(await guestGetsThrough(rig, () => guest.write(KIB, [Buffer.alloc(KIB, 3)]))).toBe(true);
+  rig.targetFaults.release();
+  expect(await rig.run(job.done)).toEqual({ outcome: "cancelled" });
+});
