@@ -50,8 +50,16 @@ export class GuestWrites implements WriteFollower {
   #marking = 0;
   readonly #turns: { readonly start: number; readonly end: number; readonly done: Promise<void> }[] = [];
 
+  /** Requests that wait for the target, or for a copy to it. */
+  readonly #waiting = new Set<() => void>();
+
   constructor(init: GuestWritesInit) {
     this.#init = init;
+  }
+
+  /** The job has failed or was given up: guests wait for its target no longer. `follows` says so from now on. */
+  giveUp(): void {
+    for (const goOn of this.#waiting) goOn();
   }
 
   /** Every settled write is on the target, and every further one will be before it settles. */
@@ -179,7 +187,10 @@ export class GuestWrites implements WriteFollower {
     zeroMap.forget(from, to - from);
     onWrite();
     try {
-      await changeTarget(from, to);
+      if (!(await this.#unlessGivenUp(Promise.resolve(changeTarget(from, to))))) {
+        this.#mark(from, to - from);
+        return;
+      }
     } catch (error) {
       this.#mark(from, to - from);
       engine.guestFailed(from, to - from);
@@ -187,6 +198,28 @@ export class GuestWrites implements WriteFollower {
       return;
     }
     engine.guestSucceeded(to - from, inner, inside);
+  }
+
+  /** Waits for what the target does; false when the job was given up first: a target that hangs must not keep guests. */
+  #unlessGivenUp(work: Promise<void>): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      const goOn = (): void => {
+        this.#waiting.delete(goOn);
+        resolve(false);
+      };
+      this.#waiting.add(goOn);
+      work.then(
+        () => {
+          this.#waiting.delete(goOn);
+          resolve(true);
+        },
+        (error: unknown) => {
+          this.#waiting.delete(goOn);
+          reject(error);
+        },
+      );
+      if (!this.#init.follows()) goOn();
+    });
   }
 
   /**
@@ -204,7 +237,7 @@ export class GuestWrites implements WriteFollower {
     const mine = { start, end: stop, done };
     this.#turns.push(mine);
     for (const other of earlier) await other.done;
-    await this.#init.engine.waitForRange(start, stop - start);
+    await this.#unlessGivenUp(this.#init.engine.waitForRange(start, stop - start));
     return () => {
       this.#turns.splice(this.#turns.indexOf(mine), 1);
       inFlight.leaveGuest(turn);

@@ -161,6 +161,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
 
   async run(job: JobControl): Promise<void> {
     this.#control = job;
+    job.forceCancelSignal.addEventListener("abort", () => this.guestWrites.giveUp(), { once: true });
     try {
       await this.#scan(job);
       await this.#copyUntilDone(job);
@@ -537,6 +538,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       // The first error is the job's; later ones are its echo (mirror rule S17.2).
       if (!this.#hasFailed) this.#failure = error;
       this.#hasFailed = true;
+      this.guestWrites.giveUp();
     } else if (action === "ignore") {
       this.#backOff.fail(this.#control?.clock.now() ?? 0);
     }

@@ -85,3 +85,29 @@ test("a target that hangs while copying keeps the job waiting, and no guest; for
   rig.targetFaults.release();
   expect(await rig.run(job.done)).toEqual({ outcome: "cancelled" });
 });
+
+test("in write-blocking mode guests wait for a target that hangs, and a force cancel frees every one of them", async () => {
+  const rig = await openRig({ size: SIZE });
+  const guest = rig.guest();
+  const { job } = await rig.mirror({ copyMode: "write-blocking" });
+  await rig.until("BLOCK_JOB_READY");
+  rig.targetFaults.add({ operation: "write", hold: true, times: 0 });
+  const done: number[] = [];
+  const write = (at: number): void => {
+    void Promise.resolve(guest.write(at, [Buffer.alloc(KIB, 4)])).then(() => done.push(at));
+  };
+  write(0);
+  // The same chunk, and another one.
+  write(2 * KIB);
+  write(MIB);
+  await rig.clock.advance(1000);
+  expect(done).toEqual([]);
+  job.cancel({ force: true });
+  await rig.clock.advance(50);
+  expect(done.toSorted((a, b) => a - b)).toEqual([0, 2 * KIB, MIB]);
+  expect(await guestGetsThrough(rig, () => guest.write(2 * MIB, [Buffer.alloc(KIB, 5)]))).toBe(true);
+  rig.targetFaults.clear();
+  rig.targetFaults.release();
+  expect(await rig.run(job.done)).toEqual({ outcome: "cancelled" });
+  expect([rig.content("source")[0], rig.content("source")[2 * MIB]]).toEqual([4, 5]);
+});
