@@ -1,20 +1,11 @@
-import { ALL_PERMISSIONS, backingChain, BlockError, type BlockErrorCode } from "@blockmirror/block-driver";
+import { ALL_PERMISSIONS, backingChain } from "@blockmirror/block-driver";
 import { describe, expect, test } from "vitest";
 import { KIB, MIB, seededRandom } from "./support/rig.ts";
+import { refusal } from "./support/refusal.ts";
 import { openChain, type Chain } from "./support/chain.ts";
 
 const SEED = Number(process.env["BLOCKMIRROR_SEED"] ?? 20_140_401);
 const SIZE = 2 * MIB;
-
-async function refusal(run: () => unknown): Promise<BlockErrorCode> {
-  try {
-    await run();
-  } catch (error) {
-    if (error instanceof BlockError) return error.code;
-    throw error;
-  }
-  throw new Error("expected a refusal");
-}
 
 /** Data in every layer of base, middle and top, overlapping in part. */
 async function twoOverlays(options: { readonly baseReadOnly?: boolean } = {}): Promise<Chain> {

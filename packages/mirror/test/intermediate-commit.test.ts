@@ -1,19 +1,10 @@
-import { backingChain, BlockError, type BlockErrorCode, type BlockNode } from "@blockmirror/block-driver";
+import { backingChain, type BlockNode } from "@blockmirror/block-driver";
 import { describe, expect, test } from "vitest";
+import { refusal } from "./support/refusal.ts";
 import { openChain, type Chain } from "./support/chain.ts";
 import { KIB, MIB } from "./support/rig.ts";
 
 const SIZE = 2 * MIB;
-
-async function refusal(run: () => unknown): Promise<BlockErrorCode> {
-  try {
-    await run();
-  } catch (error) {
-    if (error instanceof BlockError) return error.code;
-    throw error;
-  }
-  throw new Error("expected a refusal");
-}
 
 /** base <- overlay0 <- overlay1 <- overlay2, with data in each. */
 async function threeOverlays(sizes: readonly number[] = [SIZE, SIZE, SIZE]): Promise<Chain> {

@@ -1,7 +1,8 @@
-import { backingChain, BlockError, type BlockErrorCode, type BlockNode } from "@blockmirror/block-driver";
+import { backingChain, type BlockNode } from "@blockmirror/block-driver";
 import type { Job } from "@blockmirror/blockjob";
 import { describe, expect, test } from "vitest";
 import { startStream, type StreamDetails, type StreamOptions } from "../src/index.ts";
+import { refusal } from "./support/refusal.ts";
 import { openChain, type Chain } from "./support/chain.ts";
 import { KIB, MIB, seededRandom } from "./support/rig.ts";
 
@@ -24,16 +25,6 @@ function stream(chain: Chain, options: Partial<StreamOptions> = {}): Promise<Job
 }
 
 const names = (node: BlockNode): readonly string[] => backingChain(node).map(({ name }) => name);
-
-async function refusal(run: () => Promise<unknown>): Promise<BlockErrorCode> {
-  try {
-    await run();
-  } catch (error) {
-    if (error instanceof BlockError) return error.code;
-    throw error;
-  }
-  throw new Error("expected a refusal");
-}
 
 describe("a stream", () => {
   test("of everything: the image stands alone afterwards, and shows what it did", async () => {

@@ -5,6 +5,7 @@ import { run } from "@blockmirror/peers";
 
 import { formatBytes } from "../format.ts";
 import { interleave, medianOf } from "../interleave.ts";
+import { runFio } from "../process/fio.ts";
 import { QemuNbd } from "../process/qemu-nbd.ts";
 import { ServeProcess } from "../process/serve-process.ts";
 import { writeFullImage } from "../raw/images.ts";
@@ -49,36 +50,6 @@ async function writeImage(filename: string, bytes: number, format: "raw" | "qcow
   await rm(raw);
 }
 
-/** Requests per second of fio's NBD client with 16 requests of 4 KiB in flight. */
-async function randomRate(uri: string, mode: "randread" | "randwrite", directory: string): Promise<number> {
-  const { stdout } = await run(
-    "fio",
-    [
-      "--name=b",
-      "--ioengine=nbd",
-      `--uri=${uri}`,
-      `--rw=${mode}`,
-      "--bs=4k",
-      `--size=${RANDOM_BYTES}`,
-      "--iodepth=16",
-      "--runtime=4",
-      "--time_based",
-      "--output-format=terse",
-      "--terse-version=3",
-    ],
-    { cwd: directory },
-  );
-  // Requests per second of reads and writes, as fio's terse output version 3 places them.
-  const fields =
-    stdout
-      .split("\n")
-      .find((line) => line.startsWith("3;"))
-      ?.split(";") ?? [];
-  const rate = Number(fields[7]) + Number(fields[48]);
-  if (!(rate > 0)) throw new Error(`fio gave no rate: ${stdout}`);
-  return rate;
-}
-
 function random(
   name: string,
   mode: "randread" | "randwrite",
@@ -92,10 +63,13 @@ function random(
     needs: ["qemu-nbd", "fio"],
     run: (context) =>
       withServers(context, RANDOM_BYTES, format, async (uris) => {
+        const { directory } = context;
+        const rateOf = async (uri: string): Promise<number> =>
+          (await runFio({ uri, mode, bytes: RANDOM_BYTES, seconds: 4, directory })).iops;
         const results = await interleave(
           {
-            ours: () => randomRate(uris.ours, mode, context.directory),
-            qemu: () => randomRate(uris.qemu, mode, context.directory),
+            ours: () => rateOf(uris.ours),
+            qemu: () => rateOf(uris.qemu),
           },
           { runs: context.runs },
         );
