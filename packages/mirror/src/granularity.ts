@@ -12,13 +12,21 @@ const MIN_AUTOMATIC_GRANULARITY = 4096;
  * The size of a chunk in bytes: what was asked for, or the target's cluster size, at least 4 KiB and at most 64 KiB
  * (mirror rules S3.2 and S3.3).
  * A target that names a backing image which is not open cannot fill the rest of a cluster: whatever is written to it has to
- * be whole clusters, so a chunk is never smaller than one (mirror rules S9.1 and S10.1).
+ * be whole clusters, so a chunk is never smaller than one (mirror rules S9.1 and S10.1), and has to be known (rule S9.2).
  * @param requested bytes; 0 = automatic.
  * @param wholeClusters the target can only be written in whole clusters.
- * @throws BlockError `EINVAL` for a granularity that is not a power of two from 512 B to 64 MiB.
+ * @throws BlockError `EINVAL` for a granularity that is not a power of two from 512 B to 64 MiB, or a cluster size that has
+ * to be known and is not.
  */
 export function chooseGranularity(requested: number, target: DeviceInfo, wholeClusters = false): number {
   const cluster = target.align.allocation;
+  if (wholeClusters && cluster === 0) {
+    throw new BlockError(
+      "EINVAL",
+      `target '${target.label}' names a backing file that is not open, and its driver '${target.driver}' does not tell a cluster size; open the backing file`,
+      { operation: "mirror" },
+    );
+  }
   const least = wholeClusters ? cluster : 0;
   return Math.max(least, chunkFor(requested, cluster));
 }
