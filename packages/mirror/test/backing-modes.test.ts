@@ -83,6 +83,7 @@ describe("what the target stands on afterwards", () => {
       await images.copy(source, target, { sync: "top", backingMode });
       expect(chainLength(target)).toBe(expected);
       await images.close();
+      rmSync(images.directory, { recursive: true, force: true });
       images = new Images();
     }
   });
