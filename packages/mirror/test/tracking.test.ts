@@ -1,10 +1,10 @@
 import { expect, it } from "vitest";
 import { KIB, MIB, openRig } from "./support/rig.ts";
 
-it("copies a write that lands while the scan has judged its range already (S2.6, upstream 0f51f9c342)", async () => {
+it("copies a write that lands while the scan waits for its first answer (S2.6)", async () => {
   const rig = await openRig({ size: 8 * MIB });
   const guest = rig.guest();
-  // The source's answer "all zero" is made, but arrives late: the write happens in between.
+  // The question is held, so its answer knows of the write; rows/races.test.ts has the write that comes after the answer.
   rig.sourceFaults.add({ operation: "status", hold: true });
   const { job } = await rig.mirror();
   const query = await rig.run(rig.sourceFaults.waitForHeld("status"));

@@ -51,18 +51,22 @@ test("S27.3: complete wakes the job and returns; the job ends by itself", async 
   expect(rig.clock.now() - asked).toBeLessThan(50);
 });
 
-test("S27.5: a paused job completes after its resume, or at once where that was asked for", async () => {
-  const rig = await openRig({ size: SIZE });
-  const mirror = await rig.mirror();
-  await rig.until("BLOCK_JOB_READY");
-  mirror.job.pause();
-  await rig.clock.advance(200);
-  await mirror.job.complete();
-  await rig.clock.advance(5000);
-  expect(mirror.job.status).toBe("standby");
-  mirror.job.resume();
-  expect(await rig.run(mirror.job.done)).toEqual({ outcome: "completed" });
-});
+test.each(["resume", "complete"] as const)(
+  "S27.4, S27.5: a paused job that is to complete goes on after its resume, or at once where %s says so",
+  async (by) => {
+    const rig = await openRig({ size: SIZE });
+    const mirror = await rig.mirror();
+    await rig.until("BLOCK_JOB_READY");
+    mirror.job.pause();
+    await rig.clock.advance(200);
+    await mirror.job.complete();
+    await rig.clock.advance(5000);
+    expect(mirror.job.status).toBe("standby");
+    if (by === "resume") mirror.job.resume();
+    else await mirror.job.complete({ resume: true });
+    expect(await rig.run(mirror.job.done)).toEqual({ outcome: "completed" });
+  },
+);
 
 test("S28.1, S28.2, S28.3, D10: guests of the source are held from the last count until the switch; nobody else is", async () => {
   const rig = await openRig({ size: SIZE, latency: () => 5 });

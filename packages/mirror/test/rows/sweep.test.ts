@@ -26,7 +26,8 @@ async function end(rig: Rig, { job }: Mirror): Promise<void> {
 test("S7.1, S7.2, S7.3: never more than 16 operations; the job waits for one to end and looks again", async () => {
   const rig = await openRig({ size: 64 * MIB, latency: () => 10 });
   rig.fill("source", 0, 64 * MIB, 1);
-  const mirror = await rig.mirror();
+  // Room for 32 operations of 2 MiB: it is not the buffer that limits them.
+  const mirror = await rig.mirror({ bufferSize: 64 * MIB });
   let most = 0;
   while (mirror.job.snapshot().status !== "ready") {
     await rig.clock.advance(1);
@@ -35,21 +36,6 @@ test("S7.1, S7.2, S7.3: never more than 16 operations; the job waits for one to 
   }
   expect(most).toBe(16);
   expect(requests(rig, "target", "write").reduce((sum, { length }) => sum + length, 0)).toBe(64 * MIB);
-  await end(rig, mirror);
-});
-
-test("S8.4, D9: a chunk that is in flight is not copied a second time at once, whatever happens to it", async () => {
-  const rig = await openRig({ size: MIB, latency: () => 20 });
-  rig.fill("source", 0, MIB, 1);
-  const guest = rig.guest();
-  const mirror = await rig.mirror({ granularity: 64 * KIB });
-  await rig.clock.advance(30);
-  const write = Promise.resolve(guest.write(0, [Buffer.alloc(64 * KIB, 2)]));
-  await rig.clock.advance(10);
-  expect(mirror.job.snapshot().details?.inFlightBytes).toBeLessThanOrEqual(MIB);
-  await rig.run(write);
-  await rig.until("BLOCK_JOB_READY");
-  expect(rig.content("target").equals(rig.content("source"))).toBe(true);
   await end(rig, mirror);
 });
 
