@@ -3,6 +3,7 @@ import { iovLength, iovSlice, isPromise, type IoVec, type MaybePromise } from ".
 import { BlockError } from "../../../errors.ts";
 import { deferred, type Deferred } from "../../../io/deferred.ts";
 import { zeroVector } from "../../../io/zero-page.ts";
+import { commitUntilClean } from "../metadata/commit-until-clean.ts";
 import { writeAllocating } from "./allocating-write.ts";
 import { headerWithBacking, recordBackingFile } from "./backing-file.ts";
 import { resizeImage } from "./resize.ts";
@@ -235,11 +236,7 @@ export class Writer {
     if (state.fence.failure !== undefined) throw state.fence.failure;
     if (!state.prepared) return;
     await state.streams.giveBack();
-    // A commit frees clusters, which is written by the next one.
-    do {
-      await state.commit.flush();
-      await state.released.idle();
-    } while (state.commit.dirty && state.fence.failure === undefined);
+    await commitUntilClean(state.commit, state.released, state.image.label);
     state.fence.check();
     await state.trim();
     await state.commit.flush();
