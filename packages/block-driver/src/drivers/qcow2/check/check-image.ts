@@ -14,6 +14,7 @@ import { compareRefcounts, type Comparison } from "./compare-refcounts.ts";
 import { checkCopiedFlags } from "./copied-flags.ts";
 import { countRefcountStructure, ReferenceCounter } from "./count-references.ts";
 import type { LayerStatistics } from "./l2-scan.ts";
+import { planSnapshotTable, switchToSnapshotTable, type NewSnapshotTable } from "./move-snapshot-table.ts";
 import { rebuildRefcounts } from "./rebuild-refcounts.ts";
 import { RefcountStructure } from "./refcount-structure.ts";
 import { ReferenceMap } from "./reference-map.ts";
@@ -55,13 +56,17 @@ export async function checkQcow2(
   const progress = progressOf(options);
   const first = await new Check(image, options, progress).run();
   if (options.repair === undefined) return first.report;
+  const { repair: _done, onFinding: _told, ...quietly } = options;
+  if (first.movedTable) {
+    // The old table is counted still: the header had to point to the new one before it could be given back.
+    await new Check(await openForCheck(file, true), { ...quietly, repair: "leaks" }, progress).run();
+  }
   if (!first.changed) {
     await clearMarks(image, first.report);
     return first.report;
   }
   // What was repaired is looked at again, as what it is now.
   const repaired = await openForCheck(file, true);
-  const { repair: _done, onFinding: _told, ...quietly } = options;
   const { report } = await new Check(repaired, quietly, progress).run();
   await clearMarks(repaired, report);
   const found = first.report;
@@ -98,6 +103,15 @@ function progressOf({ onProgress }: Qcow2CheckOptions): (done: number, found: nu
   };
 }
 
+/** What one look came to. */
+interface Outcome {
+  readonly report: Qcow2CheckReport;
+  /** Something was repaired. */
+  readonly changed: boolean;
+  /** The snapshot table has a new place; the old one is counted still. */
+  readonly movedTable: boolean;
+}
+
 /** One look at an image. */
 class Check {
   readonly #image: CheckedImage;
@@ -116,17 +130,20 @@ class Check {
     this.#progress = progress;
   }
 
-  async run(): Promise<{ readonly report: Qcow2CheckReport; readonly changed: boolean }> {
+  async run(): Promise<Outcome> {
     const { repair, signal } = this.#options;
     if (repair !== undefined) await clearUnknownAutoclear(this.#image);
     const references = this.#newReferences(this.#findings);
-    const statistics = await this.#count(references, repair === "all");
+    const counter = this.#counter(references, repair === "all");
+    const statistics = await counter.count();
     let structure = await RefcountStructure.read(this.#image);
     const ruined = countRefcountStructure(this.#image, structure, references);
-    const comparison = await this.#compare(structure, references, ruined);
+    const table = await this.#planSnapshotTable(counter, structure, references);
+    const comparison = await this.#compare(structure, references, ruined, table);
     const rebuild = repair === "all" && (ruined || comparison.needsBlocks);
-    if (rebuild) structure = await this.#rebuild(structure, references.complete);
+    if (rebuild) structure = await this.#rebuild(structure, references.complete, table);
     if (repair !== undefined) await this.#image.file.flush();
+    if (table !== undefined) await this.#switchSnapshotTable(table, counter);
     await checkCopiedFlags(this.#image, structure, this.#findings, {
       signal,
       clear: repair !== undefined,
@@ -137,7 +154,7 @@ class Check {
     if (repair !== undefined) await this.#image.file.flush();
     const { corruptionsFixed, leaksFixed } = this.#findings;
     const changed = rebuild || corruptionsFixed > 0 || leaksFixed > 0;
-    return { report: this.#report(comparison, statistics), changed };
+    return { report: this.#report(comparison, statistics), changed, movedTable: table !== undefined };
   }
 
   #newReferences(findings: Findings): References {
@@ -148,29 +165,59 @@ class Check {
     return new References(this.#image, map, findings);
   }
 
-  #count(references: References, repair: boolean): Promise<LayerStatistics> {
+  #counter(references: References, repair: boolean): ReferenceCounter {
     const { signal } = this.#options;
-    return new ReferenceCounter(this.#image, references, {
-      signal,
-      repair,
-      progress: this.#progress,
-    }).count();
+    return new ReferenceCounter(this.#image, references, { signal, repair, progress: this.#progress });
   }
 
-  #compare(structure: RefcountStructure, references: References, ruined: boolean): Promise<Comparison> {
+  /** A table to replace one with wrong entries. Without knowing every reference, no place is known to be free. */
+  async #planSnapshotTable(
+    { repairableSnapshots }: ReferenceCounter,
+    structure: RefcountStructure,
+    { complete, map }: References,
+  ): Promise<NewSnapshotTable | undefined> {
+    if (repairableSnapshots === undefined) return undefined;
+    const { list, messages } = repairableSnapshots;
+    const table = complete ? await planSnapshotTable(this.#image, list, structure, map) : undefined;
+    if (table === undefined) for (const message of messages) this.#findings.corruption(message);
+    return table;
+  }
+
+  async #switchSnapshotTable(
+    table: NewSnapshotTable,
+    { repairableSnapshots }: ReferenceCounter,
+  ): Promise<void> {
+    await switchToSnapshotTable(this.#image, table);
+    for (const message of repairableSnapshots?.messages ?? []) this.#findings.fixedCorruption(message);
+  }
+
+  #compare(
+    structure: RefcountStructure,
+    references: References,
+    ruined: boolean,
+    taken: NewSnapshotTable | undefined,
+  ): Promise<Comparison> {
     const { repair, signal } = this.#options;
     // Blocks that are used for something else as well are not written to: they are made anew.
     return compareRefcounts(this.#image, structure, references, {
       signal,
       raise: repair === "all" && !ruined,
       lower: repair !== undefined && !ruined,
+      taken,
     });
   }
 
   /** Makes the refcount structure anew. Where references may be unknown, what was counted as used stays used. */
-  async #rebuild(structure: RefcountStructure, complete: boolean): Promise<RefcountStructure> {
+  async #rebuild(
+    structure: RefcountStructure,
+    complete: boolean,
+    table: NewSnapshotTable | undefined,
+  ): Promise<RefcountStructure> {
     const references = this.#newReferences(new Findings());
-    await this.#count(references, false);
+    await this.#counter(references, false).count();
+    if (table !== undefined) {
+      for (let cluster = table.first; cluster < table.end; cluster += 1) references.map.add(cluster);
+    }
     if (!complete) await keepCounts(this.#image, structure, references.map);
     const fields = await rebuildRefcounts(this.#image, structure, references.map, this.#options.signal);
     this.#options.onFinding?.({

@@ -11,6 +11,8 @@ export interface CompareOptions {
   readonly raise: boolean;
   /** Lower refcounts that are too high; never done where references may have been overlooked. */
   readonly lower: boolean;
+  /** Clusters `[first, end)` that the repair takes into use now: their refcounts are raised without a complaint. */
+  readonly taken?: { readonly first: number; readonly end: number } | undefined;
 }
 
 /** What a comparison came to, beside what it told. */
@@ -130,6 +132,11 @@ class Comparer {
       return this.#lower && canChange;
     }
     if (!canChange) this.needsBlocks = true;
+    const { taken } = this.#options;
+    if (taken !== undefined && cluster >= taken.first && cluster < taken.end) {
+      if (!canChange) this.sufficient = false;
+      return canChange;
+    }
     if (this.#options.raise && canChange) {
       findings.fixedCorruption(what);
       return true;

@@ -10,7 +10,8 @@ import { namedTables, type NamedTables } from "./l1-tables.ts";
 import { L2Scan, type LayerStatistics } from "./l2-scan.ts";
 import { refcountTableIsUsable, type RefcountStructure } from "./refcount-structure.ts";
 import type { References } from "./references.ts";
-import { listSnapshots } from "./snapshot-list.ts";
+import { complainOfEntries } from "./snapshot-entries.ts";
+import { listSnapshots, type SnapshotList } from "./snapshot-list.ts";
 import { assertNotAborted, readTables } from "./table-reader.ts";
 
 /** Far above any there is: key slots take a few MiB. */
@@ -19,7 +20,10 @@ const MAX_ENCRYPTION_HEADER = 256 * 1024 * 1024;
 /** How counting goes on, and what it may repair on its way. */
 export interface CountOptions {
   readonly signal: AbortSignal | undefined;
-  /** Turn preallocated zero clusters at impossible offsets into plain zero clusters. */
+  /**
+   * Turn preallocated zero clusters at impossible offsets into plain zero clusters, and leave wrong entries of the snapshot
+   * table to be repaired: see {@link ReferenceCounter.repairableSnapshots}.
+   */
   readonly repair: boolean;
   /** Called for each table: how many more have been looked at, how many more there are. */
   readonly progress: (done: number, found: number) => void;
@@ -34,6 +38,8 @@ export class ReferenceCounter {
   readonly #references: References;
   readonly #options: CountOptions;
   readonly #scan: L2Scan;
+  /** The list of snapshots, when a repair has to write it anew, and what is wrong with it. */
+  repairableSnapshots: { readonly list: SnapshotList; readonly messages: readonly string[] } | undefined;
 
   constructor(image: CheckedImage, references: References, options: CountOptions) {
     this.#image = image;
@@ -118,7 +124,9 @@ export class ReferenceCounter {
   async #snapshots(): Promise<void> {
     const { header, geometry, label } = this.#image;
     if (header.snapshotCount === 0) return;
-    const { snapshots, tableBytes } = await listSnapshots(this.#image);
+    const list = await listSnapshots(this.#image, "any");
+    const { snapshots, tableBytes } = list;
+    this.#judgeEntries(list);
     let index = 0;
     for (const { l1Offset, l1Entries } of snapshots) {
       assertNotAborted(this.#options.signal);
@@ -133,6 +141,19 @@ export class ReferenceCounter {
       }
     }
     this.#references.add(header.snapshotsOffset, tableBytes);
+  }
+
+  /** Entries that are wrong are told here, or written anew by whoever repairs. */
+  #judgeEntries(list: SnapshotList): void {
+    const { messages, isOversized, isRepairable } = complainOfEntries(this.#image, list);
+    if (messages.length === 0) return;
+    if (this.#options.repair && isRepairable) {
+      this.repairableSnapshots = { list, messages };
+      return;
+    }
+    for (const message of messages) this.#references.findings.corruption(message);
+    // Tables of snapshots may have been overlooked.
+    if (isOversized) this.#references.complete = false;
   }
 
   async #bitmaps(): Promise<void> {
