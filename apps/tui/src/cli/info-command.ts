@@ -108,6 +108,8 @@ function printImage(facts: ImageFacts, further: boolean): void {
     "not closed in order",
     facts["dirty-flag"] ? "yes; it is repaired when it is opened for writing" : undefined,
   );
+  const unreadable = facts["snapshots-unreadable"];
+  add("snapshots", unreadable === undefined ? undefined : `cannot be listed: ${printable(unreadable)}`);
   for (const [name, value] of Object.entries(facts["format-specific"]?.data ?? {})) {
     if (name !== "bitmaps") add(name.replaceAll("-", " "), printable(String(value)));
   }

@@ -15,6 +15,8 @@ export interface ImageFacts {
   readonly "full-backing-filename"?: string;
   readonly "backing-filename-format"?: string;
   readonly snapshots?: readonly Readonly<Record<string, unknown>>[];
+  /** Why there are snapshots that cannot be listed; QEMU has no name for that, it refuses such images. */
+  readonly "snapshots-unreadable"?: string;
   readonly "format-specific"?: {
     readonly type: string;
     readonly data: Readonly<Record<string, unknown>>;
@@ -45,6 +47,7 @@ export async function imageFacts(
     ...(details.encryption !== "none" && { encrypted: true }),
     ...backingFacts(info, filename),
     ...(details.snapshots.length > 0 && { snapshots: details.snapshots.map(snapshotFacts) }),
+    ...(details.snapshotsUnreadable !== undefined && { "snapshots-unreadable": details.snapshotsUnreadable }),
     "format-specific": { type: "qcow2", data: qcow2Facts(details) },
   };
 }

@@ -3,6 +3,7 @@ import type { Header } from "./format/header.ts";
 import { Autoclear, Compatible, CompressionType, Incompatible } from "./format/constants.ts";
 import { hasFeature } from "./format/header.ts";
 import type { SnapshotEntry } from "./format/snapshot-table.ts";
+import type { SnapshotListing } from "./snapshot-listing.ts";
 import type { ImageHead } from "./read-header.ts";
 
 /** Facts of a qcow2 image, for people and tools: `DeviceInfo.details` of the driver. */
@@ -22,7 +23,10 @@ export interface Qcow2Details extends Readonly<Record<string, unknown>> {
   /** The recorded name of the external data file. */
   readonly dataFile: string | undefined;
   readonly dataFileRaw: boolean;
+  /** The internal snapshots; none while {@link snapshotsUnreadable} says why they cannot be listed. */
   readonly snapshots: readonly SnapshotEntry[];
+  /** Why the table of snapshots cannot be read, though there is one. The disk of now may be in order all the same. */
+  readonly snapshotsUnreadable: string | undefined;
   /** The persistent dirty bitmaps. */
   readonly bitmaps: readonly StoredBitmap[];
 }
@@ -31,7 +35,7 @@ export interface Qcow2Details extends Readonly<Record<string, unknown>> {
 export function describeImage(
   header: Header,
   { dataFileName }: Pick<ImageHead, "dataFileName">,
-  snapshots: readonly SnapshotEntry[],
+  { snapshots, unreadable }: SnapshotListing,
   bitmaps: readonly StoredBitmap[],
 ): Qcow2Details {
   const { incompatible, compatible, autoclear } = header;
@@ -48,6 +52,7 @@ export function describeImage(
     dataFile: dataFileName,
     dataFileRaw: hasFeature(autoclear, Autoclear.RawDataFile),
     snapshots,
+    snapshotsUnreadable: unreadable?.message,
     bitmaps,
   };
 }

@@ -6,7 +6,6 @@ import { recoverDirtyImage } from "./check/check-image.ts";
 import { decoderFor, NO_ZSTD } from "./compression/codec.ts";
 import { Autoclear, Incompatible } from "./format/constants.ts";
 import { geometryOf, hasFeature, type Header } from "./format/header.ts";
-import { readSnapshots, type SnapshotEntry } from "./format/snapshot-table.ts";
 import type { Geometry } from "./format/geometry.ts";
 import type { Image } from "./image.ts";
 import { implicitReference } from "./implicit-names.ts";
@@ -15,6 +14,7 @@ import { L2Cache } from "./metadata/l2-cache.ts";
 import { readHost } from "./metadata/host-read.ts";
 import type { Qcow2Options } from "./qcow2-options.ts";
 import { readImageHead, type ImageHead } from "./read-header.ts";
+import { listSnapshotsIfReadable, type SnapshotListing } from "./snapshot-listing.ts";
 
 /** Memory for L2 tables unless the options say otherwise; covers 512 GiB of disk in 64 KiB clusters. */
 const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024;
@@ -27,7 +27,7 @@ const PARTIAL_SLICE_BYTES = 16 * 1024;
 export interface OpenedImage {
   readonly image: Image;
   readonly head: ImageHead;
-  readonly snapshots: readonly SnapshotEntry[];
+  readonly snapshots: SnapshotListing;
   readonly bitmaps: PersistentBitmaps;
 }
 
@@ -151,14 +151,13 @@ async function readSnapshotsFor(
   file: BlockChild,
   header: Header,
   context: OpenContext,
-): Promise<readonly SnapshotEntry[]> {
-  try {
-    return await readSnapshots(file, header, context.nodeName);
-  } catch (error) {
-    if (!context.readOnly || !(error instanceof BlockError) || error.code !== "BLK_CORRUPT") throw error;
-    context.report({ type: "warning", message: `${error.message}; its snapshots are not listed` });
-    return [];
-  }
+): Promise<SnapshotListing> {
+  const listing = await listSnapshotsIfReadable(file, header, context.nodeName);
+  const { unreadable } = listing;
+  if (unreadable === undefined) return listing;
+  if (!context.readOnly || unreadable.code !== "BLK_CORRUPT") throw unreadable;
+  context.report({ type: "warning", message: `${unreadable.message}; its snapshots are not listed` });
+  return listing;
 }
 
 async function openData(

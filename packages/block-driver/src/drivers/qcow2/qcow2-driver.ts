@@ -11,12 +11,12 @@ import { describeImage } from "./describe-image.ts";
 import { listBitmaps } from "./bitmaps/list-bitmaps.ts";
 import { geometryOf } from "./format/header.ts";
 import { QCOW2_MAGIC } from "./format/constants.ts";
-import { readSnapshots } from "./format/snapshot-table.ts";
 import { viewOf } from "./format/u64.ts";
 import { openImage } from "./open-image.ts";
 import { Qcow2Device } from "./qcow2-device.ts";
 import { qcow2Options, type Qcow2Options } from "./qcow2-options.ts";
 import { readImageHead } from "./read-header.ts";
+import { listSnapshotsIfReadable } from "./snapshot-listing.ts";
 
 /**
  * The `qcow2` format, versions 2 and 3: allocation on demand, backing files, compressed clusters (read), subclusters,
@@ -38,12 +38,15 @@ export const qcow2Driver: BlockDriver<Qcow2Options, Qcow2CreateOptions> = {
   probe: (head) => (head.length >= 4 && viewOf(head).getUint32(0) === QCOW2_MAGIC ? 100 : 0),
 };
 
-/** Reads the header and the list of snapshots, and opens nothing that the image names. */
+/**
+ * Reads the header and the list of snapshots, and opens nothing that the image names. A list that makes no sense is told,
+ * not refused: what can be said of the image is what its owner needs then.
+ */
 async function inspect(file: BlockChild): Promise<DeviceInfo> {
   const { label, filename, allocatedSize } = file.info;
   const head = await readImageHead(file, label, { writable: false, repair: false });
   const { header, backingName, backingFormat } = head;
-  const snapshots = await readSnapshots(file, header, label);
+  const snapshots = await listSnapshotsIfReadable(file, header, label);
   const geometry = geometryOf(header);
   const bitmaps = await listBitmaps({ file, label, header, extensions: head.extensions, geometry });
   const details = describeImage(header, head, snapshots, bitmaps);

@@ -1,5 +1,11 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import type { BlockErrorCode, SnapshotEntry } from "../../../src/index.ts";
+import {
+  BlockGraph,
+  createDefaultRegistry,
+  type BlockErrorCode,
+  type SnapshotEntry,
+} from "../../../src/index.ts";
 import { failure } from "../../support/graphs.ts";
 import { openImage, read, withImage } from "../support/open.ts";
 import { poke, poke32, poke64 } from "../support/poke.ts";
@@ -121,6 +127,28 @@ describe("snapshot tables", () => {
       },
       { readOnly: true },
     );
+  });
+
+  test.each<readonly [string, Uint8Array, number, RegExp]>([
+    ["G03: too much extra data", entry({ extraLength: 1025 }), 1, /1025 bytes of extra data/u],
+    ["G07: a table beyond the end of the file", entry({}), 60_000, /beyond the file/u],
+    [
+      "G04: a table of more than 64 MiB",
+      Buffer.concat(Array.from({ length: 1100 }, () => entry({ name: "n".repeat(65_535) }))),
+      1100,
+      /64 MiB/u,
+    ],
+  ])("%s: described with the reason why its snapshots are not listed", async (_name, table, count, why) => {
+    const file = await makeWith(table, count);
+    const before = readFileSync(file);
+    const graph = new BlockGraph({ registry: createDefaultRegistry() });
+    const node = await graph.open({ driver: "file", filename: file, readOnly: true });
+    const edge = graph.attach(node, { name: "inspector", uses: ["read"], shares: ["read"] });
+    const info = await graph.registry.get("qcow2").inspect?.(edge);
+    await graph.closeAll();
+    expect(info).toMatchObject({ size: DISK_BYTES, details: { clusterSize: 65_536, snapshots: [] } });
+    expect(info?.details?.["snapshotsUnreadable"]).toMatch(why);
+    expect(readFileSync(file).equals(before)).toBe(true);
   });
 
   test("G04: names of 64 KiB are read as far as the table may go", async () => {
