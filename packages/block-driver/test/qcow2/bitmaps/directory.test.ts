@@ -76,8 +76,8 @@ describe("the bitmap directory", () => {
     ["padding that is not zero", (bytes: Uint8Array) => ((bytes[31] = 1), bytes), 1],
     ["half an entry", (bytes: Uint8Array) => bytes.subarray(0, 16), 1],
     ["an entry too many", (bytes: Uint8Array) => Buffer.concat([bytes, bytes]), 1],
-    ["a name twice", (bytes: Uint8Array) => Buffer.concat([bytes, bytes]), 2],
-  ])("is refused with %s", async (_what, harm, count) => {
+    ["a name twice (G11)", (bytes: Uint8Array) => Buffer.concat([bytes, bytes]), 2],
+  ])("G09: is refused with %s", async (_what, harm, count) => {
     const bytes = harm(encodeBitmapDirectory([entry()]));
     await failure("BLK_CORRUPT", () => parseBitmapDirectory(bytes, count, CLUSTER, "image"));
   });
@@ -100,7 +100,7 @@ describe("the bitmaps extension", () => {
     ["a directory of 2^63 bytes", (data: Uint8Array) => ((data[8] = 128), data)],
     ["a directory that is not aligned", (data: Uint8Array) => ((data[23] = 8), data)],
     ["a directory in the header", (data: Uint8Array) => (data.fill(0, 16, 24), data)],
-  ])("is refused with %s", async (_what, harm) => {
+  ])("C08: is refused with %s", async (_what, harm) => {
     const data = harm(encodeBitmapsExtension(good));
     await failure("BLK_CORRUPT", () => parseBitmapsExtension(data, CLUSTER, "image"));
   });
@@ -118,7 +118,7 @@ describe("the table of a bitmap", () => {
     expect(bitmapTableEntries(size, bits, cluster)).toBe(expected);
   });
 
-  test("entries are zeroes, ones, or data; anything else is refused", async () => {
+  test("G10: entries are zeroes, ones, or data; anything else is refused", async () => {
     const table = new Uint8Array(24);
     const view = viewOf(table);
     view.setBigUint64(8, 1n);

@@ -158,7 +158,7 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("persistent bitmaps", () => {
     expect(readFileSync(file).equals(before)).toBe(true);
   });
 
-  test("are marked as in use before the first write, and then not trusted after a crash", async () => {
+  test("G12: are marked as in use before the first write, and then not trusted after a crash", async () => {
     const file = path("a.qcow2");
     await createImage(file, 4 * MIB);
     await qemuImg(["bitmap", "--add", file, "b0"]);
@@ -227,7 +227,7 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("persistent bitmaps", () => {
     await again.graph.closeAll();
   });
 
-  test("given up by software that does not know them are gone", async () => {
+  test("B14: given up by software that does not know them are gone", async () => {
     const file = path("a.qcow2");
     await createImage(file, 4 * MIB);
     await qemuImg(["bitmap", "--add", file, "b0"]);
@@ -239,7 +239,7 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("persistent bitmaps", () => {
     expect(await bitmapsByQemu(file)).toEqual([]);
   });
 
-  test("a directory that makes no sense is told, and refused for writing", async () => {
+  test("G09: a directory that makes no sense is told, and refused for writing", async () => {
     const file = path("a.qcow2");
     await createImage(file, 4 * MIB);
     await qemuImg(["bitmap", "--add", file, "b0"]);

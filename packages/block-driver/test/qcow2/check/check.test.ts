@@ -88,7 +88,7 @@ describe("a check", () => {
     expect(progress.at(-1)?.[0]).toBe(progress.at(-1)?.[1]);
   });
 
-  test("can be cancelled", async () => {
+  test("I02: can be cancelled", async () => {
     const file = await sample("a.qcow2", { clusterSize: 512 });
     const abort = new AbortController();
     const onProgress: Qcow2CheckOptions["onProgress"] = ({ done }) => {
@@ -102,7 +102,7 @@ describe("a check", () => {
     await failure("EFBIG", () => checkFile(file, { memoryLimit: 100 }));
   });
 
-  test("a reference far out costs no memory and no time", async () => {
+  test("F11: a reference far out costs no memory and no time", async () => {
     const file = await sample("a.qcow2", { clusterSize: 512 });
     // A sparse file of 8 TiB, and an entry that leads far beyond it.
     const l1 = Number(peek64(file, 40));
@@ -112,7 +112,7 @@ describe("a check", () => {
     expect(report.corruptions).toBeGreaterThan(0);
   });
 
-  test("an L1 table that names one L2 table a million times takes one look at it", async () => {
+  test("I02: an L1 table that names one L2 table a million times takes one look at it", async () => {
     const file = path("a.qcow2");
     await createImage(file, 4 * 1024 ** 4, { clusterSize: 4096 });
     const l1 = Number(peek64(file, 40));
@@ -136,7 +136,7 @@ describe("a check", () => {
     ).toHaveLength(2);
   });
 
-  test("says where a data file's cluster is not where it must be", async () => {
+  test("D17: says where a data file's cluster is not where it must be", async () => {
     writeFileSync(path("d.raw"), "");
     await createImage(path("a.qcow2"), MIB, {
       dataFile: { driver: "file", filename: path("d.raw") },

@@ -187,8 +187,21 @@ const HEADER: readonly HeaderCase[] = [
   }),
   ...refusing("A32", "ok", 48, 64, [0n], { writable: "BLK_CORRUPT" }),
   ...refusing("A33", "EFBIG", 60, 32, [U32, 0x7fff_ffff, 65537]),
+  ...refusing("G05", "EFBIG", 60, 32, [131_072]),
   ...refusing("A34", "BLK_CORRUPT", 64, 64, [0xffff_ffff_ffff_0000n, 0x1234n]),
   ...refusing("A36", "BLK_CORRUPT", 96, 32, [7, 32, U32]),
+  {
+    name: "A39: version 3 with what would be a huge extension where version 2 has them",
+    damage: ({ file }) => {
+      poke32(file, 100, 128);
+      // Unknown fields from 112 on; the extensions begin at 128.
+      const fields = Buffer.alloc(24);
+      fields.writeUInt32BE(0x1234_5678, 0);
+      fields.writeUInt32BE(0x7fff_ffff, 4);
+      poke(file, 112, fields);
+    },
+    readOnly: "ok",
+  },
   {
     name: "A38: version 2 with other bytes behind its header",
     create: { version: "v2" },
@@ -229,6 +242,7 @@ const FEATURES: readonly HeaderCase[] = [
     readOnly: "ENOTSUP",
   },
   ...refusing("B12", "ok", 88, 64, [1n << 2n, 1n << 63n]),
+  ...refusing("B13", "ok", 88, 64, [1n]),
   ...refusing("B15", "ok", 80, 64, [1n << 1n, 1n << 63n]),
   {
     name: "B16: version 2 with its version changed to 3",

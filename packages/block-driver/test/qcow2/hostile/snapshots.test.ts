@@ -160,7 +160,7 @@ describe("snapshot tables", () => {
     await failure("EFBIG", () => openImage(file));
   });
 
-  test("A35: 65536 entries of nothing", async () => {
+  test("A35, I07: 65536 entries of nothing", async () => {
     const file = await makeWith(Buffer.alloc(65_536 * 40), 65_536);
     expect(await list(file)).toHaveLength(65_536);
   });

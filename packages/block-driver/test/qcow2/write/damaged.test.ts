@@ -59,7 +59,7 @@ const COPIED = 1n << 63n;
 
 describe("a mapping that leads to metadata", () => {
   test.each(["header", "refcountTable", "refcountBlock", "l1", "l2"] as const)(
-    "is not written to: %s",
+    "D09, D10: is not written to: %s",
     async (target) => {
       const places = await makeImage();
       const offset = places[target] === 0 ? 0x200 : places[target];
@@ -68,19 +68,22 @@ describe("a mapping that leads to metadata", () => {
     },
   );
 
-  test.each(["refcountBlock", "l1"] as const)("nor are its clusters given up: %s", async (target) => {
-    const places = await makeImage();
-    poke64(at("disk.qcow2"), places.l2, COPIED | BigInt(places[target]));
-    await mustRefuse((edge) => edge.discard(0, CLUSTER));
-  });
+  test.each(["refcountBlock", "l1"] as const)(
+    "D09, D10: nor are its clusters given up: %s",
+    async (target) => {
+      const places = await makeImage();
+      poke64(at("disk.qcow2"), places.l2, COPIED | BigInt(places[target]));
+      await mustRefuse((edge) => edge.discard(0, CLUSTER));
+    },
+  );
 
-  test("a compressed cluster that lies in metadata is not given up", async () => {
+  test("E12: a compressed cluster that lies in metadata is not given up", async () => {
     const places = await makeImage();
     poke64(at("disk.qcow2"), places.l2, (1n << 62n) | BigInt(places.refcountBlock));
     await mustRefuse((edge) => edge.write(0, [Buffer.alloc(CLUSTER, 9)]));
   });
 
-  test("an L2 table on top of the L1 table is not written", async () => {
+  test("D02: an L2 table on top of the L1 table is not written", async () => {
     const places = await makeImage();
     poke64(at("disk.qcow2"), places.l1, COPIED | BigInt(places.l1));
     const image = await openImage(at("disk.qcow2"));
@@ -95,24 +98,24 @@ describe("a mapping that leads to metadata", () => {
 
 describe("a mapping that makes no sense", () => {
   test.each([
-    ["an unaligned data cluster", (places: Places) => COPIED | BigInt(places.data + 512)],
-    ["unaligned space under zeroes", (places: Places) => COPIED | BigInt(places.data + 512) | 1n],
-    ["space under zeroes in the header", () => COPIED | 0x2a00n | 1n],
-    ["a data cluster far beyond the end of the file", () => COPIED | 0x0000_00ff_ffff_0000n],
-    ["a data cluster beyond every file", () => COPIED | 0x00ff_ffff_ffff_0000n],
+    ["D06: an unaligned data cluster", (places: Places) => COPIED | BigInt(places.data + 512)],
+    ["D07: unaligned space under zeroes", (places: Places) => COPIED | BigInt(places.data + 512) | 1n],
+    ["D08: space under zeroes in the header", () => COPIED | 0x2a00n | 1n],
+    ["D11: a data cluster far beyond the end of the file", () => COPIED | 0x0000_00ff_ffff_0000n],
+    ["D11: a data cluster beyond every file", () => COPIED | 0x00ff_ffff_ffff_0000n],
   ])("is refused: %s", async (_name, entry) => {
     const places = await makeImage();
     poke64(at("disk.qcow2"), places.l2, entry(places));
     await mustRefuse(write);
   });
 
-  test("unaligned clusters are not given up", async () => {
+  test("D06: unaligned clusters are not given up", async () => {
     const places = await makeImage();
     poke64(at("disk.qcow2"), places.l2, COPIED | BigInt(places.data + 512));
     await mustRefuse((edge) => edge.discard(0, CLUSTER));
   });
 
-  test.each([0x2a00n, 0x00ff_ffff_ffff_0000n])("an L2 table at 0x%x is refused", async (offset) => {
+  test.each([0x2a00n, 0x00ff_ffff_ffff_0000n])("D01, D03: an L2 table at 0x%x is refused", async (offset) => {
     const places = await makeImage();
     poke64(at("disk.qcow2"), places.l1, offset);
     await mustRefuse(write);
@@ -122,24 +125,27 @@ describe("a mapping that makes no sense", () => {
 describe("refcounts that make no sense", () => {
   test.each([
     [
-      "the table leads to an unaligned block",
+      "F01: the table leads to an unaligned block",
       (places: Places) => poke64(at("disk.qcow2"), places.refcountTable, 0x22a00n),
     ],
-    ["the first block is missing", (places: Places) => poke64(at("disk.qcow2"), places.refcountTable, 0n)],
     [
-      "the block lies beyond the end",
+      "F02: the first block is missing",
+      (places: Places) => poke64(at("disk.qcow2"), places.refcountTable, 0n),
+    ],
+    [
+      "F07: the block lies beyond the end",
       (places: Places) => poke64(at("disk.qcow2"), places.refcountTable, 0x7fff_ffff_0000n),
     ],
     [
-      "the block is the L1 table",
+      "F06: the block is the L1 table",
       (places: Places) => poke64(at("disk.qcow2"), places.refcountTable, BigInt(places.l1)),
     ],
     [
-      "everything is free",
+      "F03: everything is free",
       (places: Places) => poke(at("disk.qcow2"), places.refcountBlock, Buffer.alloc(64)),
     ],
     [
-      "the L2 table is free",
+      "F04: the L2 table is free",
       (places: Places) => poke16(at("disk.qcow2"), places.refcountBlock + (2 * places.l2) / CLUSTER, 0),
     ],
   ])("no cluster is taken when %s", async (_name, damage) => {
@@ -147,7 +153,7 @@ describe("refcounts that make no sense", () => {
     await mustRefuse(writeElsewhere);
   });
 
-  test("a refcount never becomes less than zero", async () => {
+  test("F09: a refcount never becomes less than zero", async () => {
     const places = await makeImage();
     poke16(at("disk.qcow2"), places.refcountBlock + (2 * places.data) / CLUSTER, 0);
     const image = await openImage(at("disk.qcow2"));
@@ -174,7 +180,7 @@ describe("refcounts that make no sense", () => {
   });
 });
 
-test("an image that is marked corrupt is not opened for writing, and not changed", async () => {
+test("B05: an image that is marked corrupt is not opened for writing, and not changed", async () => {
   await makeImage();
   const file = at("disk.qcow2");
   poke64(file, 72, CORRUPT);

@@ -246,7 +246,7 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("beside qemu", () => {
     },
   );
 
-  test("a mapping into the L1 table of a snapshot, or the list of snapshots, is not written to", async () => {
+  test("D10: a mapping into the L1 table of a snapshot, or the list of snapshots, is not written to", async () => {
     for (const field of [64, 0]) {
       const file = at(`disk-${field}.qcow2`);
       await qemuImg(["create", "-q", "-f", "qcow2", file, "4M"]);
