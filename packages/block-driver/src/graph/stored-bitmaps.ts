@@ -16,11 +16,11 @@ export async function attachStoredBitmaps(node: BlockNode): Promise<void> {
   let memory = 0;
   for (const { name, granularity, recording, inconsistent } of store.list()) {
     if (inconsistent) continue;
-    memory += node.size / granularity / 8;
+    const needed = node.size / granularity / 8;
     if (
       granularity < MIN_BITMAP_GRANULARITY ||
       granularity > MAX_BITMAP_GRANULARITY ||
-      memory > MEMORY_LIMIT
+      memory + needed > MEMORY_LIMIT
     ) {
       node.report({
         type: "warning",
@@ -28,6 +28,7 @@ export async function attachStoredBitmaps(node: BlockNode): Promise<void> {
       });
       continue;
     }
+    memory += needed;
     const bitmap = node.createDirtyBitmap({ name, granularity, enabled: recording });
     try {
       await store.load(name, bitmap.bits);

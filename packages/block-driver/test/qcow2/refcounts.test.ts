@@ -273,6 +273,24 @@ describe.each([0, 1, 2, 3, 4, 5, 6])("refcounts of 2^%d bits", (order) => {
 });
 
 describe("MetadataMap", () => {
+  test("answers millions of questions about millions of clusters, which only a search by halves can", () => {
+    const map = new MetadataMap();
+    const count = 2_000_000;
+    // Every third cluster is an L2 table; some have changed since.
+    map.addAll(
+      MetadataKind.L2Table,
+      Array.from({ length: count }, (_unused, index) => 3 * index),
+    );
+    for (let index = 0; index < 200; index += 1) map.remove(MetadataKind.L2Table, 3 * index * 7919);
+    for (let index = 0; index < 200; index += 1) map.add(MetadataKind.Bitmaps, 3 * index * 7919 + 1);
+    let found = 0;
+    for (let index = 0; index < count; index += 1) found += map.kindsIn(3 * index, 2) === 0 ? 0 : 1;
+    expect(found).toBe(count);
+    expect(map.kindsIn(0, 1)).toBe(0);
+    expect(map.kindsIn(1, 1)).toBe(MetadataKind.Bitmaps);
+    expect(map.kindsIn(3 * count, 2 ** 40)).toBe(0);
+  });
+
   test("equals a model", () => {
     const change = fc.record({
       add: fc.boolean(),

@@ -1,4 +1,4 @@
-import { linkSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { linkSync, mkdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import {
@@ -253,6 +253,29 @@ describe("a chain", () => {
     const { result } = await openNamed(at(`layer-${clusterSizes.length}`), (reading) => reading(0, size));
     expect(Buffer.compare(result, model.subarray(0, size))).toBe(0);
   });
+});
+
+test("H13: a backing file that another program shortens is an error where it is missed, not zeroes", async () => {
+  const file = await makeOverlay("base.raw");
+  const backing = {
+    driver: "raw",
+    readOnly: true,
+    file: { driver: "file", filename: at("base.raw"), readOnly: true },
+  };
+  await withImage(
+    file,
+    async ({ edge }) => {
+      expect((await read(edge, MIB - 512, 1))[0]).toBe(0xbb);
+      truncateSync(at("base.raw"), 512 * KIB);
+      const error = await failure("EIO", () => edge.read(MIB - 4096, [new Uint8Array(512)]));
+      expect(error.message).toContain("base.raw");
+      // Nor does copy-on-write make zeroes of it.
+      await failure("EIO", () => edge.write(MIB - 4096, [new Uint8Array(512)]));
+      expect((await read(edge, 0, 1))[0]).toBe(0xaa);
+      expect((await read(edge, 256 * KIB, 1))[0]).toBe(0xbb);
+    },
+    { backing },
+  );
 });
 
 async function withDataFile(name: string): Promise<string> {

@@ -68,6 +68,27 @@ describe("a mapping that leads to metadata", () => {
     },
   );
 
+  test.each(["header", "refcountTable", "refcountBlock", "l1", "l2"] as const)(
+    "D09, D10: is not written to by a request that goes straight down, either: %s",
+    async (target) => {
+      const places = await makeImage();
+      const offset = places[target] === 0 ? 0x200 : places[target];
+      poke64(at("disk.qcow2"), places.l2, COPIED | BigInt(offset));
+      const image = await openImage(at("disk.qcow2"));
+      // With its tables in memory, a write in place takes no more than a look at the map.
+      await image.edge.write(128 * KIB, [Buffer.alloc(CLUSTER, 2)]);
+      await image.edge.flush();
+      const before = readFileSync(at("disk.qcow2"));
+      await failure("BLK_CORRUPT", () => image.edge.write(0, [Buffer.alloc(512, 9)]));
+      await image.close().catch(() => {});
+      const after = readFileSync(at("disk.qcow2"));
+      expect(after.readBigUInt64BE(72) & CORRUPT).toBe(CORRUPT);
+      before.copy(after, 72, 72, 80);
+      const common = Math.min(before.length, after.length);
+      expect(Buffer.compare(after.subarray(0, common), before.subarray(0, common))).toBe(0);
+    },
+  );
+
   test.each(["refcountBlock", "l1"] as const)(
     "D09, D10: nor are its clusters given up: %s",
     async (target) => {
