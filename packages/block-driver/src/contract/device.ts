@@ -118,8 +118,12 @@ export interface StatusOptions extends IoOptions {
 
 /** Options of `resize`. */
 export interface ResizeOptions extends IoOptions {
-  /** Space for the new part: `off` leaves it a hole that reads as zeroes, `full` allocates it. Default `off`. */
-  readonly preallocation?: "off" | "full";
+  /**
+   * Space for the new part. `off` leaves it a hole that reads as zeroes; `metadata` gives it its place in a format's tables,
+   * without taking the space; `full` takes the space. Default `off`. A file, which has no
+   * tables, refuses `metadata` with `ENOTSUP`.
+   */
+  readonly preallocation?: "off" | "metadata" | "full";
 }
 
 /** Where a range of a device lives in one of its children, byte for byte. */

@@ -36,6 +36,15 @@ describe.each(BACKENDS)("resize ($backend)", ({ native }) => {
     expect((await readBack(device, 1000, 4 * MiB - 1000)).every((byte) => byte === 0)).toBe(true);
   });
 
+  test("has no tables to preallocate, and says so before it changes anything", async () => {
+    const filename = temporaryFile(pattern(1000));
+    const device = await openWritable(filename, { native });
+    const refused = device.resize(4 * MiB, { preallocation: "metadata" });
+    await expect(refused).rejects.toMatchObject({ code: "ENOTSUP" });
+    expect(fs.statSync(filename).size).toBe(1000);
+    expect(device.info.size).toBe(1000);
+  });
+
   test("preallocation that finds no space leaves the old size", async (context) => {
     const directory = mountTmpfs(MiB);
     if (directory === undefined) return context.skip();

@@ -211,6 +211,7 @@ export class FileDevice implements BlockDevice {
     this.#tracked(async () => {
       this.#admit("resize", 0, 0, options);
       const before = this.#info.size;
+      if (options?.preallocation === "metadata") throw this.#noTables();
       try {
         await this.#assertUnchangedSize(before);
         await setSize(this.#calls, this.#fd, size);
@@ -306,6 +307,18 @@ export class FileDevice implements BlockDevice {
       throw cause;
     }
     this.#flushedChanges = Math.max(this.#flushedChanges, covered);
+  }
+
+  #noTables(): BlockError {
+    const { label } = this.#info;
+    return new BlockError(
+      "ENOTSUP",
+      `${label} is a file without tables of its own; preallocate 'full' or 'off'`,
+      {
+        node: label,
+        operation: "resize",
+      },
+    );
   }
 
   async #fill(from: number, to: number, signal: AbortSignal | undefined): Promise<void> {

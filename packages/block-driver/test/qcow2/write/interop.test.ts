@@ -2,7 +2,7 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { lacksPeers, run } from "@blockmirror/peers";
 import { describe, expect, test } from "vitest";
 import { Random } from "../../../src/conformance/random.ts";
-import { FaultController } from "../../../src/index.ts";
+import { FaultController, qcow2Stats } from "../../../src/index.ts";
 import { failure } from "../../support/graphs.ts";
 import { openImage, read, withImage } from "../support/open.ts";
 import { qemuCheck, qemuImg, qemuIo } from "../support/qemu-img.ts";
@@ -350,19 +350,101 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("beside qemu", () => {
     },
   );
 
-  test("growing with preallocation where there is no room leaves the size, and no cluster behind the end", async () => {
-    const controller = new FaultController();
-    const file = { driver: "fault", controller, file: { driver: "file", filename: at("disk.qcow2") } };
-    await qemuImg(["create", "-q", "-f", "qcow2", "-o", "cluster_size=4096", at("disk.qcow2"), "1M"]);
-    await withImage(file, async ({ edge, node }) => {
-      controller.add({ operation: "write", nth: 12, times: 1, error: "ENOSPC" });
-      await failure("ENOSPC", () => edge.resize(64 * MIB, { preallocation: "full" }));
-      expect(node.size).toBe(MIB);
-      await edge.write(0, [Buffer.alloc(KIB, 3)]);
+  test.each([
+    ["clusters of 64 KiB", ""],
+    ["clusters of 512 bytes and refcounts of 64 bits", "cluster_size=512,refcount_bits=64"],
+    ["version 2", "compat=0.10,cluster_size=4k"],
+    ["a data file", "data_file=NAME.data"],
+  ])(
+    "growing with preallocated metadata leaves the map that qemu-img resize leaves: %s",
+    async (_name, options) => {
+      for (const name of ["ours", "theirs"]) {
+        const chosen = options === "" ? [] : ["-o", options.replace("NAME", at(name))];
+        await qemuImg(["create", "-q", "-f", "qcow2", ...chosen, at(name), "1M"]);
+        await qemuIo(at(name), ["write -P 3 100k 1k"]);
+      }
+      await qemuImg(["resize", "-q", "--preallocation=metadata", at("theirs"), String(5 * MIB + 512)]);
+      const data = options.includes("data_file")
+        ? { dataFile: { driver: "file", filename: at("ours.data") } }
+        : {};
+      const space = (): number =>
+        statSync(at("ours")).blocks + (options.includes("data_file") ? statSync(at("ours.data")).blocks : 0);
+      const before = space();
+      await withImage(
+        at("ours"),
+        ({ edge }) => edge.resize(5 * MIB + 512, { preallocation: "metadata" }),
+        data,
+      );
+      expect((space() - before) * 512, "space that is taken").toBeLessThan(MIB);
+      await mustBeClean(at("ours"));
+      expect(await map(at("ours"))).toEqual(await map(at("theirs")));
+      await qemuImg(["compare", "-f", "qcow2", "-F", "qcow2", at("ours"), at("theirs")]);
+      expect((await qemuCheck(at("ours")))["allocated-clusters"]).toBe(
+        (await qemuCheck(at("theirs")))["allocated-clusters"],
+      );
+      // Writing there changes data only.
+      const image = await openImage(at("ours"), data);
+      await image.edge.write(5 * MIB, [Buffer.alloc(512, 1)]);
+      await image.edge.flush();
+      const tables = qcow2Stats(image.node.device)?.write?.bytesWritten ?? 0;
+      await image.edge.write(2 * MIB, [Buffer.alloc(MIB, 4)]);
+      await image.edge.flush();
+      const more = (qcow2Stats(image.node.device)?.write?.bytesWritten ?? 0) - tables;
+      expect(more).toBe(options.includes("data_file") ? 0 : MIB);
+      await image.close();
+      await mustBeClean(at("ours"));
+    },
+  );
+
+  test("preallocation is for larger disks only", async () => {
+    await qemuImg(["create", "-q", "-f", "qcow2", at("disk.qcow2"), "2M"]);
+    const before = readFileSync(at("disk.qcow2"));
+    await withImage(at("disk.qcow2"), async ({ edge, node }) => {
+      for (const preallocation of ["metadata", "full"] as const) {
+        await failure("EINVAL", () => edge.resize(MIB, { preallocation }));
+      }
+      expect(node.size).toBe(2 * MIB);
     });
-    await mustBeClean(at("disk.qcow2"));
-    expect(statSync(at("disk.qcow2")).blocks * 512).toBeLessThan(MIB);
+    expect(readFileSync(at("disk.qcow2")).equals(before)).toBe(true);
   });
+
+  test("clusters that were used before read as zeroes when a preallocated part gets them", async () => {
+    const file = at("disk.qcow2");
+    await qemuImg(["create", "-q", "-f", "qcow2", "-o", "cluster_size=4k", file, "2M"]);
+    await withImage(file, async ({ edge }) => {
+      await edge.write(0, [Buffer.alloc(2 * MIB, 0xaa)]);
+      await edge.flush();
+      await edge.discard(0, MIB);
+      await edge.flush();
+    });
+    await withImage(file, ({ edge }) => edge.resize(4 * MIB, { preallocation: "metadata" }));
+    await mustBeClean(file);
+    await qemuIo(file, ["read -P 0 0 1M", "read -P 0xaa 1M 1M", "read -P 0 2M 2M"]);
+  });
+
+  test.each([
+    ["full", "write", 12],
+    ["metadata", "resize", 1],
+    ["metadata", "write", 1],
+    ["metadata", "write", 2],
+  ] as const)(
+    "growing with preallocation (%s) where there is no room (%s %i) leaves the size, and no cluster behind the end",
+    async (preallocation, operation, nth) => {
+      const controller = new FaultController();
+      const file = { driver: "fault", controller, file: { driver: "file", filename: at("disk.qcow2") } };
+      await qemuImg(["create", "-q", "-f", "qcow2", "-o", "cluster_size=4096", at("disk.qcow2"), "1M"]);
+      await withImage(file, async ({ edge, node }) => {
+        controller.add({ operation, nth, times: 2, error: "ENOSPC" });
+        await failure("ENOSPC", () => edge.resize(256 * MIB, { preallocation }));
+        controller.clear();
+        expect(node.size).toBe(MIB);
+        await edge.write(0, [Buffer.alloc(KIB, 3)]);
+      });
+      await mustBeClean(at("disk.qcow2"));
+      expect(Number(peek64(at("disk.qcow2"), 24))).toBe(MIB);
+      expect(statSync(at("disk.qcow2")).blocks * 512).toBeLessThan(2 * MIB);
+    },
+  );
 
   test("resizing both ways is what qemu makes of it too", async () => {
     const file = at("disk.qcow2");

@@ -3,17 +3,19 @@ import { BlockError } from "../../../errors.ts";
 import { Limits } from "../format/constants.ts";
 import { writeL1Location, writeSize } from "../metadata/header-fields.ts";
 import { MetadataKind } from "../metadata/metadata-map.ts";
-import { linkClusters } from "./link.ts";
+import { mapDataFile, mapNewClusters } from "./map-space.ts";
 import type { WriteState } from "./write-state.ts";
 import { writeZeroRange, zeroClusters, type WriteZeroData } from "./zero-clusters.ts";
 import { unallocatedIsZero, ZeroMode } from "./zero-entry.ts";
 
 const SECTOR = 512;
 
+type Preallocation = NonNullable<ResizeOptions["preallocation"]>;
+
 /**
  * Changes the virtual size. Nothing else runs meanwhile. The recorded size changes in one write, after everything that a
  * larger disk needs is durable, and before anything of a smaller one is given up.
- * @throws BlockError `EINVAL` for a size that is no multiple of 512, `EFBIG` beyond the largest L1 table, `ENOTSUP` for
+ * @throws BlockError `EINVAL` for a size that is no multiple of 512, and for preallocation with a smaller one; `EFBIG` beyond the largest L1 table, `ENOTSUP` for
  * version 2 images with snapshots (they do not record the size a snapshot had); what allocating all of a larger disk meets,
  * with the size as it was.
  */
@@ -33,7 +35,10 @@ export async function resizeImage(
     throw new BlockError("ENOTSUP", `${label}: a version 2 image with snapshots cannot be resized`, context);
   }
   const before = image.virtualSize;
-  if (size > before) await grow(state, before, size, options?.preallocation === "full", writeData);
+  if (size < before && options?.preallocation !== undefined && options.preallocation !== "off") {
+    throw new BlockError("EINVAL", `${label}: space can be preallocated for a larger disk only`, context);
+  }
+  if (size > before) await grow(state, before, size, options?.preallocation ?? "off", writeData);
   else if (size < before) await shrink(state, before, size, writeData);
 }
 
@@ -41,7 +46,7 @@ async function grow(
   state: WriteState,
   before: number,
   size: number,
-  allocates: boolean,
+  preallocation: Preallocation,
   writeData: WriteZeroData,
 ): Promise<void> {
   const { image } = state;
@@ -61,15 +66,29 @@ async function grow(
   image.virtualSize = size;
   try {
     await clearNewPart(state, before, size, writeData);
-    // Zeroes as data take their space, and need no size of their own: clusters, tables and refcounts come with them.
-    if (allocates) await writeData(before, size);
+    await preallocate(state, before, size, preallocation, writeData);
     await state.commit.flush();
     await recordSize(state, size);
   } catch (error) {
-    if (allocates) await giveUp(state, before, size, writeData).catch(() => {});
+    if (preallocation !== "off") await giveUp(state, before, size, writeData).catch(() => {});
     image.virtualSize = before;
     throw error;
   }
+}
+
+async function preallocate(
+  state: WriteState,
+  before: number,
+  size: number,
+  preallocation: Preallocation,
+  writeData: WriteZeroData,
+): Promise<void> {
+  // Zeroes as data take their space, and need no size of their own: clusters, tables and refcounts come with them.
+  if (preallocation === "full") await writeData(before, size);
+  if (preallocation !== "metadata") return;
+  const start = state.image.geometry.clusterEnd(before);
+  if (state.image.hasDataFile) await mapDataFile(state, start, size);
+  else await mapNewClusters(state, start, size);
 }
 
 /** Lets go of what was allocated behind the end of a disk that does not become larger after all. */
@@ -108,22 +127,7 @@ async function clearNewPart(
   if (rest < size) await zeroClusters(state, rest, size, ZeroMode.Drop, writeData);
   if (state.rawDataFile) {
     await state.data.writeZeroes(before, size - before);
-    await mapAll(state, clusterEnd, size);
-  }
-}
-
-/** Maps `[start, end)` to its place in a raw data file, so that what others write there is seen through the image. */
-async function mapAll(state: WriteState, start: number, end: number): Promise<void> {
-  const { geometry } = state.image;
-  for (let at = start; at < end;) {
-    if (state.commit.pressing) await state.commit.relieve();
-    const slice = await state.writableSlice(at);
-    if (slice === undefined) throw state.fence.corrupt(`the L2 table for guest offset ${at} is gone`);
-    const stride = geometry.l2EntryBytes / 4;
-    const sliceEnd = slice.guestOffset + (slice.words.length / stride) * geometry.clusterSize;
-    const stop = Math.min(geometry.clusterEnd(end), sliceEnd);
-    linkClusters(state, slice, at, stop, at, false);
-    at = stop;
+    await mapDataFile(state, clusterEnd, size);
   }
 }
 
