@@ -1,3 +1,4 @@
+import { copyOnReadDriver } from "./drivers/copy-on-read.ts";
 import { faultDriver } from "./drivers/fault/fault-driver.ts";
 import { fileDriver } from "./drivers/file/file-driver.ts";
 import { memoryDriver } from "./drivers/memory.ts";
@@ -12,5 +13,6 @@ export function createDefaultRegistry(): DriverRegistry {
     .register(memoryDriver)
     .register(rawDriver)
     .register(qcow2Driver)
+    .register(copyOnReadDriver)
     .register(faultDriver);
 }

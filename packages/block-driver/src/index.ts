@@ -56,7 +56,9 @@ export {
   type OptionSchema,
   type OptionValues,
 } from "./contract/options.ts";
+export type { Permission } from "./contract/permissions.ts";
 export { createDefaultRegistry } from "./default-registry.ts";
+export { copyOnReadDriver, type CopyOnReadOptions } from "./drivers/copy-on-read.ts";
 export {
   FaultController,
   type FaultControllerOptions,
@@ -107,7 +109,7 @@ export { BACKING_CLAIM } from "./graph/claims.ts";
 export type { DrainedSection } from "./graph/drain.ts";
 export { BlockGraph, type FilterInit, type GraphOptions } from "./graph/graph.ts";
 export { BlockNode, type NodeInit } from "./graph/node.ts";
-export { ALL_PERMISSIONS, type Permission, type PermissionClaim } from "./graph/permissions.ts";
+export { ALL_PERMISSIONS, type PermissionClaim } from "./graph/permissions.ts";
 export { keepDirtyBitmap } from "./graph/stored-bitmaps.ts";
 export { backingChain, skipFilters } from "./graph/topology.ts";
 export { StatusResolver, type ResolveOptions } from "./graph/resolve-status.ts";

@@ -1,5 +1,6 @@
 import type { BlockChild, BlockDevice, DeviceInfo } from "./device.ts";
 import type { ChildReference, DeviceSpec, OptionSchema } from "./options.ts";
+import type { Permission } from "./permissions.ts";
 
 /** Version of the driver contract; a driver states the one it was written for and the registry compares. */
 export const DRIVER_CONTRACT_VERSION = 1;
@@ -44,8 +45,13 @@ export interface OpenContext {
   readonly readOnly: boolean;
   /** Aborting it ends the opening. */
   readonly signal?: AbortSignal;
-  /** Opens or attaches a child that the *user* named. The graph owns it; a failed open releases it. */
-  openChild(reference: ChildReference, role: ChildRole): Promise<BlockChild>;
+  /**
+   * Opens or attaches a child that the *user* named. The graph owns it; a failed open releases it.
+   *
+   * `shares` narrows what a filter tolerates from others who use its child: without `write`, nobody writes past it. By
+   * default it tolerates what its own parents do.
+   */
+  openChild(reference: ChildReference, role: ChildRole, shares?: readonly Permission[]): Promise<BlockChild>;
   /**
    * Opens a child that is named *inside* the image, if the caller's gate allows it. Backing nodes are read-only.
    * @throws BlockError `BLK_DENIED` when the gate refuses.

@@ -1,12 +1,7 @@
 import type { ChildRole } from "../contract/driver.ts";
+import type { Permission } from "../contract/permissions.ts";
 import type { BlockNode } from "./node.ts";
-import {
-  ALL_PERMISSIONS,
-  assertCompatible,
-  permissionMask,
-  type Permission,
-  type PermissionClaim,
-} from "./permissions.ts";
+import { ALL_PERMISSIONS, assertCompatible, permissionMask, type PermissionClaim } from "./permissions.ts";
 
 /**
  * Checks the claims on a node and, through filters, on those below: a filter claims from its child what its own parents

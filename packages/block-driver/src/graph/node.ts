@@ -12,7 +12,8 @@ import type { ExtentList } from "../contract/extents.ts";
 import type { IoVec, MaybePromise } from "../contract/io.ts";
 import { BlockError } from "../errors.ts";
 import { NodeRequests } from "./node-requests.ts";
-import { hasPermission, permissionMask, type Permission, type PermissionClaim } from "./permissions.ts";
+import type { Permission } from "../contract/permissions.ts";
+import { hasPermission, permissionMask, type PermissionClaim } from "./permissions.ts";
 
 /** What the graph makes a node from. */
 export interface NodeInit {

@@ -1,6 +1,7 @@
 import type { ChildRole, OpenContext } from "../contract/driver.ts";
 import type { BlockChild, BlockDevice } from "../contract/device.ts";
 import type { ChildReference, DeviceSpec } from "../contract/options.ts";
+import type { Permission } from "../contract/permissions.ts";
 import { BlockError } from "../errors.ts";
 import { checkDevice } from "./check-device.ts";
 import { childClaim } from "./claims.ts";
@@ -72,7 +73,12 @@ export async function openDevice(
     for (const edge of present) if (edge.role === role && present.delete(edge)) return edge;
     return undefined;
   };
-  const addChild = async (reference: ChildReference, role: ChildRole, depth: number): Promise<BlockChild> => {
+  const addChild = async (
+    reference: ChildReference,
+    role: ChildRole,
+    depth: number,
+    shares?: readonly Permission[],
+  ): Promise<BlockChild> => {
     const childReadOnly = readOnly || role === "backing";
     const child = await resolveReference(structure, reference, { readOnly: childReadOnly, depth, ...signal });
     if (structure.nodes.get(node.name) !== node) {
@@ -81,7 +87,11 @@ export async function openDevice(
     }
     const edge = new BlockEdge(
       child,
-      { name: `node '${node.name}'`, ...childClaim(role, readOnly) },
+      {
+        name: `node '${node.name}'`,
+        ...childClaim(role, readOnly),
+        ...(shares === undefined ? {} : { shares }),
+      },
       structure.sections,
       { owner: node, role },
     );
@@ -97,7 +107,8 @@ export async function openDevice(
     nodeName: node.name,
     readOnly,
     ...signal,
-    openChild: async (reference, role) => takePresent(role) ?? addChild(reference, role, how.depth),
+    openChild: async (reference, role, shares) =>
+      takePresent(role) ?? addChild(reference, role, how.depth, shares),
     openImplicit: async (reference, role) => {
       const already = takePresent(role);
       if (already !== undefined) return already;

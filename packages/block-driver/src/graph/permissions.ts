@@ -1,10 +1,5 @@
+import type { Permission } from "../contract/permissions.ts";
 import { BlockError } from "../errors.ts";
-
-/**
- * What a parent can do to a node: `read` data it relies on to be stable in meaning, `write` data, `write-unchanged`
- * (write the bytes that are there already, as a commit into a backing file does), or `resize`.
- */
-export type Permission = "read" | "write" | "write-unchanged" | "resize";
 
 /** A parent's claim on a node: what it does, and what it tolerates from the node's other parents. */
 export interface PermissionClaim {

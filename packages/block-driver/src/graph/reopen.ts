@@ -4,7 +4,8 @@ import { checkClaims, childClaim } from "./claims.ts";
 import { checkDevice, refuseSharedStorage } from "./check-device.ts";
 import type { BlockEdge, BlockNode } from "./node.ts";
 import { openDevice } from "./open-node.ts";
-import { hasPermission, permissionMask, type Permission } from "./permissions.ts";
+import type { Permission } from "../contract/permissions.ts";
+import { hasPermission, permissionMask } from "./permissions.ts";
 import { attachStoredBitmaps } from "./stored-bitmaps.ts";
 import type { GraphStructure, OpenedFrom } from "./structure.ts";
 

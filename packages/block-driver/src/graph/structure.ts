@@ -5,7 +5,8 @@ import { checkClaims } from "./claims.ts";
 import { DrainSections } from "./drain.ts";
 import type { OpenGate } from "./gate.ts";
 import { BlockNode, type BlockEdge } from "./node.ts";
-import { hasPermission, permissionMask, type Permission } from "./permissions.ts";
+import type { Permission } from "../contract/permissions.ts";
+import { hasPermission, permissionMask } from "./permissions.ts";
 
 const NODE_NAME = /^[A-Za-z#_][A-Za-z0-9#._-]{0,126}$/;
 

@@ -197,6 +197,23 @@ describe("what a strike does", () => {
     await read;
   });
 
+  test("the log keeps the latest requests only, as many as it is told to", async () => {
+    for (const logLimit of [0, 1, 3]) {
+      const graph = makeGraph();
+      const controller = new FaultController({ logLimit });
+      const file = { driver: "memory", size: 4096 };
+      const edge = graph.attach(await graph.open({ driver: "fault", controller, file }), parent("user"));
+      for (let offset = 0; offset < 10; offset += 1) {
+        await edge.read(offset, [filled(1, 0)]);
+        expect(controller.log.length).toBeLessThanOrEqual(logLimit);
+      }
+      expect(controller.log.map(({ offset }) => offset)).toEqual([7, 8, 9].slice(3 - logLimit));
+    }
+    for (const logLimit of [-1, 0.5, Number.NaN]) {
+      expect(() => new FaultController({ logLimit })).toThrow(RangeError);
+    }
+  });
+
   test("the log keeps requests in order with what became of them", async () => {
     const { edge, controller } = await disturbed();
     controller.add({ operation: "write", nth: 2, error: "EIO" });

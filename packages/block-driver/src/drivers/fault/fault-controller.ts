@@ -11,7 +11,11 @@ export interface FaultControllerOptions {
   readonly seed?: number;
   /** Default: the machine's timers. */
   readonly timer?: FaultTimer;
+  /** How many requests the log keeps, the newest ones; 0 = none. Default 16384. */
+  readonly logLimit?: number;
 }
+
+const DEFAULT_LOG_LIMIT = 16_384;
 
 /** A request in the log. */
 export interface FaultLogEntry extends FaultRequest {
@@ -26,20 +30,26 @@ export interface HeldRequest extends FaultRequest {
 }
 
 /**
- * The handle on a fault device: rules can be added and taken away while it works, requests held and let go, and everything
- * that passed is in a log. One controller can serve several devices; they then share rules, state and log.
+ * The handle on a fault device: rules can be added and taken away while it works, requests held and let go, and the
+ * latest requests are in a log. One controller can serve several devices; they then share rules, state and log.
  */
 export class FaultController {
   readonly #rules = new Set<ActiveRule>();
   readonly #held = new Set<HeldRequest>();
   readonly #log: FaultLogEntry[] = [];
+  readonly #logLimit: number;
   readonly #timer: FaultTimer;
   readonly #random: () => number;
   #changed: Deferred = deferred();
   /** The state that rules compare with and change. Starts at 1, as blkdebug's does. */
   state = 1;
 
+  /** @throws RangeError for a limit that is no count, and as {@link add}. */
   constructor(options: FaultControllerOptions = {}) {
+    this.#logLimit = options.logLimit ?? DEFAULT_LOG_LIMIT;
+    if (!Number.isSafeInteger(this.#logLimit) || this.#logLimit < 0) {
+      throw new RangeError(`a log keeps a count of requests of at least 0, not ${this.#logLimit}`);
+    }
     this.#timer = options.timer ?? realTimer;
     this.#random = generator(options.seed ?? 1);
     for (const rule of options.rules ?? []) this.add(rule);
@@ -60,9 +70,9 @@ export class FaultController {
     this.#rules.clear();
   }
 
-  /** Requests in the order they came, with what became of them. */
+  /** The latest requests in the order they came, with what became of them; at most `logLimit`. */
   get log(): readonly FaultLogEntry[] {
-    return this.#log;
+    return this.#log.length <= this.#logLimit ? this.#log : this.#log.slice(-this.#logLimit);
   }
 
   /** Empties the log. */
@@ -99,10 +109,10 @@ export class FaultController {
       if (!active.strikes(request, this.state, this.#random)) continue;
       const { rule } = active;
       if (rule.newState !== undefined) this.state = rule.newState;
-      this.#log.push({ ...request, outcome: rule.error ?? "passed" });
+      this.#note(request, rule.error ?? "passed");
       return rule;
     }
-    this.#log.push({ ...request, outcome: "passed" });
+    this.#note(request, "passed");
     return undefined;
   }
 
@@ -113,6 +123,13 @@ export class FaultController {
   async wait(rule: FaultRule, request: FaultRequest): Promise<void> {
     if (rule.delayMs !== undefined) await this.#timer(rule.delayMs);
     if (rule.hold === true) await this.#hold(request);
+  }
+
+  #note(request: FaultRequest, outcome: string): void {
+    if (this.#logLimit === 0) return;
+    this.#log.push({ ...request, outcome });
+    // Dropped in bulk, so that a request costs the same however long the log is.
+    if (this.#log.length === 2 * this.#logLimit) this.#log.splice(0, this.#logLimit);
   }
 
   async #hold(request: FaultRequest): Promise<void> {

@@ -15,6 +15,8 @@ interface Variant {
   /** Over a backing file that is shorter than the image: a raw one, or a chain of two qcow2 images, each shorter again, on one. */
   readonly backing?: "raw" | "chain";
   readonly dataFile?: "plain" | "raw";
+  /** Below a filter that keeps in the image what is read from its backing file. */
+  readonly copyOnRead?: boolean;
   /** Failing every request below takes long where requests are many: those with BLOCKMIRROR_LONG=1 only. */
   readonly faults?: "always" | "long";
 }
@@ -42,6 +44,13 @@ const VARIANTS: readonly Variant[] = [
     backing: "chain",
   },
   { name: "qcow2 version 2 on a chain of qcow2", create: { version: "v2" }, backing: "chain" },
+  { name: "qcow2 on a chain of qcow2, copying on reads", backing: "chain", copyOnRead: true },
+  {
+    name: "qcow2 with subclusters over a backing file, copying on reads",
+    create: { extendedL2: true },
+    backing: "raw",
+    copyOnRead: true,
+  },
   { name: "qcow2 with a data file", dataFile: "plain" },
   { name: "qcow2 with a raw data file", dataFile: "raw" },
 ];
@@ -95,13 +104,14 @@ function subject(variant: Variant): ConformanceSubject {
         ...(dataFile !== undefined && { dataFile: data, dataFileRaw: dataFile === "raw" }),
       });
       const below = backing === undefined ? undefined : await makeBelow(directory, backing, size);
+      const image = {
+        driver: "qcow2",
+        file: { driver: "file", filename: file },
+        ...(below !== undefined && { backing: below }),
+        ...(dataFile !== undefined && { dataFile: data }),
+      };
       return {
-        spec: {
-          driver: "qcow2",
-          file: { driver: "file", filename: file },
-          ...(below !== undefined && { backing: below }),
-          ...(dataFile !== undefined && { dataFile: data }),
-        },
+        spec: variant.copyOnRead === true ? { driver: "copy-on-read", file: image } : image,
         dispose: async () => {
           try {
             const report = await checkFile(file);
