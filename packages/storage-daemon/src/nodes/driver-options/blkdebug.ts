@@ -66,7 +66,8 @@ export function blkdebugController(options: JsonObject): FaultController {
       throw commandError(`Parameter '${name}' is not supported by driver 'blkdebug'; leave it out`);
     }
   }
-  const controller = new FaultController();
+  // Nobody can ask for its log.
+  const controller = new FaultController({ logLimit: 0 });
   controller.state = FIRST_STATE;
   for (const rule of objects(options["inject-error"])) controller.add(errorRule(rule));
   for (const rule of objects(options["set-state"])) controller.add(stateRule(rule));
