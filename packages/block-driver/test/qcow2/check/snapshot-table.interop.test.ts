@@ -31,6 +31,24 @@ const CASES: readonly Case[] = [
   { name: "none in one and too much in the other", compat: "1.1", extra: [0, 4000] },
 ];
 
+/** Digests of the disk now and at each snapshot, as qemu reads them. */
+async function contents(file: string): Promise<string[]> {
+  const digests: string[] = [];
+  for (const select of [[], ["-l", "first"], ["-l", "second"]]) {
+    await qemuImg(["convert", "-f", "qcow2", "-O", "raw", ...select, file, path("out.raw")]);
+    digests.push(
+      createHash("sha256")
+        .update(readFileSync(path("out.raw")))
+        .digest("hex"),
+    );
+  }
+  return digests;
+}
+
+/** What both repairs must make of a snapshot: everything but where its table is. */
+const entriesOf = (file: string): unknown =>
+  snapshotEntries(file).map(({ head, extra, names }) => [head.toString("hex"), extra, names.toString()]);
+
 describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("extra data of snapshots", () => {
   const bases = new Map<string, Buffer>();
 
@@ -57,24 +75,6 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("extra data of snapshots", ()
     resizeSnapshotExtra(file, extra);
     return file;
   }
-
-  /** Digests of the disk now and at each snapshot, as qemu reads them. */
-  async function contents(file: string): Promise<string[]> {
-    const digests: string[] = [];
-    for (const select of [[], ["-l", "first"], ["-l", "second"]]) {
-      await qemuImg(["convert", "-f", "qcow2", "-O", "raw", ...select, file, path("out.raw")]);
-      digests.push(
-        createHash("sha256")
-          .update(readFileSync(path("out.raw")))
-          .digest("hex"),
-      );
-    }
-    return digests;
-  }
-
-  /** What both repairs must make of a snapshot: everything but where its table is. */
-  const entriesOf = (file: string): unknown =>
-    snapshotEntries(file).map(({ head, extra, names }) => [head.toString("hex"), extra, names.toString()]);
 
   test.each(CASES)("$name: repaired as qemu-img repairs it", async ({ compat, extra }) => {
     const file = await damaged(compat, extra);

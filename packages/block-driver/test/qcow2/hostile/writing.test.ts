@@ -198,8 +198,7 @@ describe("compressed clusters", () => {
     const first = places.data;
     const stored = zlib.deflateRawSync(Buffer.alloc(KIB, 0x55));
     poke(file, first + 512, stored);
-    const entry = (host: number): bigint => COMPRESSED | (3n << 60n) | BigInt(host);
-    poke64(file, places.l2, entry(first + 512));
+    poke64(file, places.l2, fourSectorsAt(first + 512));
     // The guest's next two clusters were stored in what the range now shares with them.
     poke64(file, places.l2 + 8, 0n);
     poke64(file, places.l2 + 16, 0n);
@@ -216,17 +215,21 @@ describe("compressed clusters", () => {
   });
 });
 
-describe("D17: an image with a data file", () => {
-  async function withData(damage: (entry: number, file: string) => void): Promise<string> {
-    const file = at("disk.qcow2");
-    writeFileSync(at("disk.data"), "");
-    await createImage(file, DISK_BYTES, { dataFile: { driver: "file", filename: at("disk.data") } });
-    const dataFile = { driver: "file", filename: at("disk.data") };
-    await withImage(file, async ({ edge }) => edge.write(0, [Buffer.alloc(192 * KIB, 7)]), { dataFile });
-    damage(Number(peek64(file, Number(peek64(file, 40))) & OFFSET), file);
-    return file;
-  }
+/** An L2 entry of compressed data in four sectors from `host` on, with clusters of 1 KiB. */
+const fourSectorsAt = (host: number): bigint => COMPRESSED | (3n << 60n) | BigInt(host);
 
+/** An image with a data file of which the first three clusters are used, and the damage done to its first L2 table. */
+async function withData(damage: (entry: number, file: string) => void): Promise<string> {
+  const file = at("disk.qcow2");
+  writeFileSync(at("disk.data"), "");
+  await createImage(file, DISK_BYTES, { dataFile: { driver: "file", filename: at("disk.data") } });
+  const dataFile = { driver: "file", filename: at("disk.data") };
+  await withImage(file, async ({ edge }) => edge.write(0, [Buffer.alloc(192 * KIB, 7)]), { dataFile });
+  damage(Number(peek64(file, Number(peek64(file, 40))) & OFFSET), file);
+  return file;
+}
+
+describe("D17: an image with a data file", () => {
   test.each([
     ["a cluster that is not at its own place", 8, COPIED | 0x30000n],
     ["a compressed cluster", 8, COMPRESSED | 0x10000n],

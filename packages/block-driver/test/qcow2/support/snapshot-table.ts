@@ -23,14 +23,15 @@ export function snapshotEntries(file: string): RawEntry[] {
   return entries;
 }
 
+const padded = (bytes: Buffer, unit: number): Buffer =>
+  Buffer.concat([bytes, Buffer.alloc((unit - (bytes.length % unit)) % unit)]);
+
 /**
  * Gives the entries of an image extra data of these lengths (undefined: as it is), in a table behind everything else,
  * counted in the image's first refcount block.
  */
 export function resizeSnapshotExtra(file: string, lengths: readonly (number | undefined)[]): void {
   const cluster = 65536;
-  const padded = (bytes: Buffer, unit: number): Buffer =>
-    Buffer.concat([bytes, Buffer.alloc((unit - (bytes.length % unit)) % unit)]);
   const table = snapshotEntries(file).map(({ head, extra, names }, index) => {
     const length = lengths[index] ?? extra.length;
     const fields = Buffer.from(head);
