@@ -201,7 +201,13 @@ describe.each(BACKENDS)("opening ($backend)", ({ native }) => {
 
 describe("options", () => {
   test("are checked strictly", () => {
-    expect(parse({ filename: "a" })).toEqual({ filename: "a", fixed: false, locking: "auto", real: false });
+    expect(parse({ filename: "a" })).toEqual({
+      filename: "a",
+      aio: "auto",
+      fixed: false,
+      locking: "auto",
+      real: false,
+    });
     for (const input of [
       {},
       { filename: "" },

@@ -21,6 +21,7 @@ export interface OpenInit {
   readonly calls?: Partial<FileCalls>;
   readonly locking?: "auto" | "on" | "off";
   readonly fixed?: boolean;
+  readonly aio?: "auto" | "threads";
   readonly signal?: AbortSignal;
 }
 

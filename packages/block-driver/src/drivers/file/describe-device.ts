@@ -25,6 +25,8 @@ export interface FileDeviceInit {
   /** Without native help: a block count of zero proves that the file is one hole. */
   readonly trustsBlockCount: boolean;
   readonly locked: boolean;
+  /** Small writes may be made at once. */
+  readonly inline: boolean;
   /** Opens the same file once more, in place of `holder`. */
   readonly openAgain: (readOnly: boolean, holder: FileHolder) => Promise<BlockDevice>;
 }

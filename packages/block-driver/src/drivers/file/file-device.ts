@@ -9,14 +9,16 @@ import type {
 } from "../../contract/device.ts";
 import { ExtentFlag, type ExtentList } from "../../contract/extents.ts";
 import { iovLength, type IoVec, type MaybePromise } from "../../contract/io.ts";
-import { BlockError, toBlockError } from "../../errors.ts";
+import { BlockError } from "../../errors.ts";
 import { deferred, type Deferred } from "../../io/deferred.ts";
 import { allocateSpace, setSize } from "./allocate-space.ts";
 import { describeCapabilities, describeDevice, type FileDeviceInit } from "./describe-device.ts";
 import { EarlyWriteback } from "./early-writeback.ts";
+import { cannotZero, fileError, hasNoTables } from "./file-errors.ts";
 import type { FileOps } from "./file-ops.ts";
 import { HoleMap } from "./hole-map.ts";
 import { lockClaim, lockImage, unlockImage, type LockClaim } from "./image-lock.ts";
+import { InlineWrites } from "./inline-writes.ts";
 import { closeDescriptor, statDescriptor, type OpenFile } from "./open-file.ts";
 import {
   EndOfFileError,
@@ -66,11 +68,13 @@ export class FileDevice implements BlockDevice {
   readonly #lockClaim: LockClaim;
   readonly #copier: RangeCopier<FileDevice> | undefined;
   readonly #writeback: EarlyWriteback | undefined;
+  readonly #inline: InlineWrites | undefined;
   #canZeroRange: boolean;
   #info: DeviceInfo;
   /** Changes that have settled, and how many of them the last good flush covered. */
   #changes = 0;
   #flushedChanges = -1;
+  #flushes = 0;
   #inFlight = 0;
   #idle: Deferred | undefined;
   #fence: BlockError | undefined;
@@ -94,6 +98,7 @@ export class FileDevice implements BlockDevice {
     this.#openAgain = init.openAgain;
     this.#lockClaim = lockClaim(readOnly, file.kind === "regular" && !init.fixed);
     this.#writeback = ops === undefined || readOnly ? undefined : new EarlyWriteback(ops, file.fd);
+    this.#inline = init.inline ? new InlineWrites(file.fd) : undefined;
     const can = describeCapabilities(init);
     this.#info = describeDevice(init, can);
     if (!readOnly) {
@@ -164,7 +169,7 @@ export class FileDevice implements BlockDevice {
   readonly #write = (offset: number, from: IoVec, options?: WriteOptions): MaybePromise<void> => {
     const length = iovLength(from);
     this.#admit("write", offset, length, options);
-    if (length === 0) return undefined;
+    if (length === 0 || this.#writeInline(offset, from)) return undefined;
     return this.#request("write", offset, length, true, (settle) =>
       writeFully(this.#calls, this.#fd, offset, from, (error) => {
         if (error === undefined) this.#writeOutEarly(offset, length);
@@ -181,14 +186,14 @@ export class FileDevice implements BlockDevice {
         await ops.punchHole(this.#fd, offset, length);
         return;
       }
-      if (!this.#canZeroRange) throw this.#cannotZero(offset, length);
+      if (!this.#canZeroRange) throw cannotZero(this.#label, offset, length);
       try {
         await ops.zeroRange(this.#fd, offset, length);
       } catch (error) {
         if (!isUnsupported(error)) throw error;
         // Asking the file system costs a block even when nothing is wanted, so it is only found out here.
         this.#canZeroRange = false;
-        throw this.#cannotZero(offset, length, error);
+        throw cannotZero(this.#label, offset, length, error);
       }
     });
   };
@@ -211,7 +216,7 @@ export class FileDevice implements BlockDevice {
     this.#tracked(async () => {
       this.#admit("resize", 0, 0, options);
       const before = this.#info.size;
-      if (options?.preallocation === "metadata") throw this.#noTables();
+      if (options?.preallocation === "metadata") throw hasNoTables(this.#label);
       try {
         await this.#assertUnchangedSize(before);
         await setSize(this.#calls, this.#fd, size);
@@ -268,6 +273,13 @@ export class FileDevice implements BlockDevice {
     return this.#ops?.readCached?.(this.#fd, piece, offset) === length;
   }
 
+  /** While the file is being flushed the kernel may hold up whoever changes it. */
+  #writeInline(offset: number, from: IoVec): boolean {
+    if (this.#inline === undefined || this.#flushes > 0 || !this.#inline.write(offset, from)) return false;
+    this.#changes += 1;
+    return true;
+  }
+
   #changeSpace(
     operation: string,
     offset: number,
@@ -275,7 +287,7 @@ export class FileDevice implements BlockDevice {
     change: (ops: FileOps) => Promise<void>,
   ): Promise<void> {
     return this.#tracked(async () => {
-      if (this.#ops === undefined) throw this.#cannotZero(offset, length);
+      if (this.#ops === undefined) throw cannotZero(this.#label, offset, length);
       try {
         await change(this.#ops);
       } catch (error) {
@@ -293,6 +305,7 @@ export class FileDevice implements BlockDevice {
   }
 
   async #sync(covered: number): Promise<void> {
+    this.#flushes += 1;
     try {
       await settled((done) => this.#calls.fdatasync(this.#fd, done));
     } catch (error) {
@@ -305,20 +318,10 @@ export class FileDevice implements BlockDevice {
         { node: this.#label, cause },
       );
       throw cause;
+    } finally {
+      this.#flushes -= 1;
     }
     this.#flushedChanges = Math.max(this.#flushedChanges, covered);
-  }
-
-  #noTables(): BlockError {
-    const { label } = this.#info;
-    return new BlockError(
-      "ENOTSUP",
-      `${label} is a file without tables of its own; preallocate 'full' or 'off'`,
-      {
-        node: label,
-        operation: "resize",
-      },
-    );
   }
 
   async #fill(from: number, to: number, signal: AbortSignal | undefined): Promise<void> {
@@ -421,29 +424,11 @@ export class FileDevice implements BlockDevice {
     idle.resolve();
   }
 
-  #cannotZero(offset: number, length: number, cause?: unknown): BlockError {
-    return new BlockError("ENOTSUP", `${this.#label}: its file system cannot zero a range in place`, {
-      node: this.#label,
-      operation: "writeZeroes",
-      offset,
-      length,
-      cause,
-    });
-  }
-
   #error(error: unknown, operation: string, offset?: number, length?: number): BlockError {
-    const context = {
-      node: this.#label,
+    return fileError(this.#label, this.#info.size, error, {
       operation,
       ...(offset !== undefined && { offset }),
       ...(length !== undefined && { length }),
-      cause: error,
-    };
-    if (!(error instanceof EndOfFileError)) return toBlockError(error, context);
-    return new BlockError(
-      "EIO",
-      `${operation} on ${this.#label} failed: ${error.message}, though it had ${this.#info.size} bytes; another program shortened it: reopen it`,
-      context,
-    );
+    });
   }
 }

@@ -10,6 +10,7 @@ import { FileDevice } from "./file-device.ts";
 import type { FileOps } from "./file-ops.ts";
 import { loadFileOps } from "./load-file-ops.ts";
 import { lockClaim, lockImage } from "./image-lock.ts";
+import { isLocalFile } from "./inline-writes.ts";
 import { closeDescriptor, openFile, type OpenFile } from "./open-file.ts";
 import { NODE_CALLS, type FileCalls } from "./positional-io.ts";
 import { blockCountProvesHoles } from "./space-trust.ts";
@@ -30,6 +31,11 @@ export interface FileOptions {
    * way since. Default false: links are followed.
    */
   readonly real: boolean;
+  /**
+   * Who makes small writes: `auto` makes those of whole pages at once while the host takes them into memory, `threads` leaves
+   * every write to the thread pool, so that a file system that hangs never stops the program. Default `auto`.
+   */
+  readonly aio: "auto" | "threads";
 }
 
 /** Options for creating a file. */
@@ -61,6 +67,11 @@ const options: OptionSchema<FileOptions> = optionSchema({
     "auto",
   ),
   real: option.boolean("The path has no symbolic links; refuse the file if one was put in its way.", false),
+  aio: option.choice(
+    "Small writes: at once while the host takes them into memory, or always on the thread pool.",
+    ["auto", "threads"],
+    "auto",
+  ),
 });
 
 const createOptions: OptionSchema<FileCreateOptions> = optionSchema({
@@ -137,6 +148,8 @@ async function openDevice(
     const canPunch = !readOnly && (await canPunchHoles(file, ops));
     const trustsBlockCount =
       ops === undefined && file.kind === "regular" && (await blockCountProvesHoles(filename));
+    const mayInline = given.aio === "auto" && !readOnly && calls === NODE_CALLS && file.kind === "regular";
+    const inline = mayInline && (await isLocalFile(file.fd));
     assertNotAborted(context, filename);
     return new FileDevice({
       file,
@@ -148,6 +161,7 @@ async function openDevice(
       canPunch,
       trustsBlockCount,
       locked,
+      inline,
       openAgain: (mode, old) => openDevice(given, { nodeName: context.nodeName, readOnly: mode }, host, old),
     });
   } catch (error) {
