@@ -67,7 +67,7 @@ export interface MirrorJobInit {
   /** Bytes per chunk. */
   readonly granularity: number;
   readonly tuning: ResolvedTuning;
-  /** The target names a backing image that is not open; see `GuestWrites`. */
+  /** The target names a backing image that is not open; see `SharedWrite`. */
   readonly wholeChunksOnly: boolean;
   /** The node below the source whose users are led to the target; absent: the source's. */
   readonly replaces?: BlockNode;
@@ -128,7 +128,6 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     });
     this.#meter = new ProgressMeter(this.#engine, dirty);
     this.guestWrites = new GuestWrites({
-      source,
       target,
       size: this.#size,
       granularity,

@@ -1,0 +1,162 @@
+import { isPromise, type BlockEdge, type DirtyBitmap, type MaybePromise } from "@blockmirror/block-driver";
+import type { ChunkTurns, Turn } from "./chunk-turns.ts";
+import type { CopyEngine } from "./copy-engine.ts";
+import type { ChangeSource } from "./mirror-filter.ts";
+import type { ZeroMap } from "./zero-map.ts";
+
+/** What writes to both sides have in common. */
+export interface SharedWriteInit {
+  readonly target: BlockEdge;
+  readonly size: number;
+  readonly granularity: number;
+  readonly dirty: DirtyBitmap;
+  readonly zeroMap: ZeroMap;
+  readonly engine: CopyEngine;
+  /**
+   * Write nothing less than whole chunks to the target: it names a backing image that is not open, and would take what lies
+   * beside a smaller write for zeroes.
+   */
+  readonly wholeChunksOnly: boolean;
+  /** Whether the job still wants writes on the target: it has neither failed nor been thrown away. */
+  readonly follows: () => boolean;
+  /** Told about every failure on the target, after the range has become dirty again. */
+  readonly onError: (error: unknown) => void;
+  /** Told that the target is being written to. */
+  readonly onWrite: () => void;
+  /** Marks what reached the source only. */
+  readonly mark: (offset: number, length: number) => void;
+  readonly turns: ChunkTurns;
+}
+
+/**
+ * One change by a guest that goes to the source and then to the target, alone in its chunks. A target that fails never fails
+ * the guest: the range becomes dirty instead.
+ *
+ * Nothing else runs between two steps that both end at once, so only a step that has to be waited for takes a turn.
+ */
+export class SharedWrite {
+  readonly #init: SharedWriteInit;
+  readonly #offset: number;
+  readonly #end: number;
+  readonly #change: ChangeSource;
+  readonly #changeTarget: (start: number, end: number) => MaybePromise<void>;
+  /** The chunks that it touches. */
+  readonly #start: number;
+  readonly #stop: number;
+  /** The whole chunks inside it; empty when it covers none in full. */
+  readonly #inner: number;
+  readonly #inside: number;
+  #turn: Turn | undefined;
+
+  constructor(
+    init: SharedWriteInit,
+    offset: number,
+    length: number,
+    change: ChangeSource,
+    changeTarget: (start: number, end: number) => MaybePromise<void>,
+  ) {
+    const { granularity, size } = init;
+    const end = offset + length;
+    this.#init = init;
+    this.#offset = offset;
+    this.#end = end;
+    this.#change = change;
+    this.#changeTarget = changeTarget;
+    this.#start = Math.floor(offset / granularity) * granularity;
+    this.#stop = Math.min(size, Math.ceil(end / granularity) * granularity);
+    this.#inner = Math.ceil(offset / granularity) * granularity;
+    const innerEnd = end >= size ? size : Math.floor(end / granularity) * granularity;
+    this.#inside = Math.max(0, innerEnd - this.#inner);
+  }
+
+  /** Carries it out. Fails as the source does, and never because of the target. */
+  run(): MaybePromise<void> {
+    const { turns } = this.#init;
+    if (turns.isFree(this.#start, this.#stop)) return this.#changeSource();
+    this.#turn = turns.take(this.#start, this.#stop);
+    return turns.wait(this.#turn).then(() => this.#changeSource());
+  }
+
+  #changeSource(): MaybePromise<void> {
+    if (this.#inside > 0) this.#init.engine.guestBegins(this.#inner, this.#inside);
+    let changed: MaybePromise<void>;
+    try {
+      changed = this.#change();
+    } catch (error) {
+      return this.#sourceFailed(error);
+    }
+    if (!isPromise(changed)) return this.#sourceChanged();
+    this.#takeTurn();
+    return changed.then(
+      () => this.#sourceChanged(),
+      (error: unknown) => this.#sourceFailed(error),
+    );
+  }
+
+  #sourceFailed(error: unknown): never {
+    this.#init.mark(this.#offset, this.#end - this.#offset);
+    this.#leave();
+    throw error;
+  }
+
+  #sourceChanged(): MaybePromise<void> {
+    const { dirty, follows, zeroMap, onWrite, mark } = this.#init;
+    // What was asked about the source before is out of date, though nothing became dirty.
+    dirty.generation += 1;
+    if (!follows()) {
+      mark(this.#offset, this.#end - this.#offset);
+      return this.#leave();
+    }
+    const { from, to } = this.#forTarget();
+    if (to <= from) return this.#leave();
+    // Forgotten when the write starts: a failed one may have written a part.
+    zeroMap.forget(from, to - from);
+    onWrite();
+    let changed: MaybePromise<void>;
+    try {
+      changed = this.#changeTarget(from, to);
+    } catch (error) {
+      return this.#targetFailed(from, to, error);
+    }
+    if (!isPromise(changed)) return this.#targetChanged(from, to);
+    this.#takeTurn();
+    return this.#init.turns.unlessGivenUp(changed).then(
+      (done) => {
+        if (done) return this.#targetChanged(from, to);
+        mark(from, to - from);
+        return this.#leave();
+      },
+      (error: unknown) => this.#targetFailed(from, to, error),
+    );
+  }
+
+  /** The part that the target gets; what is left out becomes dirty. */
+  #forTarget(): { readonly from: number; readonly to: number } {
+    if (!this.#init.wholeChunksOnly) return { from: this.#offset, to: this.#end };
+    const from = this.#inside > 0 ? this.#inner : this.#end;
+    const to = this.#inside > 0 ? this.#inner + this.#inside : this.#end;
+    if (from > this.#offset) this.#init.mark(this.#offset, from - this.#offset);
+    if (this.#end > to) this.#init.mark(to, this.#end - to);
+    return { from, to };
+  }
+
+  #targetChanged(from: number, to: number): void {
+    this.#init.engine.guestSucceeded(to - from, this.#inner, this.#inside);
+    this.#leave();
+  }
+
+  #targetFailed(from: number, to: number, error: unknown): void {
+    this.#init.mark(from, to - from);
+    this.#init.engine.guestFailed(from, to - from);
+    this.#init.onError(error);
+    this.#leave();
+  }
+
+  #takeTurn(): void {
+    this.#turn ??= this.#init.turns.take(this.#start, this.#stop);
+  }
+
+  #leave(): void {
+    if (this.#turn !== undefined) this.#init.turns.leave(this.#turn);
+  }
+}
