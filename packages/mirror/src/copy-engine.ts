@@ -124,11 +124,12 @@ export class CopyEngine {
     return this.#sweep.sweeps;
   }
 
-  /** Submits operations while `mayGoOn` says so and there is something to do. */
-  async fill(mayGoOn: () => boolean): Promise<FillResult> {
+  /** Submits operations while `mayGoOn` says so and there is something to do, no more than `most` at a time. */
+  async fill(mayGoOn: () => boolean, most: number = MAX_OPERATIONS): Promise<FillResult> {
     let tries = 0;
     while (mayGoOn()) {
-      if (this.inFlight.operations >= operationsAllowed() || this.#pool.free === 0) return this.#full();
+      if (this.inFlight.operations >= Math.min(most, operationsAllowed()) || this.#pool.free === 0)
+        return this.#full();
       if (!this.#nextArea()) return "exhausted";
       const { start, length } = this.#area;
       if (this.#knows(start, length) || this.#assumeData(length, tries)) {

@@ -1,7 +1,7 @@
 import type { CopyMode } from "./options.ts";
 
 /** So long the job must be seen not to keep up before guests are slowed down, in milliseconds. */
-const PATIENCE_MS = 3000;
+const PATIENCE_MS = 1000;
 /** So long guests must leave room before they are let go again. */
 const CALM_MS = 5000;
 /** Guests leave room when they write less than this share of what the job can copy. */

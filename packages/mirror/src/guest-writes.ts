@@ -48,18 +48,11 @@ export class GuestWrites implements WriteFollower {
   #synced = false;
   /** Requests under way that will mark what they have written. */
   #marking = 0;
-  /** Changes that guests have begun. */
-  #begun = 0;
 
   constructor(init: GuestWritesInit) {
     this.#init = init;
     this.#turns = new ChunkTurns(init);
     this.#shared = { ...init, turns: this.#turns, mark: (offset, length) => this.#mark(offset, length) };
-  }
-
-  /** Changes that guests have begun so far. */
-  get begun(): number {
-    return this.#begun;
   }
 
   /** The job has failed or was given up: guests wait for its target no longer. `follows` says so from now on. */
@@ -78,7 +71,6 @@ export class GuestWrites implements WriteFollower {
 
   write(offset: number, from: IoVec, change: ChangeSource): MaybePromise<void> {
     const length = iovLength(from);
-    this.#begun += 1;
     if (!this.#reachesTarget()) return this.#marked(offset, length, change);
     const { target } = this.#init;
     return this.#both(offset, length, change, (start, end) =>
@@ -87,14 +79,12 @@ export class GuestWrites implements WriteFollower {
   }
 
   writeZeroes(offset: number, length: number, change: ChangeSource): MaybePromise<void> {
-    this.#begun += 1;
     if (!this.#reachesTarget()) return this.#marked(offset, length, change);
     return this.#both(offset, length, change, this.#zeroTarget);
   }
 
   /** A discard that leaves unknown content cannot be repeated on the target; what is there now is copied. */
   discard(offset: number, length: number, change: ChangeSource): MaybePromise<void> {
-    this.#begun += 1;
     return this.#marked(offset, length, change);
   }
 

@@ -1,6 +1,7 @@
 import {
   PassThroughDevice,
   type BlockChild,
+  type IoOptions,
   type IoVec,
   type MaybePromise,
   type WriteOptions,
@@ -29,6 +30,7 @@ export interface WriteFollower {
  */
 export class MirrorFilter extends PassThroughDevice {
   #follower: WriteFollower | undefined;
+  #requests = 0;
 
   constructor(source: BlockChild, driver: string) {
     super(driver, source);
@@ -39,17 +41,30 @@ export class MirrorFilter extends PassThroughDevice {
     this.#follower = follower;
   }
 
+  /** Requests for data that guests have made so far. */
+  get requests(): number {
+    return this.#requests;
+  }
+
+  override read(offset: number, into: IoVec, options?: IoOptions): MaybePromise<void> {
+    this.#requests += 1;
+    return super.read(offset, into, options);
+  }
+
   override write(offset: number, from: IoVec, options?: WriteOptions): MaybePromise<void> {
+    this.#requests += 1;
     const change: ChangeSource = () => super.write(offset, from, options);
     return this.#follower === undefined ? change() : this.#follower.write(offset, from, change);
   }
 
   override writeZeroes(offset: number, length: number, options?: ZeroOptions): MaybePromise<void> {
+    this.#requests += 1;
     const change: ChangeSource = () => super.writeZeroes(offset, length, options);
     return this.#follower === undefined ? change() : this.#follower.writeZeroes(offset, length, change);
   }
 
   override discard(offset: number, length: number): MaybePromise<void> {
+    this.#requests += 1;
     const change: ChangeSource = () => super.discard(offset, length);
     return this.#follower === undefined ? change() : this.#follower.discard(offset, length, change);
   }

@@ -13,6 +13,7 @@ import { BackOff } from "./back-off.ts";
 import { CopyEngine, type FailedSide } from "./copy-engine.ts";
 import type { FoldInit } from "./commit/fold.ts";
 import { CopyModeGovernor } from "./copy-mode-governor.ts";
+import { Courtesy, COURTEOUS_OPERATIONS } from "./courtesy.ts";
 import { createDiskMap, drawDiskMap, type DiskMap } from "./disk-map.ts";
 import { GuestWrites } from "./guest-writes.ts";
 import { scanFull, scanTop } from "./initial-scan.ts";
@@ -62,6 +63,8 @@ export interface MirrorJobInit {
   readonly target: BlockEdge;
   /** The filter above the source; its parents are the guests. */
   readonly filter: BlockNode;
+  /** How many requests guests have made so far. */
+  readonly guestRequests: () => number;
   /** The private bitmap on the filter, following writes already. */
   readonly dirty: DirtyBitmap;
   /** Bytes per chunk. */
@@ -91,6 +94,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   readonly #meter: ProgressMeter;
   readonly #backOff = new BackOff();
   readonly #switchOver: SwitchOver;
+  readonly #courtesy: Courtesy;
   #governor: CopyModeGovernor | undefined;
   #control: JobControl | undefined;
   #phase: MirrorPhase = "scan";
@@ -155,6 +159,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       fold: init.fold,
       replaces: init.replaces,
     });
+    this.#courtesy = new Courtesy(init.guestRequests);
     this.#setCopyMode(tuning.copyMode);
   }
 
@@ -343,9 +348,12 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     if (mode !== "auto") this.guestWrites.mode = mode;
   }
 
-  #governCopyMode(job: JobControl): void {
-    if (this.#governor === undefined) return;
+  /** Decides how far guests come before the copy, and in which mode they write. */
+  #govern(job: JobControl): void {
     const { etaSec } = this.#meter.report(this.#phase);
+    const standing = this.#isNearlyClean() ? "even" : etaSec === "never" ? "behind" : undefined;
+    this.#courtesy.note(job.clock.now(), standing);
+    if (this.#governor === undefined) return;
     this.guestWrites.mode = this.#governor.decide(job.clock.now(), {
       converging: this.#engine.sweeps > 0 || job.isReady,
       etaSec,
@@ -361,7 +369,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       await job.pausePoint();
       if (job.isForceCancelled) return;
       this.#publish(job);
-      this.#governCopyMode(job);
+      this.#govern(job);
       if (this.#isClean()) this.guestWrites.noteClean();
       if (this.#backOff.isWaiting(job.clock.now())) {
         await this.#awaitRetry(job);
@@ -385,11 +393,19 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
 
   /** One slice of copying, then whatever it has to wait for. */
   async #copySlice(job: JobControl): Promise<void> {
-    const endMs = job.clock.now() + SLICE_MS;
+    const nowMs = job.clock.now();
+    const yields = !this.#shouldFinish(job) && this.#courtesy.yields(nowMs);
+    const restMs = yields ? this.#courtesy.restMs(nowMs, this.#engine.sweeps > 0) : 0;
+    if (restMs > 0) {
+      await job.sleep(restMs);
+      return;
+    }
+    const endMs = nowMs + SLICE_MS;
     const ended = this.#engine.operationsEnded;
     const result = await this.#copySome(
       job,
       () => this.#mayCopy(job) && job.limitDelayMs === 0 && job.clock.now() < endMs,
+      yields ? COURTEOUS_OPERATIONS : undefined,
     );
     if (isTraced("yield")) {
       const inFlightOperations = this.#engine.inFlight.operations;
@@ -406,8 +422,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     await job.sleep(Math.min(SLICE_MS, this.#backOff.remainingMs(job.clock.now())));
   }
 
-  async #copySome(job: JobControl, mayGoOn: () => boolean): ReturnType<CopyEngine["fill"]> {
-    const result = await this.#engine.fill(mayGoOn);
+  async #copySome(job: JobControl, mayGoOn: () => boolean, most?: number): ReturnType<CopyEngine["fill"]> {
+    const result = await this.#engine.fill(mayGoOn, most);
     this.#meter.sample(job.clock.now());
     return result;
   }

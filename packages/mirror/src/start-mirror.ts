@@ -106,6 +106,7 @@ export async function startCopying(options: MirrorOptions, fold?: FoldInit): Pro
       source: sourceEdge,
       target: targetEdge,
       filter,
+      guestRequests: () => device.requests,
       dirty,
       granularity,
       tuning,
