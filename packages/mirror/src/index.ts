@@ -7,7 +7,7 @@ export { startCommit, type CommitOptions } from "./commit/start-commit.ts";
 export type { DiskMap } from "./disk-map.ts";
 export { DEFAULT_GRANULARITY, MAX_GRANULARITY, MIN_GRANULARITY } from "./granularity.ts";
 export { COMMIT_FILTER_DRIVER, MIRROR_FILTER_DRIVER } from "./mirror-filter.ts";
-export type { MirrorDetails } from "./mirror-job.ts";
+export type { MirrorDetails } from "./mirror-details.ts";
 export {
   DEFAULT_BUFFER_SIZE,
   DEFAULT_SWITCH_PAUSE_MS,

@@ -7,6 +7,8 @@ import {
   type BlockNode,
   type DirtyBitmap,
 } from "@blockmirror/block-driver";
+import type { JobControl } from "@blockmirror/blockjob";
+import type { SyncMode } from "./options.ts";
 import type { ZeroMap } from "./zero-map.ts";
 
 /** Whether the image names a backing file that is not open: what it does not hold itself is not known. */
@@ -16,7 +18,7 @@ export function namesClosedBacking(node: BlockNode): boolean {
 }
 
 /** What the scan works on, and how it lets others have their turn. */
-export interface ScanInit {
+interface ScanInit {
   readonly source: BlockNode;
   readonly target: BlockNode;
   readonly size: number;
@@ -25,6 +27,34 @@ export interface ScanInit {
   readonly zeroMap: ZeroMap;
   /** Called after every batch with the bytes examined; false ends the scan (mirror rule S11.4). */
   readonly proceed: (scannedBytes: number) => Promise<boolean>;
+}
+
+/** What {@link scanSource} works on. */
+interface SourceScanInit extends Omit<ScanInit, "proceed"> {
+  readonly job: JobControl;
+  readonly sync: SyncMode;
+  /** The node down to which the source's layers are copied; absent: what `sync` says. */
+  readonly base: BlockNode | undefined;
+}
+
+/** The scan reaches a pause point at least this often (mirror rule S20.1). */
+const SLICE_MS = 100;
+
+/** Marks what a job has to copy by its sync mode; nothing when that is known without looking. */
+export async function scanSource({ job, sync, base, ...rest }: SourceScanInit): Promise<void> {
+  if (sync !== "full" && sync !== "top") return;
+  let sinceMs = job.clock.now();
+  const proceed = async (): Promise<boolean> => {
+    if (job.clock.now() - sinceMs >= SLICE_MS) {
+      await job.sleep(0);
+      sinceMs = job.clock.now();
+    }
+    return !job.isForceCancelled;
+  };
+  const init = { ...rest, proceed };
+  const below = sync === "top" ? skipFilters(rest.source).child("backing")?.node : undefined;
+  const end = base ?? below;
+  await (end === undefined ? scanFull(init) : scanTop(init, end));
 }
 
 /** One query spans at most this much; a batch also ends when its list of extents is full. */
@@ -36,7 +66,7 @@ const SCAN_STEP = 2 * 1024 * 1024 * 1024;
  *
  * The target is asked first: the source's holes can then be judged in one pass.
  */
-export async function scanFull(init: ScanInit): Promise<void> {
+async function scanFull(init: ScanInit): Promise<void> {
   const { target, source, zeroMap, dirty } = init;
   // A backing image that the target names will be there when the copy is used, and may have anything where now is nothing.
   if (!namesClosedBacking(target)) {
@@ -56,7 +86,7 @@ export async function scanFull(init: ScanInit): Promise<void> {
  * (mirror rules S11.1 and S11.2). What they hold as zeroes counts, since the base may have something else there. Nothing
  * is known of the target: what it does not hold comes from a backing image that may not even be open.
  */
-export async function scanTop(init: ScanInit, base: BlockNode): Promise<void> {
+async function scanTop(init: ScanInit, base: BlockNode): Promise<void> {
   await walk(
     init.source,
     init,

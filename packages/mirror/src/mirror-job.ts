@@ -1,82 +1,27 @@
-import {
-  BlockError,
-  isPromise,
-  skipFilters,
-  type BlockEdge,
-  type BlockGraph,
-  type BlockNode,
-  type DirtyBitmap,
-  type DrainedSection,
-} from "@blockmirror/block-driver";
+import { BlockError, type DrainedSection } from "@blockmirror/block-driver";
 import type { ChangeOptions, JobControl, JobDriver } from "@blockmirror/blockjob";
 import { BackOff } from "./back-off.ts";
+import { Convergence } from "./convergence.ts";
 import { CopyEngine, type FailedSide } from "./copy-engine.ts";
-import type { FoldInit } from "./commit/fold.ts";
-import { CopyModeGovernor } from "./copy-mode-governor.ts";
-import { Courtesy, COURTEOUS_OPERATIONS } from "./courtesy.ts";
+import { COURTEOUS_OPERATIONS } from "./courtesy.ts";
 import { createDiskMap, drawDiskMap, type DiskMap } from "./disk-map.ts";
+import { GuestHold } from "./guest-hold.ts";
 import { GuestWrites } from "./guest-writes.ts";
-import { scanFull, scanTop } from "./initial-scan.ts";
-import { COPY_MODES, type CopyMode, type ResolvedTuning } from "./options.ts";
+import { scanSource } from "./initial-scan.ts";
+import { COPY_MODES, type CopyMode } from "./options.ts";
+import type { MirrorDetails } from "./mirror-details.ts";
+import type { MirrorJobInit } from "./mirror-job-init.ts";
 import { SwitchOver } from "./switch-over.ts";
 import { ProgressMeter } from "./progress-meter.ts";
-import type { MirrorPhase, MirrorProgress } from "./progress.ts";
+import type { MirrorPhase } from "./progress.ts";
+import { TargetFlush } from "./target-flush.ts";
 import { isTraced, trace } from "./tracing.ts";
 import { ZeroMap } from "./zero-map.ts";
 
 /** The loop reaches a pause point at least this often (mirror rule S20.1). */
 const SLICE_MS = 100;
-/** A hold may last this many times as long as it should before it is given up. */
-const HOLD_PATIENCE = 5;
-/** So often the walk comes round with next to nothing left before guests are held to end it. */
-const SWEEPS_BEFORE_HOLD = 2;
 /** Bytes of one zero request behind the end of the source. */
 const MAX_TAIL_ZERO = 1024 * 1024 * 1024;
-/** Until a rate is known, this much may be copied while guests are held. */
-const DEFAULT_SWITCH_BYTES = 1024 * 1024;
-
-/** What a mirror adds to its job's snapshot. */
-export interface MirrorDetails extends MirrorProgress {
-  /** Node names. */
-  readonly source: string;
-  readonly target: string;
-  readonly sync: ResolvedTuning["sync"];
-  /** The mode in force; `auto` shows which of the two it has chosen. */
-  readonly copyMode: Exclude<CopyMode, "auto">;
-  /** The job chooses the mode by itself. */
-  readonly copyModeIsAutomatic: boolean;
-  /** Whether target and source are equal and every write reaches both before the guest sees it settled. */
-  readonly activelySynced: boolean;
-  /** Bytes per chunk. */
-  readonly granularity: number;
-  /** Bytes of the disk. */
-  readonly size: number;
-}
-
-/** What a {@link MirrorJob} is made from; everything is attached already. */
-export interface MirrorJobInit {
-  /** The job's id, for those who trace it. */
-  readonly id: string;
-  readonly graph: BlockGraph;
-  /** The node that is copied, below the filter. */
-  readonly source: BlockEdge;
-  readonly target: BlockEdge;
-  /** The filter above the source; its parents are the guests. */
-  readonly filter: BlockNode;
-  /** How many requests guests have made so far. */
-  readonly guestRequests: () => number;
-  /** The private bitmap on the filter, following writes already. */
-  readonly dirty: DirtyBitmap;
-  /** Bytes per chunk. */
-  readonly granularity: number;
-  readonly tuning: ResolvedTuning;
-  /** The target names a backing image that is not open; see `SharedWrite`. */
-  readonly wholeChunksOnly: boolean;
-  /** The node below the source whose users are led to the target; absent: the source's. */
-  readonly replaces?: BlockNode;
-  /** Set when the target is a backing node of the source, which a commit folds the layers above it into. */
-  readonly fold?: FoldInit;
-}
 
 /**
  * The mirror as a job type: scan, copy, converge, READY, then switch the guests to the target or leave a consistent copy.
@@ -94,16 +39,14 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   readonly #meter: ProgressMeter;
   readonly #backOff = new BackOff();
   readonly #switchOver: SwitchOver;
-  readonly #courtesy: Courtesy;
-  #governor: CopyModeGovernor | undefined;
+  readonly #convergence: Convergence;
+  readonly #hold: GuestHold;
+  readonly #flush: TargetFlush;
   #control: JobControl | undefined;
   #phase: MirrorPhase = "scan";
   #failure: unknown;
   #hasFailed = false;
-  #unflushed = true;
   #held: DrainedSection | undefined;
-  /** Sweeps at the time when next to nothing was left first. */
-  #nearlyCleanSince: number | undefined;
 
   /** @throws BlockError `EINVAL` when the buffer cannot be allocated. */
   constructor(init: MirrorJobInit) {
@@ -112,6 +55,13 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     this.type = init.fold === undefined ? "mirror" : "commit";
     this.#size = source.info.size;
     this.#zeroMap = new ZeroMap(this.#size, granularity);
+    this.#flush = new TargetFlush(
+      target,
+      () => {
+        if (isTraced("before_flush")) trace("before_flush", { job: init.id });
+      },
+      (error) => this.#onError("write", error),
+    );
     this.#engine = new CopyEngine({
       job: init.id,
       source,
@@ -126,7 +76,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       onError: (side, error) => this.#onError(side, error),
       onEnd: () => this.#control?.kick(),
       onSubmit: (bytes) => {
-        this.#unflushed = true;
+        this.#flush.noteWrite();
         this.#control?.charge(bytes);
       },
     });
@@ -144,9 +94,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
         this.#onError("write", error);
         this.#control?.kick();
       },
-      onWrite: () => {
-        this.#unflushed = true;
-      },
+      onWrite: () => this.#flush.noteWrite(),
       onLeave: () => this.#control?.kick(),
     });
     this.#switchOver = new SwitchOver({
@@ -159,7 +107,24 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       fold: init.fold,
       replaces: init.replaces,
     });
-    this.#courtesy = new Courtesy(init.guestRequests);
+    const { switchPauseMs } = tuning;
+    const { id, graph, guestRequests } = init;
+    const meter = this.#meter;
+    const engine = this.#engine;
+    const convergence = new Convergence({ engine, dirty, meter, switchPauseMs, guestRequests });
+    this.#convergence = convergence;
+    this.#hold = new GuestHold({
+      id,
+      graph,
+      source,
+      dirty,
+      engine,
+      convergence,
+      switchPauseMs,
+      mayCopy: () => this.#control !== undefined && this.#mayCopyHeld(this.#control),
+      hasFailed: () => this.#hasFailed,
+      flush: () => this.#flush.run(),
+    });
     this.#setCopyMode(tuning.copyMode);
   }
 
@@ -228,11 +193,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       await this.#engine.waitForAll();
       // All that is dirty may be in the hands of guests, who tell when they leave it.
       if (!this.#init.dirty.bits.isEmpty && this.#engine.operationsEnded === ended) await job.sleep(SLICE_MS);
-      if (this.#hasFailed || !this.#isNearlyClean() || !(await this.#flush())) continue;
-      const section = await this.#holdClean(job);
-      if (section === undefined) continue;
-      if (await this.#flushHeld(job)) this.#held = section;
-      else section.end();
+      if (this.#hasFailed || !this.#convergence.isNearlyClean() || !(await this.#flush.run())) continue;
+      this.#held = await this.#hold.cleanAndFlushed(job);
     }
   }
 
@@ -270,7 +232,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       target: target.node.name,
       sync: tuning.sync,
       copyMode: this.guestWrites.mode,
-      copyModeIsAutomatic: this.#governor !== undefined,
+      copyModeIsAutomatic: this.#convergence.choosesMode,
       activelySynced: this.guestWrites.activelySynced,
       granularity,
       size: this.#size,
@@ -294,26 +256,16 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     // Nothing is done, and all of it may have to be: 0 of 0 would look finished.
     job.setProgress(0, this.#size);
     if (tuning.targetIsZero) this.#zeroMap.learn(0, this.#size);
-    if (tuning.sync === "full" || tuning.sync === "top") {
-      let sinceMs = job.clock.now();
-      const init = {
-        source: source.node,
-        target: target.node,
-        size: this.#size,
-        dirty,
-        zeroMap: this.#zeroMap,
-        proceed: async () => {
-          if (job.clock.now() - sinceMs >= SLICE_MS) {
-            await job.sleep(0);
-            sinceMs = job.clock.now();
-          }
-          return !job.isForceCancelled;
-        },
-      };
-      const below = skipFilters(source.node).child("backing")?.node;
-      const base = this.#init.fold?.base ?? (tuning.sync === "top" ? below : undefined);
-      await (base === undefined ? scanFull(init) : scanTop(init, base));
-    }
+    await scanSource({
+      job,
+      source: source.node,
+      target: target.node,
+      sync: tuning.sync,
+      base: this.#init.fold?.base,
+      size: this.#size,
+      dirty,
+      zeroMap: this.#zeroMap,
+    });
     this.#meter.scanned(tuning.sync === "none" ? 0 : Math.max(0, this.#size - dirty.dirtyBytes));
     if (!job.isForceCancelled) await this.#zeroTail(job);
     this.#phase = "copy";
@@ -333,7 +285,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       }
       const length = Math.min(MAX_TAIL_ZERO, target.info.size - at);
       try {
-        this.#unflushed = true;
+        this.#flush.noteWrite();
         await target.writeZeroes(at, length, { unmap: true });
         at += length;
       } catch (error) {
@@ -344,22 +296,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   }
 
   #setCopyMode(mode: CopyMode): void {
-    this.#governor = mode === "auto" ? (this.#governor ?? new CopyModeGovernor()) : undefined;
+    this.#convergence.setMode(mode);
     if (mode !== "auto") this.guestWrites.mode = mode;
-  }
-
-  /** Decides how far guests come before the copy, and in which mode they write. */
-  #govern(job: JobControl): void {
-    const { etaSec } = this.#meter.report(this.#phase);
-    const standing = this.#isNearlyClean() ? "even" : etaSec === "never" ? "behind" : undefined;
-    this.#courtesy.note(job.clock.now(), standing);
-    if (this.#governor === undefined) return;
-    this.guestWrites.mode = this.#governor.decide(job.clock.now(), {
-      converging: this.#engine.sweeps > 0 || job.isReady,
-      etaSec,
-      guestBytesPerSec: this.#meter.guestBytesPerSec,
-      capacityBytesPerSec: this.#meter.capacityBytesPerSec,
-    });
   }
 
   /** The one loop (mirror rules S7.2, S20 and S22). */
@@ -369,19 +307,21 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       await job.pausePoint();
       if (job.isForceCancelled) return;
       this.#publish(job);
-      this.#govern(job);
-      if (this.#isClean()) this.guestWrites.noteClean();
+      const mode = this.#convergence.govern(job.clock.now(), this.#phase, job.isReady);
+      if (mode !== undefined) this.guestWrites.mode = mode;
+      const isClean = this.#convergence.isClean();
+      if (isClean) this.guestWrites.noteClean();
       if (this.#backOff.isWaiting(job.clock.now())) {
         await this.#awaitRetry(job);
-      } else if (this.#isClean() && !job.isReady) {
-        if (!(await this.#flush())) continue;
+      } else if (isClean && !job.isReady) {
+        if (!(await this.#flush.run())) continue;
         if (this.#init.fold?.record !== undefined) return;
         this.#becomeReady(job);
-      } else if (this.#shouldFinish(job) && this.#isNearlyClean()) {
+      } else if (this.#shouldFinish(job) && this.#convergence.isNearlyClean()) {
         if (await this.#finish(job)) return;
-      } else if (!job.isReady && this.#isStalled()) {
-        (await this.#holdClean(job))?.end();
-      } else if (this.#isClean()) {
+      } else if (!job.isReady && this.#convergence.isStalled()) {
+        (await this.#hold.clean(job))?.end();
+      } else if (isClean) {
         if (isTraced("before_sleep"))
           trace("before_sleep", { job: this.#init.id, dirtyBytes: 0, synced: true });
         await job.sleep(SLICE_MS);
@@ -394,8 +334,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   /** One slice of copying, then whatever it has to wait for. */
   async #copySlice(job: JobControl): Promise<void> {
     const nowMs = job.clock.now();
-    const yields = !this.#shouldFinish(job) && this.#courtesy.yields(nowMs);
-    const restMs = yields ? this.#courtesy.restMs(nowMs, this.#engine.sweeps > 0) : 0;
+    const yields = !this.#shouldFinish(job) && this.#convergence.courtesy.yields(nowMs);
+    const restMs = yields ? this.#convergence.courtesy.restMs(nowMs, this.#engine.sweeps > 0) : 0;
     if (restMs > 0) {
       await job.sleep(restMs);
       return;
@@ -450,99 +390,16 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     return job.isReady && (job.isCompleteRequested || job.isCancelRequested);
   }
 
-  #isClean(): boolean {
-    return this.#init.dirty.bits.isEmpty && this.#engine.inFlight.operations === 0;
-  }
-
-  /** Little enough is left to copy it while guests are held. */
-  #isNearlyClean(): boolean {
-    const { capacityBytesPerSec } = this.#meter;
-    const { switchPauseMs } = this.#init.tuning;
-    const most =
-      capacityBytesPerSec === undefined ? DEFAULT_SWITCH_BYTES : (capacityBytesPerSec * switchPauseMs) / 1000;
-    return this.#init.dirty.dirtyBytes + this.#engine.inFlight.bytes <= most;
-  }
-
-  /**
-   * A guest that never rests can keep the job from ever seeing a clean instant, however little is dirty at a time. When the
-   * walk has come round twice with next to nothing left, guests are held for a moment to make that instant.
-   */
-  #isStalled(): boolean {
-    if (!this.#isNearlyClean()) {
-      this.#nearlyCleanSince = undefined;
-      return false;
-    }
-    this.#nearlyCleanSince ??= this.#engine.sweeps;
-    if (this.#engine.sweeps - this.#nearlyCleanSince < SWEEPS_BEFORE_HOLD) return false;
-    this.#nearlyCleanSince = undefined;
-    return true;
-  }
-
   /** The last step of `run`; false when something still has to be copied or retried. */
   async #finish(job: JobControl): Promise<boolean> {
     await this.#engine.waitForAll();
     // What was copied so far becomes durable before the guests are held, so that little is left to flush then.
-    if (!(await this.#flush()) || this.#hasFailed || job.shouldPause) return false;
-    const section = await this.#holdClean(job);
+    if (!(await this.#flush.run()) || this.#hasFailed || job.shouldPause) return false;
+    const section = await this.#hold.cleanAndFlushed(job);
     if (section === undefined) return false;
-    if (!(await this.#flushHeld(job))) {
-      section.end();
-      return false;
-    }
     if (job.finalizesAtOnce) this.#held = section;
     else section.end();
     return true;
-  }
-
-  /**
-   * Holds the guests and copies what they had written until then. The section is returned only if target and source are
-   * then equal (mirror rules S28.1 to S28.3); otherwise the guests go on and undefined is returned.
-   */
-  async #holdClean(job: JobControl): Promise<DrainedSection | undefined> {
-    const { graph, source, dirty, id } = this.#init;
-    if (isTraced("before_drain")) trace("before_drain", { job: id, dirtyBytes: dirty.dirtyBytes });
-    const section = await job.whileDraining(() => graph.drain(source.node));
-    let clean = false;
-    try {
-      // Guests must not wait for a retry, nor for a target that has become slow: the hold then ends without result.
-      const endMs = job.clock.now() + this.#init.tuning.switchPauseMs * HOLD_PATIENCE;
-      const mayGoOn = (): boolean => this.#mayCopyHeld(job) && job.clock.now() <= endMs;
-      for (let ended = -1; ended !== this.#engine.operationsEnded;) {
-        if (dirty.bits.isEmpty || !this.#isNearlyClean() || !mayGoOn()) break;
-        ended = this.#engine.operationsEnded;
-        await this.#engine.fill(mayGoOn);
-        if (!(await endsInTime(job, this.#engine.waitForAll(), endMs))) break;
-      }
-      clean = this.#isClean() && !this.#hasFailed;
-      return clean ? section : undefined;
-    } finally {
-      if (!clean) section.end();
-    }
-  }
-
-  /** Flushes while guests are held; false as well when that takes too long: then they go on, and it is done again. */
-  async #flushHeld(job: JobControl): Promise<boolean> {
-    const flushed = this.#flush();
-    const endMs = job.clock.now() + this.#init.tuning.switchPauseMs * HOLD_PATIENCE;
-    if (await endsInTime(job, flushed, endMs)) return flushed;
-    this.#unflushed = true;
-    return false;
-  }
-
-  /** Flushes the target if something was written since the last time; false after an error that does not end the job. */
-  async #flush(): Promise<boolean> {
-    if (!this.#unflushed) return true;
-    this.#unflushed = false;
-    if (isTraced("before_flush")) trace("before_flush", { job: this.#init.id });
-    try {
-      const result = this.#init.target.flush();
-      if (isPromise(result)) await result;
-      return true;
-    } catch (error) {
-      this.#unflushed = true;
-      this.#onError("write", error);
-      return false;
-    }
   }
 
   #onError(side: FailedSide, error: unknown): void {
@@ -565,26 +422,4 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     this.#meter.sample(job.clock.now());
     if (this.#phase === "copy" && this.#engine.sweeps > 0) this.#phase = "converge";
   }
-}
-
-/** Whether `work` settles before `endMs` and before the job is given up: a target that hangs must not hold guests. */
-function endsInTime(
-  { clock, forceCancelSignal }: JobControl,
-  work: Promise<unknown>,
-  endMs: number,
-): Promise<boolean> {
-  return new Promise((resolve) => {
-    const end = (inTime: boolean): void => {
-      unschedule();
-      forceCancelSignal.removeEventListener("abort", giveUp);
-      resolve(inTime);
-    };
-    const giveUp = (): void => end(false);
-    const unschedule = clock.schedule(Math.max(0, endMs - clock.now()), giveUp);
-    forceCancelSignal.addEventListener("abort", giveUp, { once: true });
-    work.then(
-      () => end(true),
-      () => end(true),
-    );
-  });
 }

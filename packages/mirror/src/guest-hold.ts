@@ -1,0 +1,99 @@
+import type { BlockEdge, BlockGraph, DirtyBitmap, DrainedSection } from "@blockmirror/block-driver";
+import type { JobControl } from "@blockmirror/blockjob";
+import type { Convergence } from "./convergence.ts";
+import type { CopyEngine } from "./copy-engine.ts";
+import { isTraced, trace } from "./tracing.ts";
+
+/** A hold may last this many times as long as it should before it is given up. */
+const PATIENCE = 5;
+
+/** What a {@link GuestHold} works with. */
+export interface GuestHoldInit {
+  /** The job's id, for those who trace it. */
+  readonly id: string;
+  readonly graph: BlockGraph;
+  readonly source: BlockEdge;
+  readonly dirty: DirtyBitmap;
+  readonly engine: CopyEngine;
+  readonly convergence: Convergence;
+  /** The longest that guests should be held, in milliseconds. */
+  readonly switchPauseMs: number;
+  /** Whether operations may be submitted, drained or not. */
+  readonly mayCopy: () => boolean;
+  /** Whether the job has failed. */
+  readonly hasFailed: () => boolean;
+  /** Flushes the target; false when it could not, without an end of the job. */
+  readonly flush: () => Promise<boolean>;
+}
+
+/** Holds guests for the moment in which target and source are made equal; never for longer than they can bear. */
+export class GuestHold {
+  readonly #init: GuestHoldInit;
+
+  constructor(init: GuestHoldInit) {
+    this.#init = init;
+  }
+
+  /**
+   * Holds the guests and copies what they had written until then. The section is returned only if target and source are
+   * then equal (mirror rules S28.1 to S28.3); otherwise the guests go on and undefined is returned.
+   */
+  async clean(job: JobControl): Promise<DrainedSection | undefined> {
+    const { graph, source, dirty, id, engine, convergence } = this.#init;
+    if (isTraced("before_drain")) trace("before_drain", { job: id, dirtyBytes: dirty.dirtyBytes });
+    const section = await job.whileDraining(() => graph.drain(source.node));
+    let clean = false;
+    try {
+      // Guests must not wait for a retry, nor for a target that has become slow: the hold then ends without result.
+      const endMs = this.#endMs(job);
+      const mayGoOn = (): boolean => this.#init.mayCopy() && job.clock.now() <= endMs;
+      for (let ended = -1; ended !== engine.operationsEnded;) {
+        if (dirty.bits.isEmpty || !convergence.isNearlyClean() || !mayGoOn()) break;
+        ended = engine.operationsEnded;
+        await engine.fill(mayGoOn);
+        if (!(await endsInTime(job, engine.waitForAll(), endMs))) break;
+      }
+      clean = convergence.isClean() && !this.#init.hasFailed();
+      return clean ? section : undefined;
+    } finally {
+      if (!clean) section.end();
+    }
+  }
+
+  /** The same with the target flushed: what guests do next may rely on it. */
+  async cleanAndFlushed(job: JobControl): Promise<DrainedSection | undefined> {
+    const section = await this.clean(job);
+    if (section === undefined) return undefined;
+    const flushed = this.#init.flush();
+    // A flush that takes too long goes on without the guests held; whoever flushes next waits for it.
+    if ((await endsInTime(job, flushed, this.#endMs(job))) && (await flushed)) return section;
+    section.end();
+    return undefined;
+  }
+
+  #endMs({ clock }: JobControl): number {
+    return clock.now() + this.#init.switchPauseMs * PATIENCE;
+  }
+}
+
+/** Whether `work` settles before `endMs` and before the job is given up: a target that hangs must not hold guests. */
+function endsInTime(
+  { clock, forceCancelSignal }: JobControl,
+  work: Promise<unknown>,
+  endMs: number,
+): Promise<boolean> {
+  return new Promise((resolve) => {
+    const end = (inTime: boolean): void => {
+      unschedule();
+      forceCancelSignal.removeEventListener("abort", giveUp);
+      resolve(inTime);
+    };
+    const giveUp = (): void => end(false);
+    const unschedule = clock.schedule(Math.max(0, endMs - clock.now()), giveUp);
+    forceCancelSignal.addEventListener("abort", giveUp, { once: true });
+    work.then(
+      () => end(true),
+      () => end(true),
+    );
+  });
+}

@@ -1,0 +1,43 @@
+import { isPromise, type BlockEdge } from "@blockmirror/block-driver";
+
+/** Flushes a target when something was written to it since the last time. */
+export class TargetFlush {
+  readonly #target: BlockEdge;
+  readonly #onBegin: () => void;
+  readonly #onError: (error: unknown) => void;
+  #needed = true;
+  #latest: Promise<boolean> = Promise.resolve(true);
+
+  /** `onBegin` is told of each flush, `onError` of each failure. */
+  constructor(target: BlockEdge, onBegin: () => void, onError: (error: unknown) => void) {
+    this.#target = target;
+    this.#onBegin = onBegin;
+    this.#onError = onError;
+  }
+
+  /** The target is being written to. */
+  noteWrite(): void {
+    this.#needed = true;
+  }
+
+  /** Resolves when all that was written before is durable; to false after a failure, and the next call tries again. */
+  run(): Promise<boolean> {
+    // One that nobody waited for any more may still be running.
+    if (this.#needed) this.#latest = this.#flush();
+    return this.#latest;
+  }
+
+  async #flush(): Promise<boolean> {
+    this.#needed = false;
+    this.#onBegin();
+    try {
+      const result = this.#target.flush();
+      if (isPromise(result)) await result;
+      return true;
+    } catch (error) {
+      this.#needed = true;
+      this.#onError(error);
+      return false;
+    }
+  }
+}
