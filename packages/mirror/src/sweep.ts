@@ -1,4 +1,4 @@
-import type { DirtyArea } from "@blockmirror/hbitmap";
+import { HBitmap, type DirtyArea } from "@blockmirror/hbitmap";
 import type { DirtyBitmap } from "@blockmirror/block-driver";
 import type { InFlightSet } from "./in-flight-set.ts";
 
@@ -6,19 +6,30 @@ import type { InFlightSet } from "./in-flight-set.ts";
  * The ascending walk over the dirty chunks (mirror rules S12.1 to S12.4). It looks at the live bitmap, so a chunk that was
  * cleared meanwhile is never returned; a chunk that is dirtied behind the cursor waits for the next sweep, so that a hot
  * chunk does not hold up the rest. Chunks in flight are passed over (rule S8.3).
+ *
+ * A chunk that was copied in the last sweep and is dirty again is hot: it will be dirtied once more before long. Each sweep
+ * passes over those first and takes them when all others are done, so that fewer of them are dirty again when it ends.
  */
 export class Sweep {
   readonly #dirty: DirtyBitmap;
   readonly #inFlight: InFlightSet;
   readonly #size: number;
   readonly #area: DirtyArea = { start: 0, length: 0 };
+  /** What this sweep has copied, and what the last one had. */
+  #copied: HBitmap;
+  #copiedBefore: HBitmap;
+  /** The hot chunks are still passed over. */
+  #postpones = false;
   #cursor = 0;
   #sweeps = 0;
 
   constructor(dirty: DirtyBitmap, inFlight: InFlightSet, size: number) {
+    const { granularity } = dirty.bits;
     this.#dirty = dirty;
     this.#inFlight = inFlight;
     this.#size = size;
+    this.#copied = new HBitmap({ size, granularity });
+    this.#copiedBefore = new HBitmap({ size, granularity });
   }
 
   /** How often the walk has restarted at offset 0. */
@@ -32,33 +43,67 @@ export class Sweep {
    * walk: {@link advance} does, once the run is claimed.
    */
   next(maxLength: number, into: DirtyArea): boolean {
-    return this.#find(this.#cursor, this.#size, maxLength, into) || this.#restart(maxLength, into);
+    if (this.#findOrTakeHot(maxLength, into)) return true;
+    const postponed = this.#postpones;
+    this.#postpones = false;
+    const isLeft = this.#find(0, maxLength, into);
+    this.#postpones = postponed;
+    if (!isLeft) return false;
+    this.#restart();
+    return this.#findOrTakeHot(maxLength, into);
   }
 
   /** Goes on behind a run that was claimed. */
   advance(offset: number, length: number): void {
     this.#cursor = offset + length;
+    this.#copied.set(offset, length);
   }
 
-  #restart(maxLength: number, into: DirtyArea): boolean {
-    if (!this.#find(0, this.#cursor, maxLength, into)) return false;
+  #restart(): void {
+    const before = this.#copiedBefore;
+    this.#copiedBefore = this.#copied;
+    this.#copied = before;
+    if (!before.isEmpty) before.reset(0, this.#size);
+    this.#postpones = !this.#copiedBefore.isEmpty;
+    this.#cursor = 0;
     this.#sweeps += 1;
-    return true;
   }
 
-  #find(from: number, end: number, maxLength: number, into: DirtyArea): boolean {
+  #findOrTakeHot(maxLength: number, into: DirtyArea): boolean {
+    if (this.#find(this.#cursor, maxLength, into)) return true;
+    if (!this.#postpones) return false;
+    this.#postpones = false;
+    this.#cursor = 0;
+    return this.#find(0, maxLength, into);
+  }
+
+  #find(from: number, maxLength: number, into: DirtyArea): boolean {
     let cursor = from;
-    while (cursor < end) {
-      const area = this.#dirty.bits.nextDirtyArea(cursor, end, maxLength, this.#area);
+    while (cursor < this.#size) {
+      const area = this.#dirty.bits.nextDirtyArea(cursor, this.#size, maxLength, this.#area);
       if (area === undefined) return false;
-      const free = this.#inFlight.freeRun(area.start, area.length);
-      if (free > 0) {
-        into.start = area.start;
-        into.length = free;
+      const { start } = area;
+      const free = this.#inFlight.freeRun(start, area.length);
+      const cold = free > 0 ? this.#coldRun(start, free) : 0;
+      if (cold > 0) {
+        into.start = start;
+        into.length = cold;
         return true;
       }
-      cursor = this.#inFlight.nextFree(area.start);
+      cursor = free > 0 ? this.#nextCold(start) : this.#inFlight.nextFree(start);
     }
     return false;
+  }
+
+  /** How many bytes from `offset` on, at most `length`, are not to be passed over. */
+  #coldRun(offset: number, length: number): number {
+    if (!this.#postpones) return length;
+    const hot = this.#copiedBefore.nextDirty(offset, length);
+    return hot < 0 ? length : hot - offset;
+  }
+
+  #nextCold(offset: number): number {
+    const cold = this.#copiedBefore.nextZero(offset);
+    return cold < 0 ? this.#size : cold;
   }
 }
