@@ -4,7 +4,6 @@ import { CopyModeGovernor } from "./copy-mode-governor.ts";
 import { Courtesy } from "./courtesy.ts";
 import type { CopyMode } from "./options.ts";
 import type { ProgressMeter } from "./progress-meter.ts";
-import type { MirrorPhase } from "./progress.ts";
 
 /** So often the walk comes round with next to nothing left before guests are held to end it. */
 const SWEEPS_BEFORE_HOLD = 2;
@@ -47,9 +46,9 @@ export class Convergence {
   }
 
   /** Looks at rates and what is left. @returns the copy mode from now on, if that is to be chosen here. */
-  govern(nowMs: number, phase: MirrorPhase, isReady: boolean): Exclude<CopyMode, "auto"> | undefined {
+  govern(nowMs: number, isReady: boolean): Exclude<CopyMode, "auto"> | undefined {
     const { meter, engine } = this.#init;
-    const { etaSec } = meter.report(phase);
+    const { etaSec } = meter;
     this.courtesy.note(nowMs, this.isNearlyClean() ? "even" : etaSec === "never" ? "behind" : undefined);
     return this.#governor?.decide(nowMs, {
       converging: engine.sweeps > 0 || isReady,

@@ -63,15 +63,17 @@ export class Courtesy {
     this.#behindSinceMs = nowMs;
   }
 
-  /** Milliseconds until the copy may go on, `again` if everything was copied before; 0 when it may now. */
+  /**
+   * Milliseconds until the turn of a copy that yields, `again` if everything was copied before; 0 while it lasts. Turns are by
+   * the clock, so that the jobs of a process have theirs together and guests theirs undisturbed.
+   */
   restMs(nowMs: number, again: boolean): number {
-    if (!this.yields(nowMs)) return 0;
     const roundMs = TURN_MS * (1 + (again ? GUEST_TURNS.again : GUEST_TURNS.first));
     const sinceTurnMs = nowMs % roundMs;
     return sinceTurnMs < TURN_MS ? 0 : roundMs - sinceTurnMs;
   }
 
-  /** Whether guests are busy and go first. */
+  /** Whether guests are busy and go first. Looks at their requests every few milliseconds, so it is to be asked often. */
   yields(nowMs: number): boolean {
     const elapsedMs = nowMs - this.#seenAtMs;
     if (elapsedMs >= TURN_MS) {

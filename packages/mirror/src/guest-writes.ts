@@ -1,35 +1,11 @@
-import {
-  isPromise,
-  iovLength,
-  iovSlice,
-  type BlockEdge,
-  type DirtyBitmap,
-  type IoVec,
-  type MaybePromise,
-} from "@blockmirror/block-driver";
+import { isPromise, iovLength, iovSlice, type IoVec, type MaybePromise } from "@blockmirror/block-driver";
 import { ChunkTurns } from "./chunk-turns.ts";
-import type { CopyEngine } from "./copy-engine.ts";
 import type { ChangeSource, WriteFollower } from "./mirror-filter.ts";
 import type { CopyMode } from "./options.ts";
 import { SharedWrite, type SharedWriteInit } from "./shared-write.ts";
-import type { ZeroMap } from "./zero-map.ts";
 
 /** What following the guests needs. */
-export interface GuestWritesInit {
-  readonly target: BlockEdge;
-  readonly size: number;
-  readonly granularity: number;
-  readonly dirty: DirtyBitmap;
-  readonly zeroMap: ZeroMap;
-  readonly engine: CopyEngine;
-  /** See {@link SharedWriteInit}. */
-  readonly wholeChunksOnly: boolean;
-  /** Whether the job still wants writes on the target: it has neither failed nor been thrown away. */
-  readonly follows: () => boolean;
-  /** Told about every failure on the target, after the range has become dirty again. */
-  readonly onError: (error: unknown) => void;
-  /** Told that the target is being written to. */
-  readonly onWrite: () => void;
+export interface GuestWritesInit extends Omit<SharedWriteInit, "mark" | "turns"> {
   /** Told that chunks which a guest had for itself can be copied again. */
   readonly onLeave: () => void;
 }
@@ -59,6 +35,7 @@ export class GuestWrites implements WriteFollower {
   giveUp(): void {
     this.#turns.giveUp();
   }
+
   /** Every settled write is on the target, and every further one will be before it settles. */
   get activelySynced(): boolean {
     return this.#synced;

@@ -307,7 +307,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       await job.pausePoint();
       if (job.isForceCancelled) return;
       this.#publish(job);
-      const mode = this.#convergence.govern(job.clock.now(), this.#phase, job.isReady);
+      const mode = this.#convergence.govern(job.clock.now(), job.isReady);
       if (mode !== undefined) this.guestWrites.mode = mode;
       const isClean = this.#convergence.isClean();
       if (isClean) this.guestWrites.noteClean();

@@ -28,6 +28,12 @@ export class ProgressMeter {
     return this.#guestRate.perSecond;
   }
 
+  /** Seconds until nothing is left, as {@link estimateEta} has it; undefined before the scan is over. */
+  get etaSec(): number | "never" | undefined {
+    if (this.#scanSkipped === undefined) return undefined;
+    return estimateEta(this.work().left, this.#copyRate.perSecond, this.#dirtyRate.perSecond);
+  }
+
   /** The scan is over and found that `skippedBytes` need nothing: only now is it known what is left. */
   scanned(skippedBytes: number): void {
     this.#scanSkipped = skippedBytes;
@@ -63,7 +69,6 @@ export class ProgressMeter {
     const engine = this.#engine;
     const copyRate = this.#copyRate.perSecond;
     const dirtyRate = this.#dirtyRate.perSecond;
-    const scanned = this.#scanSkipped !== undefined;
     return {
       phase,
       bytesCopied: engine.bytesCopied,
@@ -77,7 +82,7 @@ export class ProgressMeter {
       maxInFlightOperations: MAX_OPERATIONS,
       copyRateBytesPerSec: copyRate,
       dirtyRateBytesPerSec: dirtyRate,
-      etaSec: scanned ? estimateEta(this.work().left, copyRate, dirtyRate) : undefined,
+      etaSec: this.etaSec,
     };
   }
 }

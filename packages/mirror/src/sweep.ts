@@ -44,11 +44,8 @@ export class Sweep {
    */
   next(maxLength: number, into: DirtyArea): boolean {
     if (this.#findOrTakeHot(maxLength, into)) return true;
-    const postponed = this.#postpones;
-    this.#postpones = false;
-    const isLeft = this.#find(0, maxLength, into);
-    this.#postpones = postponed;
-    if (!isLeft) return false;
+    // Nothing is postponed any more, so what is found now is behind the walk. A sweep begins only if there is something for it.
+    if (!this.#find(0, maxLength, into)) return false;
     this.#restart();
     return this.#findOrTakeHot(maxLength, into);
   }

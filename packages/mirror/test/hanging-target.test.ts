@@ -22,6 +22,8 @@ interface Ready {
 /** Brings a job to where guests are held, the last of what they wrote is copied, and `operation` hangs. */
 async function heldBy(operation: "write" | "flush"): Promise<Ready> {
   const rig = await openRig({ size: SIZE });
+  // Copied quickly, so that the little that a guest writes later is what may be copied while it is held.
+  rig.fill("source", 0, SIZE, 9);
   const guest = rig.guest();
   const mirror = await rig.mirror();
   await rig.until("BLOCK_JOB_READY");
@@ -35,6 +37,10 @@ async function heldBy(operation: "write" | "flush"): Promise<Ready> {
   await rig.run(Promise.resolve(guest.write(128 * KIB, [Buffer.alloc(KIB, 1)])));
   for (let step = 0; step < 200 && rig.targetFaults.held.length === 0; step += 1) await rig.clock.advance(1);
   expect(rig.targetFaults.held).toHaveLength(1);
+  let through = false;
+  void Promise.resolve(guest.read(0, [Buffer.alloc(512)])).then(() => (through = true));
+  await rig.clock.advance(1);
+  expect(through, "guests are held").toBe(false);
   return { rig, guest, mirror };
 }
 
@@ -51,6 +57,17 @@ describe("a target that hangs when the guests are held for the switch", () => {
       expect(rig.content("target").equals(rig.content("source"))).toBe(true);
     },
   );
+
+  test("a flush that was given up is waited for: nobody is led to what is not durable", async () => {
+    const { rig, guest, mirror } = await heldBy("flush");
+    await rig.clock.advance(5000);
+    expect(mirror.switched).toBe(false);
+    expect(guest.node).not.toBe(rig.target);
+    expect(mirror.job.snapshot().status).not.toBe("concluded");
+    rig.targetFaults.release();
+    expect(await rig.run(mirror.job.done)).toEqual({ outcome: "completed" });
+    expect(mirror.switched).toBe(true);
+  });
 
   test.each(["write", "flush"] as const)(
     "a force cancel frees the guests at once during a %s, with the source untouched",
