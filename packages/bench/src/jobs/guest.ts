@@ -76,13 +76,14 @@ async function measure(
     const ready = daemon.waitForEvent("BLOCK_JOB_READY", { timeoutMs: 600_000 }).then(() => {
       readyMs = performance.now() - started;
     });
+    // A job that is cancelled before it was READY never is; then this ends with the daemon.
+    ready.catch(() => {});
     // Write-blocking is for the time after READY, background for the time before.
     if (copyMode === "write-blocking") await ready;
     const withJob = await guest();
     const figures = { keptPercent: (100 * withJob.iops) / alone.iops, readyMs, withJob };
     await daemon.execute("block-job-cancel", { device: "bench", force: true });
     await daemon.waitForEvent("JOB_STATUS_CHANGE", { match: { status: "null" }, timeoutMs: 60_000 });
-    await ready.catch(() => {});
     return figures;
   } finally {
     await daemon.stop();
