@@ -51,6 +51,7 @@ export {
   optionSchema,
   type ChildReference,
   type DeviceSpec,
+  type ZeroDetection,
   type NumberBounds,
   type OptionField,
   type OptionSchema,

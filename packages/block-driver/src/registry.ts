@@ -71,6 +71,12 @@ function seal<Options, CreateOptions>(driver: BlockDriver<Options, CreateOptions
 
 /** The options that belong to the driver, without those that belong to the node. */
 function driverOptions(spec: DeviceSpec): Readonly<Record<string, unknown>> {
-  const { driver: _driver, nodeName: _nodeName, readOnly: _readOnly, ...options } = spec;
+  const {
+    driver: _driver,
+    nodeName: _nodeName,
+    readOnly: _readOnly,
+    detectZeroes: _detectZeroes,
+    ...options
+  } = spec;
   return options;
 }

@@ -31,6 +31,12 @@ export interface OptionSchema<T> {
 export type ChildReference = string | DeviceSpec;
 
 /**
+ * What a node does with a write that is zeroes from end to end: `off` writes them, `on` makes a `writeZeroes` of it, and
+ * `unmap` gives the space back as well. Looking costs a read of each buffer; writes of data are found out early.
+ */
+export type ZeroDetection = "off" | "on" | "unmap";
+
+/**
  * A device to open, as JSON: the driver, its options, and optionally the node's name and mode. Children nest:
  * `{ driver: "raw", file: { driver: "file", filename: "disk.raw" } }`.
  */
@@ -40,6 +46,8 @@ export interface DeviceSpec {
   readonly nodeName?: string;
   /** Refuse every change. Default: as the parent, and false at the top. */
   readonly readOnly?: boolean;
+  /** What becomes of writes of zeroes. Default `off`. */
+  readonly detectZeroes?: ZeroDetection;
   readonly [option: string]: unknown;
 }
 

@@ -13,6 +13,8 @@ import { iovLength, isPromise, type IoVec, type MaybePromise } from "../contract
 import { BlockError, toBlockError } from "../errors.ts";
 import { deferred, type Deferred } from "../io/deferred.ts";
 import { RangeLock } from "../io/range-lock.ts";
+import { isZero } from "../io/zero-page.ts";
+import type { ZeroDetection } from "../contract/options.ts";
 import { discardThrough, readThrough, writeThrough, writeZeroesThrough } from "../io/requests.ts";
 import { DirtyBitmap, type DirtyBitmapInit } from "./dirty-bitmap.ts";
 
@@ -22,6 +24,8 @@ import { DirtyBitmap, type DirtyBitmapInit } from "./dirty-bitmap.ts";
  */
 export class NodeRequests {
   readonly name: string;
+  /** What becomes of writes of zeroes; may be changed at any time, for the writes that follow. */
+  detectZeroes: ZeroDetection = "off";
   readonly #bitmaps = new Set<DirtyBitmap>();
   readonly #onIdle: () => void;
   readonly #widening = new RangeLock();
@@ -144,6 +148,9 @@ export class NodeRequests {
     const length = iovLength(from);
     this.#admitChange("write", offset, length, options);
     if (length === 0) return options?.fua === true ? this.flush(options) : undefined;
+    if (this.detectZeroes !== "off" && from.every(isZero)) {
+      return this.writeZeroes(offset, length, { ...options, unmap: this.detectZeroes === "unmap" });
+    }
     return this.#change(offset, length, () =>
       writeThrough(this.device, offset, from, length, options, this.#widening),
     );

@@ -1,6 +1,6 @@
 import type { ChildRole, OpenContext } from "../contract/driver.ts";
 import type { BlockChild, BlockDevice } from "../contract/device.ts";
-import type { ChildReference, DeviceSpec } from "../contract/options.ts";
+import type { ChildReference, DeviceSpec, ZeroDetection } from "../contract/options.ts";
 import type { Permission } from "../contract/permissions.ts";
 import { BlockError } from "../errors.ts";
 import { checkDevice } from "./check-device.ts";
@@ -29,7 +29,9 @@ export async function openNode(
 ): Promise<BlockNode> {
   const driver = structure.registry.get(spec.driver);
   const readOnly = spec.readOnly ?? how.readOnly;
+  const detectZeroes = zeroDetection(spec);
   const node = structure.makeNode(spec.nodeName ?? structure.generateName(), driver.kind, how.owned);
+  node.detectZeroes = detectZeroes;
   structure.openedFrom.set(node, { spec, depth: how.depth });
   const attached: BlockEdge[] = [];
   try {
@@ -46,6 +48,15 @@ export async function openNode(
     for (const edge of attached) await structure.unlinkChild(edge).catch(() => {});
     throw error;
   }
+}
+
+/** A spec may come from JSON, whatever its type says. */
+function zeroDetection({ driver, nodeName, detectZeroes = "off" }: DeviceSpec): ZeroDetection {
+  if (["off", "on", "unmap"].includes(detectZeroes)) return detectZeroes;
+  throw new BlockError(
+    "EINVAL",
+    `node '${nodeName ?? driver}': option 'detectZeroes' must be off, on or unmap, not ${JSON.stringify(detectZeroes)}`,
+  );
 }
 
 /** What a device is opened from. */

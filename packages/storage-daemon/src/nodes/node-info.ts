@@ -27,7 +27,7 @@ export function describeNode(store: NodeStore, node: BlockNode, isFlat: boolean)
     // A flat list tells of no chain, so it counts none.
     backing_file_depth: isFlat ? 0 : chain.length - 1,
     encrypted: false,
-    detect_zeroes: "off",
+    detect_zeroes: node.detectZeroes,
     bps: 0,
     bps_rd: 0,
     bps_wr: 0,

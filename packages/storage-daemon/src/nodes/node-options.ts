@@ -1,4 +1,4 @@
-import type { DeviceSpec, DriverRegistry } from "@blockmirror/block-driver";
+import type { DeviceSpec, DriverRegistry, ZeroDetection } from "@blockmirror/block-driver";
 import { commandError, isJsonObject, type JsonObject, type JsonValue } from "@blockmirror/qmp";
 import { safeInteger } from "../safe-integer.ts";
 import { isStandardDriver, registeredName } from "../schema/driver-types.ts";
@@ -94,10 +94,7 @@ class Translation {
     const driver = text(options["driver"]);
     const nodeName = options["node-name"];
     if (typeof nodeName === "string") this.#take(nodeName);
-    const zeroes = options["detect-zeroes"] ?? "off";
-    if (zeroes !== "off") {
-      throw commandError(`Parameter 'detect-zeroes' does not support value '${text(zeroes)}'; leave it off`);
-    }
+    const detectZeroes = zeroDetection(options);
     const fallsBack = this.#context.fallsBackToReadOnly === true && options["auto-read-only"] === true;
     const readOnly = fallsBack ? true : options["read-only"];
     return {
@@ -105,6 +102,7 @@ class Translation {
       driver: registeredName(driver),
       ...(typeof nodeName === "string" ? { nodeName } : {}),
       ...(typeof readOnly === "boolean" ? { readOnly } : {}),
+      ...(detectZeroes === "off" ? {} : { detectZeroes }),
     };
   }
 
@@ -161,6 +159,21 @@ class Translation {
     }
     return name;
   }
+}
+
+/**
+ * What a node is to do with writes of zeroes.
+ *
+ * @throws QmpError when it is to unmap on a node that ignores discards.
+ */
+export function zeroDetection(options: JsonObject): ZeroDetection {
+  const asked = options["detect-zeroes"] ?? "off";
+  if (asked === "unmap" && options["discard"] !== "unmap") {
+    throw commandError(
+      "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap",
+    );
+  }
+  return asked === "on" || asked === "unmap" ? asked : "off";
 }
 
 /** A value with every integer as a number. */

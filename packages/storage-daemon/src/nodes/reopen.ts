@@ -1,9 +1,10 @@
 import type { BlockNode } from "@blockmirror/block-driver";
 import { commandError, isJsonObject, stringify, type JsonObject, type JsonValue } from "@blockmirror/qmp";
 import { backingChain } from "./node-info.ts";
+import { zeroDetection } from "./node-options.ts";
 import type { NodeStore } from "./node-store.ts";
 
-/** Options of a node that have no effect, so that they may be anything. */
+/** Options that may differ: they have no effect, or changing them is what reopening is for. */
 const FREE: ReadonlySet<string> = new Set([
   "node-name",
   "driver",
@@ -23,7 +24,7 @@ interface Change {
 }
 
 /**
- * Changes the options of nodes that are in use: `read-only` and `backing`. All nodes or none: everything is checked first,
+ * Changes the options of nodes that are in use: `read-only`, `backing` and `detect-zeroes`. All nodes or none: everything is checked first,
  * and when a later node cannot be changed, those before it get back what they had.
  *
  * @throws QmpError of class `GenericError`, or BlockError.
@@ -53,6 +54,8 @@ function changesOf(nodes: NodeStore, options: JsonObject): Change[] {
   return [
     ...backingChange(nodes, node, options["backing"]),
     ...modeChange(nodes, node, options["read-only"]),
+    // Whether discards free space stays as it was unless it is said again.
+    ...zeroDetectionChange(node, { discard: nodes.record(node)?.options["discard"], ...options }),
   ];
 }
 
@@ -110,6 +113,15 @@ function backingChange(nodes: NodeStore, node: BlockNode, backing: JsonValue | u
       undo: () => nodes.graph.setBacking(node, before),
     },
   ];
+}
+
+function zeroDetectionChange(node: BlockNode, options: JsonObject): Change[] {
+  const after = zeroDetection(options);
+  const before = node.detectZeroes;
+  const set = async (value: typeof after): Promise<void> => {
+    node.detectZeroes = value;
+  };
+  return after === before ? [] : [{ apply: () => set(after), undo: () => set(before) }];
 }
 
 function modeChange(nodes: NodeStore, node: BlockNode, given: JsonValue | undefined): Change[] {
