@@ -51,11 +51,11 @@ export {
   optionSchema,
   type ChildReference,
   type DeviceSpec,
-  type ZeroDetection,
   type NumberBounds,
   type OptionField,
   type OptionSchema,
   type OptionValues,
+  type ZeroDetection,
 } from "./contract/options.ts";
 export type { Permission } from "./contract/permissions.ts";
 export { createDefaultRegistry } from "./default-registry.ts";

@@ -3,7 +3,8 @@ import type { JsonObject } from "@blockmirror/qmp";
 import { describe, it } from "vitest";
 
 import { compare } from "./support/compare.ts";
-import { addChain, qemuIo } from "./support/layers.ts";
+import { addChain } from "./support/layers.ts";
+import { exportOverNbd, qemuIo, runGuest } from "./support/qemu.ts";
 
 const COMMIT = { "job-id": "c", device: "top" };
 
@@ -13,21 +14,18 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
     it("folds the active layer into the deepest one, and exports follow", async () => {
       await compare(async (side) => {
         await addChain(side);
-        const path = side.path("nbd.sock");
-        await side.run("nbd-server-start", { addr: { type: "unix", data: { path } } });
-        await side.run("block-export-add", { type: "nbd", id: "e", "node-name": "top", writable: true });
-        const uri = `nbd+unix:///top?socket=${path}`;
+        const uri = await exportOverNbd(side, "top");
         const seen: unknown[] = [await side.ask("block-commit", COMMIT)];
         seen.push(await side.eventsUntil((word) => word === "BLOCK_JOB_READY"));
         const [job] = await side.client.execute("query-block-jobs");
         seen.push(job?.type, job?.status);
-        await qemuIo("-f", "raw", "-c", "write -P 9 3M 64k", "-c", "flush", uri);
+        await runGuest(uri, ["write -P 9 3M 64k", "flush"]);
         await side.run("job-complete", { id: "c" });
         seen.push(await side.eventsUntil((word) => word === "null"));
         const [first] = await side.client.execute("query-block-exports");
         seen.push(first?.["node-name"]);
         const reads = ["read -P 1 0 64k", "read -P 2 1M 64k", "read -P 3 2M 64k", "read -P 9 3M 64k"];
-        await qemuIo("-f", "raw", ...reads.flatMap((each) => ["-c", each]), "-c", "write -P 8 0 64k", uri);
+        await runGuest(uri, [...reads, "write -P 8 0 64k"]);
         await side.run("block-export-del", { id: "e" });
         await side.eventsUntil((word) => word === "BLOCK_EXPORT_DELETED");
         seen.push(
@@ -63,15 +61,12 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
     it("folds a layer that others stand on, which then record the base and show what they did", async () => {
       await compare(async (side) => {
         await addChain(side);
-        const path = side.path("nbd.sock");
-        await side.run("nbd-server-start", { addr: { type: "unix", data: { path } } });
-        await side.run("block-export-add", { type: "nbd", id: "e", "node-name": "top", writable: true });
-        const uri = `nbd+unix:///top?socket=${path}`;
+        const uri = await exportOverNbd(side, "top");
         const folded = { ...COMMIT, "top-node": "middle", "base-node": "base" };
         const seen: unknown[] = [await side.ask("block-commit", { ...folded, "backing-file": "base" })];
         seen.push(await side.eventsUntil((word) => word === "null"));
         const reads = ["read -P 1 0 64k", "read -P 2 1M 64k", "read -P 3 2M 64k", "read -P 0 3M 64k"];
-        await qemuIo("-f", "raw", ...reads.flatMap((each) => ["-c", each]), "-c", "write -P 8 0 64k", uri);
+        await runGuest(uri, [...reads, "write -P 8 0 64k"]);
         const nodes = await side.client.execute("query-named-block-nodes");
         const below = nodes.find((node) => node["node-name"] === "top")?.image["backing-image"];
         seen.push(below?.filename === side.path("base"));

@@ -1,30 +1,18 @@
-import { lacksPeers, requirePeer, run } from "@blockmirror/peers";
+import { lacksPeers } from "@blockmirror/peers";
 import type { JsonObject } from "@blockmirror/qmp";
 import { describe, it } from "vitest";
 
 import { compare } from "./support/compare.ts";
+import { exportOverNbd, qemuImg, qemuIo, runGuest } from "./support/qemu.ts";
 import type { Side } from "./support/sides.ts";
-
-async function qemuImg(...args: string[]): Promise<string> {
-  const { stdout } = await run(requirePeer("qemu-img"), args);
-  return stdout;
-}
 
 /** An overlay on a base with data in two places, one of which the overlay has overwritten in part. */
 async function makeChain(side: Side): Promise<void> {
   const [base, top] = [side.path("base.qcow2"), side.path("top.qcow2")];
   await qemuImg("create", "-q", "-f", "qcow2", base, "4M");
-  await run(requirePeer("qemu-io"), [
-    "-f",
-    "qcow2",
-    "-c",
-    "write -P 1 0 256k",
-    "-c",
-    "write -P 2 1M 128k",
-    base,
-  ]);
+  await qemuIo("-f", "qcow2", "-c", "write -P 1 0 256k", "-c", "write -P 2 1M 128k", base);
   await qemuImg("create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", top);
-  await run(requirePeer("qemu-io"), ["-f", "qcow2", "-c", "write -P 3 64k 64k", top]);
+  await qemuIo("-f", "qcow2", "-c", "write -P 3 64k 64k", top);
 }
 
 function topNode(side: Side): JsonObject {
@@ -36,20 +24,12 @@ function topNode(side: Side): JsonObject {
 }
 
 /** Runs the commands of a guest behind the filter, and tells in which layer the data are then. */
-async function mapAfter(side: Side, commands: readonly string[]): Promise<unknown> {
+async function storedAfter(side: Side, commands: readonly string[]): Promise<unknown> {
   await makeChain(side);
   await side.run("blockdev-add", topNode(side));
   const filter = { driver: "copy-on-read", "node-name": "cor", file: "top" };
   await side.run("blockdev-add", filter);
-  const path = side.path("nbd.sock");
-  await side.run("nbd-server-start", { addr: { type: "unix", data: { path } } });
-  await side.run("block-export-add", { type: "nbd", id: "e", "node-name": "cor", writable: true });
-  await run(requirePeer("qemu-io"), [
-    "-f",
-    "raw",
-    ...commands.flatMap((command) => ["-c", command]),
-    `nbd+unix:///cor?socket=${path}`,
-  ]);
+  await runGuest(await exportOverNbd(side, "cor"), commands);
   await side.run("nbd-server-stop");
   const inUse = await side.ask("blockdev-del", { "node-name": "top" });
   await side.run("blockdev-del", { "node-name": "cor" });
@@ -72,9 +52,9 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
       ["read -P 1 128k 64k", "write -P 9 130k 4k", "read -P 9 130k 4k", "read -P 1 134k 4k"],
     ];
     it.each(guests.map((commands) => ({ commands })))(
-      "$commands leaves the same clusters in the overlay",
+      "$commands leaves the same data in the overlay",
       async ({ commands }) => {
-        await compare((side) => mapAfter(side, commands));
+        await compare((side) => storedAfter(side, commands));
       },
     );
 

@@ -1,16 +1,12 @@
 import { writeFile } from "node:fs/promises";
-import { lacksPeers, requirePeer, run } from "@blockmirror/peers";
+import { lacksPeers } from "@blockmirror/peers";
 import type { JsonObject } from "@blockmirror/qmp";
 import { describe, expect, it } from "vitest";
 
 import { compare } from "./support/compare.ts";
 import { makeImage, MIB, rawNode } from "./support/images.ts";
+import { qemuImg } from "./support/qemu.ts";
 import { shapeOf, type Side } from "./support/sides.ts";
-
-async function qemuImg(...args: string[]): Promise<string> {
-  const { stdout } = await run(requirePeer("qemu-img"), args);
-  return stdout;
-}
 
 /** A base, an overlay that names it, and what is in each. */
 async function makeChain(side: Side): Promise<void> {

@@ -3,12 +3,8 @@ import type { JsonObject } from "@blockmirror/qmp";
 import { describe, it } from "vitest";
 
 import { compare } from "./support/compare.ts";
+import { exportOverNbd, qemuImg, runGuest } from "./support/qemu.ts";
 import type { Side } from "./support/sides.ts";
-
-async function qemuImg(...args: string[]): Promise<string> {
-  const { stdout } = await run(requirePeer("qemu-img"), args);
-  return stdout;
-}
 
 function file(side: Side, name: string): JsonObject {
   return { driver: "file", filename: side.path(name), "node-name": `f-${name}` };
@@ -88,18 +84,8 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
     it("shows the content of the new backing node at once", async () => {
       await compare(async (side) => {
         await addChain(side);
-        const path = side.path("nbd.sock");
-        await side.run("nbd-server-start", { addr: { type: "unix", data: { path } } });
-        await side.run("block-export-add", { type: "nbd", id: "e", "node-name": "top" });
-        const read = (pattern: string): Promise<unknown> =>
-          run(requirePeer("qemu-io"), [
-            "-r",
-            "-f",
-            "raw",
-            "-c",
-            `read -P ${pattern} 0 64k`,
-            `nbd+unix:///top?socket=${path}`,
-          ]);
+        const uri = await exportOverNbd(side, "top");
+        const read = (pattern: string): Promise<void> => runGuest(uri, [`read -P ${pattern} 0 64k`]);
         await read("0x11");
         await side.run("blockdev-reopen", { options: [{ ...TOP, backing: "other" }] });
         await read("0x22");

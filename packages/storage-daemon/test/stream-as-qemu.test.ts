@@ -3,7 +3,8 @@ import type { JsonObject } from "@blockmirror/qmp";
 import { describe, it } from "vitest";
 
 import { compare } from "./support/compare.ts";
-import { addChain, qemuIo } from "./support/layers.ts";
+import { addChain } from "./support/layers.ts";
+import { exportOverNbd, runGuest } from "./support/qemu.ts";
 
 const STREAM = { "job-id": "s", device: "top" };
 
@@ -17,14 +18,11 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
     ] as const)("fills an image with %s, while an export writes to it", async (_what, args, base) => {
       await compare(async (side) => {
         await addChain(side);
-        const path = side.path("nbd.sock");
-        await side.run("nbd-server-start", { addr: { type: "unix", data: { path } } });
-        await side.run("block-export-add", { type: "nbd", id: "e", "node-name": "top", writable: true });
-        const uri = `nbd+unix:///top?socket=${path}`;
+        const uri = await exportOverNbd(side, "top");
         const seen: unknown[] = [await side.ask("block-stream", { ...STREAM, ...args })];
         seen.push(await side.eventsUntil((word) => word === "null"));
         const reads = ["read -P 1 0 64k", "read -P 2 1M 64k", "read -P 3 2M 64k", "read -P 0 3M 64k"];
-        await qemuIo("-f", "raw", ...reads.flatMap((each) => ["-c", each]), "-c", "write -P 8 3M 64k", uri);
+        await runGuest(uri, [...reads, "write -P 8 3M 64k"]);
         const nodes = await side.client.execute("query-named-block-nodes");
         seen.push(nodes.find((node) => node["node-name"] === "top")?.backing_file_depth);
         await side.run("block-export-del", { id: "e" });

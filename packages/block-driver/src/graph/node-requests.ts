@@ -10,12 +10,12 @@ import {
 } from "../contract/device.ts";
 import type { ExtentList } from "../contract/extents.ts";
 import { iovLength, isPromise, type IoVec, type MaybePromise } from "../contract/io.ts";
+import type { ZeroDetection } from "../contract/options.ts";
 import { BlockError, toBlockError } from "../errors.ts";
 import { deferred, type Deferred } from "../io/deferred.ts";
 import { RangeLock } from "../io/range-lock.ts";
-import { isZero } from "../io/zero-page.ts";
-import type { ZeroDetection } from "../contract/options.ts";
 import { discardThrough, readThrough, writeThrough, writeZeroesThrough } from "../io/requests.ts";
+import { isZero } from "../io/zero-page.ts";
 import { DirtyBitmap, type DirtyBitmapInit } from "./dirty-bitmap.ts";
 
 /**

@@ -24,8 +24,8 @@ interface Change {
 }
 
 /**
- * Changes the options of nodes that are in use: `read-only`, `backing` and `detect-zeroes`. All nodes or none: everything is checked first,
- * and when a later node cannot be changed, those before it get back what they had.
+ * Changes the options of nodes that are in use: `read-only`, `backing` and `detect-zeroes`. All nodes or none: everything
+ * is checked first, and when a later node cannot be changed, those before it get back what they had.
  *
  * @throws QmpError of class `GenericError`, or BlockError.
  */

@@ -1,10 +1,6 @@
-import { requirePeer, run } from "@blockmirror/peers";
 import type { JsonObject } from "@blockmirror/qmp";
+import { qemuImg, qemuIo } from "./qemu.ts";
 import type { Side } from "./sides.ts";
-
-export async function qemuIo(...args: string[]): Promise<void> {
-  await run(requirePeer("qemu-io"), args);
-}
 
 /** Three layers, each with a pattern of its own; only the uppermost is the monitor's. */
 export async function addChain(side: Side): Promise<void> {
@@ -12,7 +8,7 @@ export async function addChain(side: Side): Promise<void> {
   for (const [index, name] of layers.entries()) {
     const below = layers[index - 1];
     const backing = below === undefined ? [] : ["-b", below, "-F", "qcow2"];
-    await run(requirePeer("qemu-img"), ["create", "-q", "-f", "qcow2", ...backing, side.path(name), "4M"]);
+    await qemuImg("create", "-q", "-f", "qcow2", ...backing, side.path(name), "4M");
     await qemuIo("-f", "qcow2", "-c", `write -P ${index + 1} ${index}M 64k`, side.path(name));
   }
   const file = (name: string): JsonObject => ({ driver: "file", filename: side.path(name) });
