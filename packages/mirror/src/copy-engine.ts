@@ -1,6 +1,15 @@
 import { HBitmap, type DirtyArea } from "@blockmirror/hbitmap";
-import { isPromise, isZero, type BlockEdge, type DirtyBitmap, type IoVec } from "@blockmirror/block-driver";
+import {
+  iovSlice,
+  isPromise,
+  isZero,
+  type BlockEdge,
+  type DirtyBitmap,
+  type IoVec,
+  type MaybePromise,
+} from "@blockmirror/block-driver";
 import { BufferPool, Loan } from "./buffer-pool.ts";
+import { CopyBelow } from "./copy-below.ts";
 import { beginCopying, endCopying, MAX_OPERATIONS, operationsAllowed } from "./fair-share.ts";
 import { InFlightSet } from "./in-flight-set.ts";
 import { SourceStatus, type SourceExtent } from "./source-status.ts";
@@ -63,6 +72,7 @@ export class CopyEngine {
   #pool: BufferPool;
   readonly #status: SourceStatus | undefined;
   readonly #sweep: Sweep;
+  readonly #below: CopyBelow;
   readonly #loans: Loan[] = [];
   readonly #maxCopyLength: number;
   readonly #area: DirtyArea = { start: 0, length: 0 };
@@ -81,6 +91,7 @@ export class CopyEngine {
   constructor(init: CopyEngineInit) {
     const { source, size, granularity, bufferSize } = init;
     this.#init = init;
+    this.#below = new CopyBelow(source, init.target);
     this.#pool = new BufferPool(bufferSize, granularity);
     this.inFlight = new InFlightSet(size, granularity);
     this.failed = new HBitmap({ size, granularity });
@@ -294,11 +305,16 @@ export class CopyEngine {
   async #copy(offset: number, length: number, buffers: IoVec, loan: Loan): Promise<void> {
     let side: FailedSide = "read";
     try {
-      const read = this.#init.source.read(offset, buffers);
-      if (isPromise(read)) await read;
-      side = "write";
-      const write = this.#writeTarget(offset, length, buffers);
-      if (isPromise(write)) await write;
+      const copied = this.#copyBelow(offset, length);
+      const done = isPromise(copied) ? await copied : copied;
+      if (done < length) {
+        const rest = done === 0 ? buffers : iovSlice(buffers, done, length - done);
+        const read = this.#init.source.read(offset + done, rest);
+        if (isPromise(read)) await read;
+        side = "write";
+        const write = this.#writeTarget(offset + done, length - done, rest);
+        if (isPromise(write)) await write;
+      }
     } catch (error) {
       this.#return(loan);
       this.#fail(side, error, offset, length);
@@ -308,6 +324,14 @@ export class CopyEngine {
     this.#bytesCopied += length;
     this.#bytesRecopied += this.copied.countRange(offset, length);
     this.#succeed(offset, length);
+  }
+
+  /** Whoever looks for zeroes has to see the bytes. */
+  #copyBelow(offset: number, length: number): MaybePromise<number> {
+    if (this.#init.detectZeroes) return 0;
+    // Forgotten when the copy starts: a failed one may have written a part.
+    this.#init.zeroMap.forget(offset, length);
+    return this.#below.copy(offset, length);
   }
 
   #writeTarget(offset: number, length: number, buffers: IoVec): void | Promise<void> {

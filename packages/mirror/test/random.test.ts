@@ -1,4 +1,4 @@
-import type { BlockEdge } from "@blockmirror/block-driver";
+import { BlockError, type BlockEdge } from "@blockmirror/block-driver";
 import {
   assert as assertProperty,
   asyncProperty,
@@ -10,6 +10,7 @@ import {
 } from "fast-check";
 import { expect, it } from "vitest";
 import type { CopyMode, Mirror } from "../src/index.ts";
+import type { CopyPolicy } from "./support/lending-device.ts";
 import { KIB, openRig, seededRandom, type Rig } from "./support/rig.ts";
 
 /**
@@ -32,6 +33,8 @@ interface Scenario {
   readonly speed: number;
   readonly autoFinalize: boolean;
   readonly detectZeroes: boolean;
+  /** How often a copy that the storage makes by itself is whole; 0: it makes none. */
+  readonly copiesBelowPercent: number;
   readonly faultPercent: number;
   readonly policy: "ignore" | "stop";
   readonly ending: "complete" | "cancel";
@@ -50,6 +53,7 @@ const scenarios = record<Scenario>({
   speed: constantFrom(0, 0, 1024 * KIB),
   autoFinalize: boolean(),
   detectZeroes: boolean(),
+  copiesBelowPercent: constantFrom(0, 0, 50, 100),
   faultPercent: constantFrom(0, 0, 5),
   policy: constantFrom("ignore", "stop"),
   ending: constantFrom("complete", "cancel"),
@@ -123,11 +127,19 @@ async function insist(request: () => void | Promise<void>): Promise<void> {
   }
 }
 
+function copyPolicy(wholePercent: number, random: () => number): CopyPolicy {
+  return (_count, length) => {
+    if (random() < 0.05) throw new BlockError("EIO", "this copy fails");
+    return random() * 100 < wholePercent ? length : Math.floor(random() * length);
+  };
+}
+
 async function play(scenario: Scenario): Promise<void> {
   const random = seededRandom(scenario.seed);
   const rig = await openRig({
     size: scenario.sizeBytes,
     latency: () => Math.floor(random() * (scenario.maxLatencyMs + 1)),
+    ...(scenario.copiesBelowPercent > 0 && { copiesBelow: copyPolicy(scenario.copiesBelowPercent, random) }),
   });
   try {
     prepareDisks(rig, scenario, random);
@@ -284,6 +296,7 @@ const GUEST_HAS_ALL: Scenario = {
   speed: 0,
   autoFinalize: false,
   detectZeroes: false,
+  copiesBelowPercent: 0,
   faultPercent: 5,
   policy: "ignore",
   ending: "cancel",

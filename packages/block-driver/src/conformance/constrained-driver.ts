@@ -174,6 +174,6 @@ class ConstrainedDevice implements BlockDevice {
     const { members } = this.#options;
     if (members === "required") return READ_ONLY_CAPABILITIES;
     if (members === "write") return { ...READ_ONLY_CAPABILITIES, write: below.write };
-    return { ...below, copyRange: false, map: false };
+    return { ...below, copyRange: false, lend: false };
   }
 }

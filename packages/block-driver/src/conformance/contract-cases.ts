@@ -84,7 +84,7 @@ function checkMethods(device: BlockDevice): void {
     flush: can.flush,
     resize: can.resize !== "no",
     copyRange: can.copyRange,
-    map: can.map,
+    lend: can.lend,
   };
   for (const [name, is] of Object.entries(announced)) {
     if (is)

@@ -32,10 +32,10 @@ export function statusCases(subject: ConformanceSubject, info: DeviceInfo): read
     run: () =>
       seeded(seed, () => withSpecimen(subject, (specimen) => overlapping(specimen, new Random(seed)))),
   });
-  if (info.can.map) {
+  if (info.can.lend) {
     cases.push({
-      name: "status: map leads to the same bytes",
-      run: () => seeded(seed, () => withSpecimen(subject, (specimen) => mapping(specimen, new Random(seed)))),
+      name: "status: what is lent is the same bytes",
+      run: () => seeded(seed, () => withSpecimen(subject, (specimen) => lending(specimen, new Random(seed)))),
     });
   }
   const { can } = info;
@@ -202,21 +202,23 @@ async function overlapping(specimen: Specimen, random: Random): Promise<void> {
   );
 }
 
-async function mapping(specimen: Specimen, random: Random): Promise<void> {
+async function lending(specimen: Specimen, random: Random): Promise<void> {
   const { node } = specimen;
   await scatter(specimen, random);
   const content = await specimen.read(0, node.size);
   for (let sample = 0; sample < 50; sample += 1) {
     const { offset, length } = interestingRange(random, node.info);
     if (length === 0) continue;
-    const found = await node.device.map?.(offset, length);
-    if (found === undefined) continue;
-    assert.ok(
-      found.length >= 1 && found.length <= length,
-      `map ${offset}+${length} has ${found.length} bytes`,
-    );
-    const bytes = new Uint8Array(found.length);
-    await found.child.read(found.offset, [bytes]);
-    sameBytes(bytes, content.subarray(offset, offset + found.length), `map ${offset}+${length}`, offset);
+    let borrowed = 0;
+    const used = await node.device.lend?.(offset, length, async (storage, at, lent) => {
+      borrowed += 1;
+      assert.ok(lent >= 1 && lent <= length, `lend ${offset}+${length} offers ${lent} bytes`);
+      const bytes = new Uint8Array(lent);
+      await storage.read(at, [bytes]);
+      sameBytes(bytes, content.subarray(offset, offset + lent), `lend ${offset}+${length}`, offset);
+      return lent - 1;
+    });
+    assert.ok(borrowed <= 1, "a range is lent once at most");
+    assert.ok(borrowed === 1 || used === 0, "what was not lent was not used");
   }
 }

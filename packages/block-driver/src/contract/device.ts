@@ -29,8 +29,8 @@ export interface DeviceCapabilities {
   readonly status: "none" | "coarse" | "exact";
   /** `copyRange` exists. */
   readonly copyRange: boolean;
-  /** `map` exists. */
-  readonly map: boolean;
+  /** `lend` exists. */
+  readonly lend: boolean;
 }
 
 /** Alignments in bytes, each a power of two. The device's size is a multiple of `read` and `write`. */
@@ -126,15 +126,11 @@ export interface ResizeOptions extends IoOptions {
   readonly preallocation?: "off" | "metadata" | "full";
 }
 
-/** Where a range of a device lives in one of its children, byte for byte. */
-export interface DeviceMapping {
-  /** The child that stores it. */
-  readonly child: BlockChild;
-  /** Offset in that child. */
-  readonly offset: number;
-  /** Bytes that are contiguous there; at least 1, at most what was asked. */
-  readonly length: number;
-}
+/**
+ * Takes a range that {@link BlockDevice.lend} offers: `length` bytes from `offset` of `storage`, which stay what they are
+ * until the result settles. Returns the bytes used, from the start of the range.
+ */
+export type Borrower = (storage: BlockDevice, offset: number, length: number) => MaybePromise<number>;
 
 /**
  * An open device: what a driver's `open` returns. Required are `info`, `read`, `status` and `close`; everything else is
@@ -206,13 +202,24 @@ export interface BlockDevice {
   changeBackingFile?(backing: NamedBacking | null): Promise<void>;
 
   /**
-   * Copies from another device of the same driver without moving the bytes through this process. Returns the bytes
-   * copied; 0 means "cannot, copy it yourself". Called on the target.
+   * Copies from another device without moving the bytes through this process: `[sourceOffset, sourceOffset + length)` of
+   * `storage`, a device that lent it, to `offset` here. Returns the bytes copied from the start of the range; 0 means
+   * "cannot, copy it yourself". What was not reported as copied has unknown content afterwards, as after a failed write.
    */
-  copyRange?(offset: number, source: BlockDevice, sourceOffset: number, length: number): MaybePromise<number>;
+  copyRange?(
+    offset: number,
+    storage: BlockDevice,
+    sourceOffset: number,
+    length: number,
+  ): MaybePromise<number>;
 
-  /** Where the range lives below, if it is stored there byte for byte; undefined otherwise. Read-only use. */
-  map?(offset: number, length: number): MaybePromise<DeviceMapping | undefined>;
+  /**
+   * Lends a range to somebody who can copy it where it is stored. Calls `borrow` at most once, with the device that stores
+   * the start of the range byte for byte and with as much of it as lies there in one piece, and sees to it that the bytes
+   * stay in that place until what `borrow` returned has settled; a write that arrives meanwhile may or may not be seen, as
+   * by a read. Returns what `borrow` returned, or 0 when the start of the range is not stored like that.
+   */
+  lend?(offset: number, length: number, borrow: Borrower): MaybePromise<number>;
 }
 
 /**
@@ -233,6 +240,10 @@ export interface BlockChild {
   resize(size: number, options?: ResizeOptions): Promise<void>;
   /** Layer-local, as {@link BlockDevice.status}. */
   status(offset: number, length: number, extents: ExtentList, options?: StatusOptions): MaybePromise<void>;
+  /** As {@link BlockDevice.copyRange}; 0 where the device has none. */
+  copyRange(offset: number, storage: BlockDevice, sourceOffset: number, length: number): MaybePromise<number>;
+  /** As {@link BlockDevice.lend}; 0 where the device has none. */
+  lend(offset: number, length: number, borrow: Borrower): MaybePromise<number>;
 }
 
 /** Capabilities of a device that only reads; spread it and change what differs. */
@@ -246,7 +257,7 @@ export const READ_ONLY_CAPABILITIES: DeviceCapabilities = Object.freeze({
   resize: "no",
   status: "none",
   copyRange: false,
-  map: false,
+  lend: false,
 });
 
 /** Alignment of a device that takes any byte range; spread it and change what differs. */

@@ -51,7 +51,7 @@ export class MemoryDevice implements BlockDevice {
         resize: "both",
         status: "exact",
         copyRange: false,
-        map: false,
+        lend: false,
       },
     };
   }

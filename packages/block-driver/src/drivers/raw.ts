@@ -2,8 +2,8 @@ import { DRIVER_CONTRACT_VERSION, type BlockDriver } from "../contract/driver.ts
 import type {
   BlockChild,
   BlockDevice,
+  Borrower,
   DeviceInfo,
-  DeviceMapping,
   IoOptions,
   ResizeOptions,
   StatusOptions,
@@ -167,8 +167,17 @@ class RawDevice implements BlockDevice {
     return undefined;
   }
 
-  map(offset: number, length: number): DeviceMapping {
-    return { child: this.#child, offset: this.#base + offset, length };
+  lend(offset: number, length: number, borrow: Borrower): MaybePromise<number> {
+    return this.#child.lend(this.#base + offset, length, borrow);
+  }
+
+  copyRange(
+    offset: number,
+    storage: BlockDevice,
+    sourceOffset: number,
+    length: number,
+  ): MaybePromise<number> {
+    return this.#child.copyRange(this.#base + offset, storage, sourceOffset, length);
   }
 
   close(): Promise<void> {
@@ -190,8 +199,6 @@ class RawDevice implements BlockDevice {
         ...below.can,
         discard: this.#discard(below),
         resize: this.#window === undefined ? below.can.resize : "no",
-        copyRange: false,
-        map: true,
       },
     };
   }

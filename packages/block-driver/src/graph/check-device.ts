@@ -63,7 +63,7 @@ function missingMethods(device: BlockDevice): readonly string[] {
     ["flush", can.flush, device.flush],
     ["resize", can.resize !== "no", device.resize],
     ["copyRange", can.copyRange, device.copyRange],
-    ["map", can.map, device.map],
+    ["lend", can.lend, device.lend],
   ];
   return announced.filter(([, is, method]) => is && method === undefined).map(([name]) => name);
 }

@@ -1,6 +1,7 @@
 import type { DeviceEvent } from "../contract/driver.ts";
 import {
   type BlockDevice,
+  type Borrower,
   type DeviceInfo,
   type IoOptions,
   type ResizeOptions,
@@ -16,7 +17,9 @@ import { deferred, type Deferred } from "../io/deferred.ts";
 import { RangeLock } from "../io/range-lock.ts";
 import { discardThrough, readThrough, writeThrough, writeZeroesThrough } from "../io/requests.ts";
 import { isZero } from "../io/zero-page.ts";
-import { DirtyBitmap, type DirtyBitmapInit } from "./dirty-bitmap.ts";
+import type { DirtyBitmap, DirtyBitmapInit } from "./dirty-bitmap.ts";
+import { NodeBitmaps } from "./node-bitmaps.ts";
+import { mustBeResizable, mustFit, readOnlyRefusal } from "./request-checks.ts";
 
 /**
  * The requests of one node: bounds and admission, the pipeline that suits them to the device, counting what is in flight,
@@ -26,7 +29,7 @@ export class NodeRequests {
   readonly name: string;
   /** What becomes of writes of zeroes; may be changed at any time, for the writes that follow. */
   detectZeroes: ZeroDetection = "off";
-  readonly #bitmaps = new Set<DirtyBitmap>();
+  readonly #bitmaps: NodeBitmaps;
   readonly #onIdle: () => void;
   readonly #widening = new RangeLock();
   readonly #events: DeviceEvent[] = [];
@@ -42,6 +45,7 @@ export class NodeRequests {
   /** `onIdle` is called whenever the last request in flight has ended. */
   constructor(name: string, onIdle: () => void) {
     this.name = name;
+    this.#bitmaps = new NodeBitmaps(name);
     this.#onIdle = onIdle;
   }
 
@@ -88,7 +92,7 @@ export class NodeRequests {
 
   /** The dirty bitmaps attached to this node. */
   get dirtyBitmaps(): ReadonlySet<DirtyBitmap> {
-    return this.#bitmaps;
+    return this.#bitmaps.all;
   }
 
   /**
@@ -96,18 +100,7 @@ export class NodeRequests {
    * @throws BlockError `EEXIST` when a bitmap of that name exists; RangeError for a bad granularity.
    */
   createDirtyBitmap(init: DirtyBitmapInit): DirtyBitmap {
-    if (init.name !== undefined) {
-      for (const other of this.#bitmaps) {
-        if (other.name === init.name) {
-          throw new BlockError("EEXIST", `Bitmap already exists: ${init.name} on node '${this.name}'`, {
-            node: this.name,
-          });
-        }
-      }
-    }
-    const bitmap = new DirtyBitmap(this.size, init);
-    this.#bitmaps.add(bitmap);
-    return bitmap;
+    return this.#bitmaps.create(this.size, init);
   }
 
   /**
@@ -116,14 +109,7 @@ export class NodeRequests {
    * @throws BlockError `EBUSY` while an operation uses it.
    */
   removeDirtyBitmap(bitmap: DirtyBitmap): void {
-    if (bitmap.busy && this.#bitmaps.has(bitmap)) {
-      throw new BlockError(
-        "EBUSY",
-        `dirty bitmap ${bitmap.label} of node '${this.name}' is in use by an operation; end that first`,
-        { node: this.name },
-      );
-    }
-    if (!this.#bitmaps.delete(bitmap) || !bitmap.persistent || bitmap.name === undefined) return;
+    if (!this.#bitmaps.remove(bitmap) || !bitmap.persistent || bitmap.name === undefined) return;
     bitmap.persistent = false;
     this.#device?.bitmaps?.drop(bitmap.name);
   }
@@ -188,57 +174,57 @@ export class NodeRequests {
     return this.#succeed();
   }
 
+  /** See `BlockEdge.lend`. */
+  lend(offset: number, length: number, borrow: Borrower): MaybePromise<number> {
+    this.#admit("lend", offset, length, undefined);
+    const { device } = this;
+    if (length === 0 || !device.info.can.lend) return 0;
+    this.#inFlight += 1;
+    try {
+      const result = device.lend?.(offset, length, borrow) ?? 0;
+      if (isPromise(result)) return result.finally(this.#succeed);
+      this.#end();
+      return result;
+    } catch (error) {
+      return this.#fail(error);
+    }
+  }
+
+  /** See `BlockEdge.copyRange`. Dirty bitmaps see the whole range: what was not copied is unknown. */
+  copyRange(
+    offset: number,
+    storage: BlockDevice,
+    sourceOffset: number,
+    length: number,
+  ): MaybePromise<number> {
+    return this.#copy(offset, length, (device) => device.copyRange?.(offset, storage, sourceOffset, length));
+  }
+
+  /** See `BlockEdge.copyFrom`. */
+  copyFrom(offset: number, source: NodeRequests, sourceOffset: number, length: number): MaybePromise<number> {
+    return this.#copy(offset, length, (device) =>
+      source.lend(sourceOffset, length, (storage, at, lent) =>
+        lent > 0 ? (device.copyRange?.(offset, storage, at, lent) ?? 0) : 0,
+      ),
+    );
+  }
+
   /** See `BlockEdge.resize`. Dirty bitmaps follow; new space counts as clean, since it reads as zeroes. */
   async resize(size: number, options?: ResizeOptions): Promise<void> {
     this.#admitChange("resize", 0, 0, options);
     if (!Number.isSafeInteger(size) || size < 0)
       throw new RangeError(`resize: ${size} is not a size in bytes`);
     const { device } = this;
-    this.#mustBeResizable(device, size);
-    for (const bitmap of this.#bitmaps) {
-      if (bitmap.busy) {
-        throw new BlockError(
-          "EBUSY",
-          `node '${this.name}' cannot be resized while its dirty bitmap ${bitmap.label} is in use`,
-          { node: this.name, operation: "resize" },
-        );
-      }
-    }
+    mustBeResizable(this.name, device, size);
+    this.#bitmaps.mustBeResizable();
     this.#inFlight += 1;
     try {
       await device.resize?.(size, options);
-      for (const bitmap of this.#bitmaps) bitmap.truncate(device.info.size);
+      this.#bitmaps.truncate(device.info.size);
     } catch (error) {
       throw toBlockError(error, { node: this.name, operation: "resize", length: size });
     } finally {
       this.#end();
-    }
-  }
-
-  #mustBeResizable(device: BlockDevice, size: number): void {
-    const { info } = device;
-    const context = { node: this.name, operation: "resize" };
-    if (device.resize === undefined || info.can.resize === "no") {
-      throw new BlockError(
-        "ENOTSUP",
-        `driver '${info.driver}' of node '${this.name}' cannot resize`,
-        context,
-      );
-    }
-    if (info.can.resize === "grow" && size < info.size) {
-      throw new BlockError(
-        "ENOTSUP",
-        `driver '${info.driver}' of node '${this.name}' cannot shrink from ${info.size} to ${size} bytes`,
-        context,
-      );
-    }
-    const unit = Math.max(info.align.read, info.align.write);
-    if (size % unit !== 0) {
-      throw new BlockError(
-        "EINVAL",
-        `node '${this.name}' cannot have ${size} bytes: not a multiple of its block size ${unit}`,
-        context,
-      );
     }
   }
 
@@ -301,7 +287,7 @@ export class NodeRequests {
 
   /** The graph's part: forgets the bitmaps that the image has stored, without taking them from the image. */
   forgetStoredBitmaps(): void {
-    for (const bitmap of this.#bitmaps) if (bitmap.persistent) this.#bitmaps.delete(bitmap);
+    this.#bitmaps.forgetStored();
   }
 
   #change(offset: number, length: number, run: () => MaybePromise<void>): MaybePromise<void> {
@@ -325,6 +311,26 @@ export class NodeRequests {
     return undefined;
   }
 
+  #copy(
+    offset: number,
+    length: number,
+    run: (device: BlockDevice) => MaybePromise<number> | undefined,
+  ): MaybePromise<number> {
+    this.#admitChange("copyRange", offset, length, undefined);
+    const { device } = this;
+    // Looking for zeroes, or widening to a block, needs the bytes.
+    const whole = this.detectZeroes === "off" && device.info.align.write === 1;
+    if (length === 0 || !whole || !device.info.can.copyRange) return 0;
+    let copied = 0;
+    const done = this.#change(offset, length, () => {
+      const result = run(device) ?? 0;
+      if (isPromise(result)) return result.then((bytes) => void (copied = bytes));
+      copied = result;
+      return undefined;
+    });
+    return isPromise(done) ? done.then(() => copied) : copied;
+  }
+
   #changed(offset: number, length: number): void {
     this.#markDirty(offset, length);
     this.#end();
@@ -335,14 +341,7 @@ export class NodeRequests {
    * either read the new bytes or finds the range dirty again (mirror rule S2.6). A failed write may have written a part.
    */
   #markDirty(offset: number, length: number): void {
-    const size = this.#device?.info.size;
-    for (const bitmap of this.#bitmaps) {
-      // Somebody else may have resized what this node filters; a write to the new part must not be missed.
-      if (size !== undefined && bitmap.bits.size !== size) bitmap.truncate(size);
-      // The node may have shrunk while the write was on its way.
-      const inside = Math.min(length, bitmap.bits.size - offset);
-      if (bitmap.enabled && inside > 0) bitmap.mark(offset, inside);
-    }
+    this.#bitmaps.mark(offset, length, this.#device?.info.size);
   }
 
   readonly #succeed = (): void => {
@@ -364,36 +363,11 @@ export class NodeRequests {
 
   #admitChange(operation: string, offset: number, length: number, options: IoOptions | undefined): void {
     this.#admit(operation, offset, length, options);
-    if (this.info.readOnly) {
-      throw new BlockError("EROFS", `${operation} refused: node '${this.name}' is open read-only`, {
-        node: this.name,
-        operation,
-        offset,
-        length,
-      });
-    }
+    if (this.info.readOnly) throw readOnlyRefusal(this.name, operation, offset, length);
   }
 
   #admit(operation: string, offset: number, length: number, options: IoOptions | undefined): void {
     if (this.#fence !== undefined) throw this.#fence;
-    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
-      throw new RangeError(`${operation} on node '${this.name}': ${offset}+${length} is not a byte range`);
-    }
-    const { size } = this.device.info;
-    if (offset > size || length > size - offset) {
-      throw new BlockError(
-        "EINVAL",
-        `${operation} on node '${this.name}' at offset ${offset} (${length} bytes) ends beyond its ${size} bytes`,
-        { node: this.name, operation, offset, length },
-      );
-    }
-    if (options?.signal?.aborted === true) {
-      throw new BlockError("ECANCELED", `${operation} on node '${this.name}' was cancelled`, {
-        node: this.name,
-        operation,
-        offset,
-        length,
-      });
-    }
+    mustFit(this.name, this.device.info.size, operation, offset, length, options);
   }
 }

@@ -1,6 +1,8 @@
 import type { ChildRole, DriverKind } from "../contract/driver.ts";
 import type {
   BlockChild,
+  BlockDevice,
+  Borrower,
   DeviceInfo,
   IoOptions,
   ResizeOptions,
@@ -193,6 +195,39 @@ export class BlockEdge implements BlockChild {
     const wait = this.#admission(undefined);
     if (wait !== undefined) return wait.then(() => this.status(offset, length, extents, options));
     return this.#node.status(offset, length, extents, options);
+  }
+
+  /**
+   * Copies from another node where the storage of both can, without moving the bytes through this process: it may share
+   * space instead of copying it. Returns the bytes copied from the start of the range, 0 when it cannot be done like this;
+   * whoever asks reads and writes the rest. What was not reported as copied has unknown content afterwards, as after a
+   * failed write. It rejects as a read or a write would.
+   */
+  copyFrom(offset: number, source: BlockEdge, sourceOffset: number, length: number): MaybePromise<number> {
+    // Both are admitted at one instant: a request that waits for one and is in flight on the other could make a drain of
+    // both wait for ever.
+    const wait = this.#admission(this.#writing()) ?? source.#admission(undefined);
+    if (wait !== undefined) return wait.then(() => this.copyFrom(offset, source, sourceOffset, length));
+    return this.#node.copyFrom(offset, source.#node, sourceOffset, length);
+  }
+
+  /** For devices that pass a copy on to what is below them: see `BlockDevice.copyRange`. Users call {@link copyFrom}. */
+  copyRange(
+    offset: number,
+    storage: BlockDevice,
+    sourceOffset: number,
+    length: number,
+  ): MaybePromise<number> {
+    const wait = this.#admission(this.#writing());
+    if (wait !== undefined) return wait.then(() => this.copyRange(offset, storage, sourceOffset, length));
+    return this.#node.copyRange(offset, storage, sourceOffset, length);
+  }
+
+  /** For devices that lend what is below them: see `BlockDevice.lend`. */
+  lend(offset: number, length: number, borrow: Borrower): MaybePromise<number> {
+    const wait = this.#admission(undefined);
+    if (wait !== undefined) return wait.then(() => this.lend(offset, length, borrow));
+    return this.#node.lend(offset, length, borrow);
   }
 
   /** Called by the graph inside a drained section; nobody else moves edges. */

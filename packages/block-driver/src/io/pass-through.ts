@@ -84,6 +84,6 @@ function passThroughInfo(driver: string, below: DeviceInfo): DeviceInfo {
     // Discards are not emulated: what is unaligned below is dropped there.
     align: { ...below.align, read: 1, write: 1, zero: 1 },
     max: { transfer: Number.MAX_SAFE_INTEGER, iovecs: Number.MAX_SAFE_INTEGER },
-    can: { ...below.can, copyRange: false, map: false },
+    can: { ...below.can, copyRange: false, lend: false },
   };
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { ExtentFlag, ExtentList, type BlockEdge } from "../../src/index.ts";
+import { lacksNative, temporaryFile } from "../file/support.ts";
 import { failure, filled, makeGraph, parent, readBytes } from "../support/graphs.ts";
 
 async function window(
@@ -75,10 +76,20 @@ describe("a raw image", () => {
     for (const list of lists) expect([list.count, list.next]).toEqual([1, 8192]);
   });
 
-  test("maps to its file", async () => {
-    const { edge, below } = await window({ offset: 1000, size: 500 });
-    const mapping = await edge.node.device.map?.(10, 20);
-    expect(mapping).toEqual({ child: below, offset: 1010, length: 20 });
+  test.skipIf(lacksNative)("lends what its file lends, from where the window is", async () => {
+    const graph = makeGraph();
+    const file = { driver: "file", filename: temporaryFile(8192) };
+    const node = await graph.open({ driver: "raw", file, offset: 1000, size: 500 });
+    const offers: unknown[] = [];
+    const user = graph.attach(node, parent("user"));
+    const used = await user.lend(10, 20, (storage, offset, length) => {
+      offers.push([storage.info.driver, offset, length]);
+      return 7;
+    });
+    expect(used).toBe(7);
+    expect(offers).toEqual([["file", 1010, 20]]);
+    await graph.detach(user);
+    await graph.close(node);
   });
 
   test.each([{ offset: 10_001 }, { size: 10_001 }, { offset: 9000, size: 1001 }, { offset: -1 }])(

@@ -2,9 +2,9 @@ import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import * as fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test, vi } from "vitest";
 import { READ_ONLY_CAPABILITIES, type BlockDevice } from "../../src/index.ts";
-import type { FileOps, RangeCopy } from "../../src/drivers/file/file-ops.ts";
+import type { FileOps } from "../../src/drivers/file/file-ops.ts";
 import { RangeCopier } from "../../src/drivers/file/range-copier.ts";
 import { systemError } from "../../src/drivers/file/system-error.ts";
 import {
@@ -85,16 +85,23 @@ describe.skipIf(lacksNative)("copying inside the kernel", () => {
     expect("copyRange" in plain).toBe(false);
   });
 
-  test("files on different file systems are left to the caller, and the target stays as it was", async (context) => {
+  test("files on different file systems are copied as well, at any offset", async (context) => {
     const directory = mountTmpfs(4 * MiB);
     if (directory === undefined) return context.skip();
     const source = await openDevice(temporaryFile(pattern(MiB), directory), { readOnly: true });
-    const target = await openNative(temporaryFile(MiB));
-    const other = fs.statfsSync(target.info.label).type === fs.statfsSync(directory).type;
-    if (other) return context.skip();
-    expect(await target.copyRange(0, source, 0, MiB)).toBe(0);
-    expect(await target.copyRange(0, source, 0, MiB)).toBe(0);
-    expect((await readBack(target, 0, MiB)).every((byte) => byte === 0)).toBe(true);
+    const target = await openNative(temporaryFile(2 * MiB));
+    const model = Buffer.alloc(2 * MiB);
+    for (const [to, from, length] of [
+      [0, 0, MiB],
+      [MiB + 13, 7, 100_000],
+      [5000, 1, 3],
+    ] as const) {
+      expect(await target.copyRange(to, source, from, length)).toBe(length);
+      pattern(MiB).copy(model, to, from, from + length);
+    }
+    expect((await readBack(target, 0, 2 * MiB)).equals(model)).toBe(true);
+    await target.close();
+    await source.close();
   });
 
   test("a source that another program shortened yields what is there", async () => {
@@ -188,13 +195,15 @@ function unused(): never {
   throw new Error("not used by copies");
 }
 
-/** Operations of which only the two copies exist; they fail or answer as told, and are recorded. */
+/** Operations of which only the copies exist; they fail or answer as told, and are recorded. */
 function scripted(script: {
   readonly clone?: readonly (number | "ok")[];
   readonly copy?: readonly number[];
+  readonly send?: readonly number[];
 }): { readonly ops: FileOps; readonly log: readonly string[] } {
   const clone = [...(script.clone ?? [])];
   const copy = [...(script.copy ?? [])];
+  const send = [...(script.send ?? [])];
   const log: string[] = [];
   const ops: FileOps = {
     nextData: unused,
@@ -206,6 +215,17 @@ function scripted(script: {
     allocate: unused,
     setLock: unused,
     isLockedByOther: unused,
+    seekTo(_fd, offset): void {
+      log.push(`seek ${offset}`);
+    },
+    ...(script.send !== undefined && {
+      async sendRange(_target: number, _source: number, offset: number, length: number): Promise<number> {
+        log.push(`send ${offset} ${length}`);
+        const answer = send.shift() ?? 0;
+        if (answer < 0) throw systemError("sendfile", -answer);
+        return answer;
+      },
+    }),
     async cloneRange(): Promise<void> {
       log.push("clone");
       const answer = clone.shift() ?? "ok";
@@ -222,7 +242,10 @@ function scripted(script: {
 }
 
 describe("choosing the way to copy", () => {
-  const range: RangeCopy = { sourceFd: 1, sourceOffset: 0, targetFd: 2, targetOffset: 0, length: 1000 };
+  const range = { sourceFd: 1, sourceOffset: 0, targetOffset: 0, length: 1000 };
+  // Sending opens the target once more, so there has to be one.
+  const targetFd = fs.openSync(temporaryFile(MiB), "r+");
+  afterAll(() => fs.closeSync(targetFd));
 
   const EIO = 5;
   const EXDEV = 18;
@@ -232,7 +255,7 @@ describe("choosing the way to copy", () => {
 
   test("a pair that cannot share is not asked again; other pairs are", async () => {
     const { ops, log } = scripted({ clone: [EOPNOTSUPP, "ok"], copy: [1000, 1000] });
-    const copier = new RangeCopier(ops);
+    const copier = new RangeCopier(ops, targetFd);
     const [one, two] = [{}, {}];
     expect(await copier.copy(one, range)).toBe(1000);
     expect(await copier.copy(one, range)).toBe(1000);
@@ -242,16 +265,68 @@ describe("choosing the way to copy", () => {
 
   test("a pair that can do neither is asked once", async () => {
     const { ops, log } = scripted({ clone: [EXDEV], copy: [-EXDEV] });
-    const copier = new RangeCopier(ops);
+    const copier = new RangeCopier(ops, targetFd);
     const source = {};
     expect(await copier.copy(source, range)).toBe(0);
     expect(await copier.copy(source, range)).toBe(0);
     expect(log).toEqual(["clone", "copy 0 0 1000"]);
   });
 
+  test("between file systems the bytes are sent, and the other ways are not tried again", async () => {
+    const { ops, log } = scripted({ clone: [EXDEV], copy: [-EXDEV], send: [600, 400, 1000] });
+    const copier = new RangeCopier(ops, targetFd);
+    const source = {};
+    expect(await copier.copy(source, { ...range, targetOffset: 70 })).toBe(1000);
+    expect(await copier.copy(source, { ...range, sourceOffset: 5 })).toBe(1000);
+    expect(log).toEqual([
+      "clone",
+      "copy 0 70 1000",
+      "seek 70",
+      "send 0 1000",
+      "send 600 400",
+      "seek 0",
+      "send 5 1000",
+    ]);
+    await copier.close();
+  });
+
+  test("a pair that cannot be sent either is asked once", async () => {
+    const { ops, log } = scripted({ clone: [EXDEV], copy: [-EXDEV], send: [-EINVAL, -EOPNOTSUPP] });
+    const copier = new RangeCopier(ops, targetFd);
+    const source = {};
+    for (let time = 0; time < 3; time += 1) expect(await copier.copy(source, range)).toBe(0);
+    expect(log.filter((line) => line.startsWith("send"))).toHaveLength(2);
+    await copier.close();
+  });
+
+  test("no more than two copies into one file run at a time, in the order they came", async () => {
+    const { ops } = scripted({ clone: [EXDEV, EXDEV, EXDEV, EXDEV] });
+    const running: (() => void)[] = [];
+    const begun: number[] = [];
+    const slow: FileOps = {
+      ...ops,
+      copyRange: ({ sourceOffset, length }) =>
+        new Promise((resolve) => {
+          begun.push(sourceOffset);
+          running.push(() => resolve(length));
+        }),
+    };
+    const copier = new RangeCopier(slow, targetFd);
+    const source = {};
+    const copies = [0, 1, 2, 3].map((at) => copier.copy(source, { ...range, sourceOffset: at }));
+    await vi.waitFor(() => expect(running).toHaveLength(2));
+    for (let next = 0; next < 4; next += 1) {
+      await vi.waitFor(() => expect(running.length).toBeGreaterThan(next));
+      expect(begun).toEqual([0, 1, 2, 3].slice(0, Math.min(4, next + 2)));
+      running[next]?.();
+      await copies[next];
+    }
+    expect(await Promise.all(copies)).toEqual([1000, 1000, 1000, 1000]);
+  });
+
   test("a range that does not suit says nothing about the next", async () => {
     const { ops, log } = scripted({ clone: [EINVAL, "ok"], copy: [-EINVAL] });
-    const copier = new RangeCopier(ops);
+    const copier = new RangeCopier(ops, targetFd);
     const source = {};
     expect(await copier.copy(source, range)).toBe(0);
     expect(await copier.copy(source, range)).toBe(1000);
@@ -260,22 +335,22 @@ describe("choosing the way to copy", () => {
 
   test("short copies are continued", async () => {
     const { ops, log } = scripted({ clone: [EOPNOTSUPP], copy: [300, 300, 400] });
-    expect(await new RangeCopier(ops).copy({}, { ...range, targetOffset: 50 })).toBe(1000);
+    expect(await new RangeCopier(ops, targetFd).copy({}, { ...range, targetOffset: 50 })).toBe(1000);
     expect(log).toEqual(["clone", "copy 0 50 1000", "copy 300 350 700", "copy 600 650 400"]);
   });
 
   test("what was copied before the way ended is reported", async () => {
     const { ops } = scripted({ clone: [EOPNOTSUPP], copy: [300, -EOPNOTSUPP] });
-    expect(await new RangeCopier(ops).copy({}, range)).toBe(300);
+    expect(await new RangeCopier(ops, targetFd).copy({}, range)).toBe(300);
   });
 
   test.each([
     ["EIO", EIO],
     ["ENOSPC", ENOSPC],
   ])("%s is a failure, not a reason to try otherwise", async (code, errno) => {
-    const sharing = new RangeCopier(scripted({ clone: [errno] }).ops);
+    const sharing = new RangeCopier(scripted({ clone: [errno] }).ops, targetFd);
     await expect(sharing.copy({}, range)).rejects.toMatchObject({ code });
-    const copying = new RangeCopier(scripted({ clone: [EOPNOTSUPP], copy: [-errno] }).ops);
+    const copying = new RangeCopier(scripted({ clone: [EOPNOTSUPP], copy: [-errno] }).ops, targetFd);
     await expect(copying.copy({}, range)).rejects.toMatchObject({ code });
   });
 });

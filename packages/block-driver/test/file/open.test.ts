@@ -45,7 +45,7 @@ describe.each(BACKENDS)("opening ($backend)", ({ native }) => {
       allocatedSize: 0,
       details: { kind: "regular", native },
     });
-    expect(info.can).toMatchObject({ write: true, flush: true, resize: "both", fua: false, map: false });
+    expect(info.can).toMatchObject({ write: true, flush: true, resize: "both", fua: false, lend: native });
   });
 
   test.each([false, true])("methods are there exactly as announced (read-only: %s)", async (readOnly) => {
@@ -59,7 +59,7 @@ describe.each(BACKENDS)("opening ($backend)", ({ native }) => {
       flush: device.flush !== undefined,
       resize: device.resize !== undefined,
       copyRange: device.copyRange !== undefined,
-      map: "map" in device,
+      lend: device.lend !== undefined,
     }).toEqual({
       write: can.write,
       writeZeroes: can.writeZeroes !== "no",
@@ -67,7 +67,7 @@ describe.each(BACKENDS)("opening ($backend)", ({ native }) => {
       flush: can.flush,
       resize: can.resize !== "no",
       copyRange: can.copyRange,
-      map: can.map,
+      lend: can.lend,
     });
     if (readOnly) for (const method of MUTATING) expect(method in device).toBe(false);
     if (!native) expect(can).toMatchObject({ writeZeroes: "no", discard: "no", copyRange: false });

@@ -1,7 +1,13 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { BlockGraph, createDefaultRegistry, directoryGate, type BlockNode } from "@blockmirror/block-driver";
+import {
+  ALL_PERMISSIONS,
+  BlockGraph,
+  createDefaultRegistry,
+  directoryGate,
+  type BlockNode,
+} from "@blockmirror/block-driver";
 import { JobManager } from "@blockmirror/blockjob";
 import { expect } from "vitest";
 import { startMirror, type Mirror, type MirrorTuning } from "../../src/index.ts";
@@ -24,6 +30,20 @@ export class Images {
     writeFileSync(this.path(name), "");
     const file = { driver: "file", filename: this.path(name) };
     await this.graph.create("qcow2", { file, size: SIZE, ...options });
+  }
+
+  createRaw(name: string): void {
+    writeFileSync(this.path(name), "");
+    truncateSync(this.path(name), SIZE);
+  }
+
+  /** What a guest would read, from end to end. */
+  async content(node: BlockNode): Promise<Buffer> {
+    const bytes = Buffer.alloc(node.size);
+    const edge = this.graph.attach(node, { name: "look", uses: ["read"], shares: ALL_PERMISSIONS });
+    await edge.read(0, [bytes]);
+    await this.graph.detach(edge);
+    return bytes;
   }
 
   open(name: string, options: Readonly<Record<string, unknown>> = {}): Promise<BlockNode> {

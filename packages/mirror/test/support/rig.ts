@@ -17,6 +17,7 @@ import {
 import { JobManager, type JobEvent } from "@blockmirror/blockjob";
 import { FakeClock } from "@blockmirror/ratelimit";
 import { startMirror, type Mirror, type MirrorOptions } from "../../src/index.ts";
+import { LendingDevice, type CopyPolicy } from "./lending-device.ts";
 
 export const KIB = 1024;
 export const MIB: number = 1024 * 1024;
@@ -77,6 +78,8 @@ export interface RigOptions {
   /** Latency of each half of each request; default none. */
   readonly latency?: Latency;
   readonly targetReadOnly?: boolean;
+  /** Source and target can copy by themselves, as far as this says. Default: they cannot. */
+  readonly copiesBelow?: CopyPolicy;
 }
 
 /**
@@ -200,8 +203,15 @@ export class Rig {
     return this.graph.open({ driver: "slow", nodeName: name, file: `${name}-fault`, readOnly });
   }
 
+  #pause(): Promise<void> {
+    const delayMs = this.#options.latency?.() ?? 0;
+    return new Promise((resolve) => {
+      this.clock.schedule(delayMs, resolve);
+    });
+  }
+
   #slowDriver(): BlockDriver<{ readonly file: string | { readonly driver: string } }> {
-    const { latency } = this.#options;
+    const { latency, copiesBelow } = this.#options;
     return {
       name: "slow",
       kind: "filter",
@@ -209,6 +219,7 @@ export class Rig {
       options: optionSchema({ file: option.child("what is slow") }),
       open: async (options, context) => {
         const child = await context.openChild(options.file, "filtered");
+        if (copiesBelow !== undefined) return new LendingDevice(child, copiesBelow, () => this.#pause());
         return latency === undefined
           ? new PassThroughDevice("slow", child)
           : new SlowDevice(child, this.clock, latency);

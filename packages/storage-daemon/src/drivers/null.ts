@@ -59,7 +59,7 @@ class NullDevice implements BlockDevice {
         resize: "no",
         status: this.#readsZeroes ? "exact" : "none",
         copyRange: false,
-        map: false,
+        lend: false,
       },
     };
   }

@@ -8,7 +8,7 @@ import {
 } from "../../contract/device.ts";
 import type { FileOps } from "./file-ops.ts";
 import type { OpenFile } from "./open-file.ts";
-import type { FileCalls } from "./positional-io.ts";
+import { NODE_CALLS, type FileCalls } from "./positional-io.ts";
 
 /** What the driver found out before it makes a device. */
 export interface FileDeviceInit {
@@ -45,7 +45,9 @@ export function describeCapabilities(init: FileDeviceInit): DeviceCapabilities {
   const { file, readOnly, ops, canPunch } = init;
   const regular = file.kind === "regular";
   const status = regular ? (ops !== undefined ? "exact" : init.trustsBlockCount ? "coarse" : "none") : "none";
-  if (readOnly) return { ...READ_ONLY_CAPABILITIES, status };
+  // The kernel copies between files; calls that a program brought along are all to be made.
+  const kernelCopies = regular && ops !== undefined && movesBytesAsNode(init.calls);
+  if (readOnly) return { ...READ_ONLY_CAPABILITIES, status, lend: kernelCopies };
   // A regular file whose file system cannot punch cannot zero a range either, as far as Linux has any.
   const zeroes =
     ops === undefined ? "no" : regular ? (canPunch ? "fast" : "no") : file.zeroesFast ? "fast" : "slow";
@@ -58,9 +60,15 @@ export function describeCapabilities(init: FileDeviceInit): DeviceCapabilities {
     flush: true,
     resize: regular && !init.fixed ? "both" : "no",
     status,
-    copyRange: regular && ops !== undefined,
-    map: false,
+    copyRange: kernelCopies,
+    lend: kernelCopies,
   };
+}
+
+/** Nobody counts, delays or fails reads and writes. */
+function movesBytesAsNode({ read, readv, write, writev }: FileCalls): boolean {
+  const node = NODE_CALLS;
+  return read === node.read && readv === node.readv && write === node.write && writev === node.writev;
 }
 
 /** The facts of a device made from `init`. */

@@ -1,5 +1,6 @@
 import type {
   BlockDevice,
+  Borrower,
   DeviceInfo,
   IoOptions,
   ResizeOptions,
@@ -10,12 +11,12 @@ import type {
 import { ExtentFlag, type ExtentList } from "../../contract/extents.ts";
 import { iovLength, type IoVec, type MaybePromise } from "../../contract/io.ts";
 import { BlockError } from "../../errors.ts";
-import { deferred, type Deferred } from "../../io/deferred.ts";
 import { allocateSpace, setSize } from "./allocate-space.ts";
 import { describeCapabilities, describeDevice, type FileDeviceInit } from "./describe-device.ts";
 import { EarlyWriteback } from "./early-writeback.ts";
 import { cannotZero, fileError, hasNoTables } from "./file-errors.ts";
 import type { FileOps } from "./file-ops.ts";
+import { FileRequests } from "./file-requests.ts";
 import { HoleMap } from "./hole-map.ts";
 import { lockClaim, lockImage, unlockImage, type LockClaim } from "./image-lock.ts";
 import { InlineWrites } from "./inline-writes.ts";
@@ -27,7 +28,6 @@ import {
   settled,
   writeFully,
   type FileCalls,
-  type Settle,
 } from "./positional-io.ts";
 import { RangeCopier } from "./range-copier.ts";
 import { hasNoBlocks } from "./space-trust.ts";
@@ -49,11 +49,13 @@ export class FileDevice implements BlockDevice {
   declare readonly resize?: (size: number, options?: ResizeOptions) => Promise<void>;
   declare readonly copyRange?: (
     offset: number,
-    source: BlockDevice,
+    storage: BlockDevice,
     sourceOffset: number,
     length: number,
   ) => MaybePromise<number>;
+  declare readonly lend?: (offset: number, length: number, borrow: Borrower) => MaybePromise<number>;
 
+  readonly #requests: FileRequests;
   readonly #fd: number;
   readonly #kind: OpenFile["kind"];
   readonly #label: string;
@@ -71,13 +73,7 @@ export class FileDevice implements BlockDevice {
   readonly #inline: InlineWrites | undefined;
   #canZeroRange: boolean;
   #info: DeviceInfo;
-  /** Changes that have settled, and how many of them the last good flush covered. */
-  #changes = 0;
-  #flushedChanges = -1;
   #flushes = 0;
-  #inFlight = 0;
-  #idle: Deferred | undefined;
-  #fence: BlockError | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(init: FileDeviceInit) {
@@ -85,6 +81,9 @@ export class FileDevice implements BlockDevice {
     this.#fd = file.fd;
     this.#kind = file.kind;
     this.#label = init.filename;
+    this.#requests = new FileRequests(init.filename, (error, operation, offset, length) =>
+      this.#error(error, operation, offset, length),
+    );
     this.#calls = init.calls;
     this.#ops = ops;
     // Calls that a program brought along are all to be made.
@@ -108,8 +107,9 @@ export class FileDevice implements BlockDevice {
     if (can.writeZeroes !== "no") this.writeZeroes = this.#writeZeroes;
     if (can.discard !== "no") this.discard = this.#discard;
     if (can.resize !== "no") this.resize = this.#resize;
+    if (can.lend) this.lend = this.#lend;
     if (can.copyRange && ops !== undefined) {
-      this.#copier = new RangeCopier(ops);
+      this.#copier = new RangeCopier(ops, file.fd);
       this.copyRange = this.#copyRange;
     }
   }
@@ -120,15 +120,15 @@ export class FileDevice implements BlockDevice {
 
   read(offset: number, into: IoVec, options?: IoOptions): MaybePromise<void> {
     const length = iovLength(into);
-    this.#admit("read", offset, length, options);
+    this.#requests.admit("read", offset, length, options);
     if (length === 0 || this.#readCached(offset, into, length)) return undefined;
-    return this.#request("read", offset, length, false, (settle) =>
+    return this.#requests.transfer("read", offset, length, false, (settle) =>
       readFully(this.#calls, this.#fd, offset, into, settle),
     );
   }
 
   status(offset: number, length: number, extents: ExtentList, options?: StatusOptions): void {
-    this.#admit("status", offset, length, options);
+    this.#requests.admit("status", offset, length, options);
     extents.reset(offset);
     if (length === 0) return;
     const { size } = this.#info;
@@ -147,7 +147,7 @@ export class FileDevice implements BlockDevice {
 
   /** A descriptor keeps the mode it was opened with, so the file gets a second one; what was written is durable before. */
   async reopen(readOnly: boolean): Promise<BlockDevice> {
-    if (this.#fence !== undefined) throw this.#fence;
+    if (this.#requests.fence !== undefined) throw this.#requests.fence;
     await this.flush?.();
     const ops = this.#locked ? this.#ops : undefined;
     return this.#openAgain(readOnly, {
@@ -168,9 +168,9 @@ export class FileDevice implements BlockDevice {
 
   readonly #write = (offset: number, from: IoVec, options?: WriteOptions): MaybePromise<void> => {
     const length = iovLength(from);
-    this.#admit("write", offset, length, options);
+    this.#requests.admit("write", offset, length, options);
     if (length === 0 || this.#writeInline(offset, from)) return undefined;
-    return this.#request("write", offset, length, true, (settle) =>
+    return this.#requests.transfer("write", offset, length, true, (settle) =>
       writeFully(this.#calls, this.#fd, offset, from, (error) => {
         if (error === undefined) this.#writeOutEarly(offset, length);
         settle(error);
@@ -179,7 +179,7 @@ export class FileDevice implements BlockDevice {
   };
 
   readonly #writeZeroes = (offset: number, length: number, options?: ZeroOptions): MaybePromise<void> => {
-    this.#admit("writeZeroes", offset, length, options);
+    this.#requests.admit("writeZeroes", offset, length, options);
     if (length === 0) return undefined;
     return this.#changeSpace("writeZeroes", offset, length, async (ops) => {
       if (options?.unmap === true && this.#canPunch) {
@@ -199,22 +199,21 @@ export class FileDevice implements BlockDevice {
   };
 
   readonly #discard = (offset: number, length: number, options?: IoOptions): MaybePromise<void> => {
-    this.#admit("discard", offset, length, options);
+    this.#requests.admit("discard", offset, length, options);
     if (length === 0) return undefined;
     return this.#changeSpace("discard", offset, length, (ops) => ops.punchHole(this.#fd, offset, length));
   };
 
   /** Settled writes are durable afterwards; with none since the last flush there is nothing to do. */
   readonly #flush = (options?: IoOptions): MaybePromise<void> => {
-    this.#admit("flush", 0, 0, options);
-    const covered = this.#changes;
-    if (covered === this.#flushedChanges) return undefined;
-    return this.#tracked(() => this.#sync(covered));
+    this.#requests.admit("flush", 0, 0, options);
+    if (this.#requests.isFlushed) return undefined;
+    return this.#requests.track(() => this.#sync());
   };
 
   readonly #resize = (size: number, options?: ResizeOptions): Promise<void> =>
-    this.#tracked(async () => {
-      this.#admit("resize", 0, 0, options);
+    this.#requests.track(async () => {
+      this.#requests.admit("resize", 0, 0, options);
       const before = this.#info.size;
       if (options?.preallocation === "metadata") throw hasNoTables(this.#label);
       try {
@@ -226,40 +225,45 @@ export class FileDevice implements BlockDevice {
       } catch (error) {
         throw this.#error(error, "resize");
       } finally {
-        this.#changes += 1;
+        this.#requests.noteChange();
         this.#holes?.forget();
       }
       this.#info = { ...this.#info, size };
     });
 
+  readonly #lend = (offset: number, length: number, borrow: Borrower): MaybePromise<number> => {
+    this.#requests.admit("lend", offset, length, undefined);
+    return this.#requests.track(async () => borrow(this, offset, length));
+  };
+
   readonly #copyRange = (
     offset: number,
-    source: BlockDevice,
+    storage: BlockDevice,
     sourceOffset: number,
     length: number,
   ): MaybePromise<number> => {
-    this.#admit("copyRange", offset, length, undefined);
-    if (this.#copier === undefined || length === 0 || !(#fd in source)) return 0;
-    if (this.#kind !== "regular" || source.#kind !== "regular") return 0;
-    source.#admit("copyRange", sourceOffset, length, undefined);
+    this.#requests.admit("copyRange", offset, length, undefined);
     const copier = this.#copier;
-    return source.#tracked(() =>
-      this.#tracked(async () => {
-        try {
-          return await copier.copy(source, {
-            sourceFd: source.#fd,
-            sourceOffset,
-            targetFd: this.#fd,
-            targetOffset: offset,
-            length,
-          });
-        } catch (error) {
-          throw this.#error(error, "copyRange", offset, length);
-        } finally {
-          this.#changes += 1;
-        }
-      }),
-    );
+    if (copier === undefined || length === 0 || !(#fd in storage) || storage.#kind !== "regular") return 0;
+    storage.#requests.admit("copyRange", sourceOffset, length, undefined);
+    const copy = async (): Promise<number> => {
+      const range = {
+        sourceFd: storage.#fd,
+        sourceOffset,
+        targetOffset: offset,
+        length,
+      };
+      try {
+        const copied = await copier.copy(storage, range);
+        this.#writeOutEarly(offset, copied);
+        return copied;
+      } catch (error) {
+        throw this.#error(error, "copyRange", offset, length);
+      } finally {
+        this.#requests.noteChange();
+      }
+    };
+    return storage.#requests.track(() => this.#requests.track(copy));
   };
 
   /**
@@ -276,7 +280,7 @@ export class FileDevice implements BlockDevice {
   /** While the file is being flushed the kernel may hold up whoever changes it. */
   #writeInline(offset: number, from: IoVec): boolean {
     if (this.#inline === undefined || this.#flushes > 0 || !this.#inline.write(offset, from)) return false;
-    this.#changes += 1;
+    this.#requests.noteChange();
     return true;
   }
 
@@ -286,14 +290,14 @@ export class FileDevice implements BlockDevice {
     length: number,
     change: (ops: FileOps) => Promise<void>,
   ): Promise<void> {
-    return this.#tracked(async () => {
+    return this.#requests.track(async () => {
       if (this.#ops === undefined) throw cannotZero(this.#label, offset, length);
       try {
         await change(this.#ops);
       } catch (error) {
         throw this.#error(error, operation, offset, length);
       } finally {
-        this.#changes += 1;
+        this.#requests.noteChange();
         this.#holes?.forget();
       }
     });
@@ -301,27 +305,22 @@ export class FileDevice implements BlockDevice {
 
   #writeOutEarly(offset: number, length: number): void {
     const writeback = this.#writeback;
-    if (writeback?.note(offset, length) === true) void this.#tracked(() => writeback.begin());
+    if (writeback?.note(offset, length) === true) void this.#requests.track(() => writeback.begin());
   }
 
-  async #sync(covered: number): Promise<void> {
+  async #sync(): Promise<void> {
+    const covered = this.#requests.changes;
     this.#flushes += 1;
     try {
       await settled((done) => this.#calls.fdatasync(this.#fd, done));
     } catch (error) {
-      // After a failed fsync the kernel may have dropped the dirty pages and report success the next time: what the
-      // file holds is unknown from now on.
       const cause = this.#error(error, "flush");
-      this.#fence ??= new BlockError(
-        "BLK_FENCED",
-        `${this.#label} refuses requests since a flush failed (${cause.message}); what was written before may be lost: check the storage and reopen it`,
-        { node: this.#label, cause },
-      );
+      this.#requests.refuseFurther(cause);
       throw cause;
     } finally {
       this.#flushes -= 1;
     }
-    this.#flushedChanges = Math.max(this.#flushedChanges, covered);
+    this.#requests.noteFlush(covered);
   }
 
   async #fill(from: number, to: number, signal: AbortSignal | undefined): Promise<void> {
@@ -344,84 +343,20 @@ export class FileDevice implements BlockDevice {
   }
 
   async #end(): Promise<void> {
-    while (this.#inFlight > 0) {
-      this.#idle ??= deferred();
-      await this.#idle.promise;
-    }
-    let failure: unknown = this.#fence;
-    const covered = this.#changes;
-    if (failure === undefined && covered > 0 && covered !== this.#flushedChanges) {
-      await this.#sync(covered).catch((error: unknown) => (failure = error));
+    await this.#requests.end();
+    const { fence, changes, isFlushed } = this.#requests;
+    let failure: unknown = fence;
+    if (failure === undefined && changes > 0 && !isFlushed) {
+      await this.#sync().catch((error: unknown) => (failure = error));
     }
     if (this.#locked && this.#ops !== undefined) unlockImage(this.#ops, this.#fd);
+    await this.#copier?.close();
     try {
       await closeDescriptor(this.#fd);
     } catch (error) {
       failure ??= this.#error(error, "close");
     }
     if (failure !== undefined) throw failure;
-  }
-
-  #admit(operation: string, offset: number, length: number, options: IoOptions | undefined): void {
-    if (this.#fence !== undefined) throw this.#fence;
-    if (this.#closing !== undefined) {
-      throw new BlockError("ESHUTDOWN", `${operation} refused: ${this.#label} is closed`, {
-        node: this.#label,
-        operation,
-        offset,
-        length,
-      });
-    }
-    if (options?.signal?.aborted === true) {
-      throw new BlockError("ECANCELED", `${operation} on ${this.#label} was cancelled`, {
-        node: this.#label,
-        operation,
-        offset,
-        length,
-      });
-    }
-  }
-
-  /** One promise for a request, however many system calls it takes. */
-  #request(
-    operation: string,
-    offset: number,
-    length: number,
-    changes: boolean,
-    start: (settle: Settle) => void,
-  ): Promise<void> {
-    this.#inFlight += 1;
-    return new Promise((resolve, reject) => {
-      const settle: Settle = (error) => {
-        // A failed write may have written a part.
-        if (changes) this.#changes += 1;
-        this.#leave();
-        if (error === undefined) resolve();
-        else reject(this.#error(error, operation, offset, length));
-      };
-      try {
-        start(settle);
-      } catch (error) {
-        settle(error);
-      }
-    });
-  }
-
-  async #tracked<T>(run: () => Promise<T>): Promise<T> {
-    this.#inFlight += 1;
-    try {
-      return await run();
-    } finally {
-      this.#leave();
-    }
-  }
-
-  #leave(): void {
-    this.#inFlight -= 1;
-    if (this.#inFlight > 0 || this.#idle === undefined) return;
-    const idle = this.#idle;
-    this.#idle = undefined;
-    idle.resolve();
   }
 
   #error(error: unknown, operation: string, offset?: number, length?: number): BlockError {

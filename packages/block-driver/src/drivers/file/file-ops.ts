@@ -27,8 +27,18 @@ export interface FileOps {
   allocate(fd: number, offset: number, length: number): Promise<void>;
   /** Shares a range of another file instead of copying it; absent where it cannot be called. */
   cloneRange?(range: RangeCopy): Promise<void>;
-  /** Copies inside the kernel; returns the bytes copied, 0 at the end of the source. */
-  copyRange(range: RangeCopy): Promise<number>;
+  /**
+   * Copies inside the kernel, from file to file of one file system; returns the bytes copied, 0 at the end of the source.
+   * Absent where the kernel is too old to be trusted with it.
+   */
+  copyRange?(range: RangeCopy): Promise<number>;
+  /**
+   * Copies inside the kernel, between any two files, to `targetFd` from its own position on, which moves; returns as
+   * {@link copyRange}. Absent where that is.
+   */
+  sendRange?(targetFd: number, sourceFd: number, sourceOffset: number, length: number): Promise<number>;
+  /** Sets a descriptor's own position. */
+  seekTo(fd: number, offset: number): void;
   /** Has the kernel begin to write the range out, without waiting for it. */
   startWriteback(fd: number, offset: number, length: number): Promise<void>;
   /** Takes (`shared`) or releases (`unlock`) an open-file-description lock on one byte. */

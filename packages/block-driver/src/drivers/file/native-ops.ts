@@ -1,7 +1,9 @@
+import { release } from "node:os";
 import type { FileOps, RangeCopy } from "./file-ops.ts";
 import { systemError, systemErrorCode } from "./system-error.ts";
 
 /** Linux ABI constants, from the kernel's user-space headers. */
+const SEEK_SET = 0;
 const SEEK_END = 2;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
@@ -60,6 +62,7 @@ export async function openNativeOps(): Promise<FileOps> {
   const copyFileRange: AsyncFunction = libc.func(
     "int64_t copy_file_range(int, void *, int, void *, size_t, unsigned int)",
   );
+  const sendfile: AsyncFunction = libc.func("int64_t sendfile(int, int, void *, size_t)");
   const syncFileRange: AsyncFunction = libc.func("int sync_file_range(int, int64_t, int64_t, unsigned int)");
   const errno = (): number => koffi.errno();
   const pool = new CallPool(errno);
@@ -106,17 +109,24 @@ export async function openNativeOps(): Promise<FileOps> {
       const argument = integers(sourceFd, sourceOffset, length, targetOffset);
       await pool.run(ioctl, "ioctl FICLONERANGE", targetFd, FICLONERANGE, argument);
     },
-    copyRange: ({ sourceFd, sourceOffset, targetFd, targetOffset, length }) =>
-      pool.run(
-        copyFileRange,
-        "copy_file_range",
-        sourceFd,
-        integers(sourceOffset),
-        targetFd,
-        integers(targetOffset),
-        length,
-        0,
-      ),
+    ...(copiesReliably(release()) && {
+      copyRange: ({ sourceFd, sourceOffset, targetFd, targetOffset, length }: RangeCopy) =>
+        pool.run(
+          copyFileRange,
+          "copy_file_range",
+          sourceFd,
+          integers(sourceOffset),
+          targetFd,
+          integers(targetOffset),
+          length,
+          0,
+        ),
+      sendRange: (targetFd: number, sourceFd: number, sourceOffset: number, length: number) =>
+        pool.run(sendfile, "sendfile", targetFd, sourceFd, integers(sourceOffset), length),
+    }),
+    seekTo(fd, offset) {
+      seek(fd, offset, SEEK_SET);
+    },
     async startWriteback(fd, offset, length) {
       await pool.run(syncFileRange, "sync_file_range", fd, offset, length, SYNC_FILE_RANGE_WRITE);
     },
@@ -125,6 +135,15 @@ export async function openNativeOps(): Promise<FileOps> {
     },
     isLockedByOther: (fd, byte) => lockCall(fd, F_OFD_GETLK, byte, F_WRLCK) !== F_UNLCK,
   };
+}
+
+/**
+ * Copies inside the kernel were reworked several times; 5.19 is where `copy_file_range` was given its rules of today
+ * (man page, "NOTES": before, it could report success without having copied, between file systems).
+ */
+function copiesReliably(kernelRelease: string): boolean {
+  const [major = 0, minor = 0] = kernelRelease.split(".").map((part) => Number.parseInt(part, 10));
+  return major > 5 || (major === 5 && minor >= 19);
 }
 
 /** 64-bit integers in memory that the garbage collector does not move. */

@@ -3,8 +3,8 @@ import {
   BYTE_ALIGNMENT,
   READ_ONLY_CAPABILITIES,
   type BlockDevice,
+  type Borrower,
   type DeviceInfo,
-  type DeviceMapping,
   type IoOptions,
   type NamedBacking,
   type ResizeOptions,
@@ -12,12 +12,10 @@ import {
   type ZeroOptions,
 } from "../../contract/device.ts";
 import type { ExtentList } from "../../contract/extents.ts";
-import { isPromise, type IoVec, type MaybePromise } from "../../contract/io.ts";
+import type { IoVec, MaybePromise } from "../../contract/io.ts";
 import type { PersistentBitmaps } from "./bitmaps/persistent-bitmaps.ts";
 import { describeImage } from "./describe-image.ts";
-import { ClusterType } from "./format/l2-entry.ts";
 import type { Image } from "./image.ts";
-import { findReadRun, ReadRun } from "./mapping/read-run.ts";
 import { ReadEpochs } from "./metadata/read-epochs.ts";
 import type { OpenedImage } from "./open-image.ts";
 import { Reader } from "./read/reader.ts";
@@ -37,14 +35,13 @@ export class Qcow2Device implements BlockDevice {
   declare readonly flush?: NonNullable<BlockDevice["flush"]>;
   declare readonly changeBackingFile?: NonNullable<BlockDevice["changeBackingFile"]>;
   declare readonly resize?: NonNullable<BlockDevice["resize"]>;
-  declare readonly map?: NonNullable<BlockDevice["map"]>;
+  declare readonly copyRange?: NonNullable<BlockDevice["copyRange"]>;
 
   readonly #opened: OpenedImage;
   readonly #image: Image;
   readonly #reader: Reader;
   readonly #writer: Writer | undefined;
   readonly #bitmaps: PersistentBitmaps;
-  readonly #run = new ReadRun();
   #closing: Promise<void> | undefined;
   #info: DeviceInfo;
 
@@ -56,10 +53,7 @@ export class Qcow2Device implements BlockDevice {
     this.bitmaps = bitmaps;
     const epochs = new ReadEpochs();
     this.#reader = new Reader(image, readOnly ? undefined : epochs);
-    if (readOnly) {
-      // A mapping is only safe to use while nobody moves clusters.
-      this.map = (offset, length) => this.#map(offset, length);
-    } else {
+    if (!readOnly) {
       const writer = new Writer({
         image,
         epochs,
@@ -70,6 +64,8 @@ export class Qcow2Device implements BlockDevice {
       bitmaps.follow(writer.state);
       this.write = (offset: number, from: IoVec, options?: WriteOptions) =>
         writer.write(offset, from, options);
+      this.copyRange = (offset, storage, sourceOffset, length) =>
+        writer.copyRange(offset, storage, sourceOffset, length);
       this.#offerUnmap(writer);
       this.flush = () => writer.flush();
       this.changeBackingFile = (backing) => this.#changeBackingFile(writer, backing);
@@ -85,6 +81,11 @@ export class Qcow2Device implements BlockDevice {
   read(offset: number, into: IoVec, _options?: IoOptions): MaybePromise<void> {
     this.#writer?.state.fence.check();
     return this.#reader.read(offset, into);
+  }
+
+  lend(offset: number, length: number, borrow: Borrower): Promise<number> {
+    this.#writer?.state.fence.check();
+    return this.#reader.lend(offset, length, borrow);
   }
 
   status(offset: number, length: number, extents: ExtentList): MaybePromise<void> {
@@ -140,19 +141,6 @@ export class Qcow2Device implements BlockDevice {
     }
   }
 
-  #map(offset: number, length: number): MaybePromise<DeviceMapping | undefined> {
-    const { l2, geometry, hasDataFile, data } = this.#image;
-    const slice = l2.get(offset);
-    if (slice === undefined) return undefined;
-    if (isPromise(slice)) return slice.then(() => this.#map(offset, length));
-    const run = this.#run;
-    findReadRun(slice, geometry, hasDataFile, offset, offset + length, run);
-    if (run.type !== ClusterType.Normal) return undefined;
-    // A cluster at the end of the file need not be there in full: what is not there is zeroes, and nowhere.
-    const stored = Math.min(run.end - offset, data.info.size - run.host);
-    return stored <= 0 ? undefined : { child: data, offset: run.host, length: stored };
-  }
-
   #describe(): DeviceInfo {
     const { head, snapshots } = this.#opened;
     const { file, geometry, virtualSize, header, backingName, backingFormat } = this.#image;
@@ -173,7 +161,7 @@ export class Qcow2Device implements BlockDevice {
       can: {
         ...READ_ONLY_CAPABILITIES,
         status: "exact",
-        map: !writable,
+        lend: true,
         ...(writable && {
           write: true,
           fua: true,
@@ -181,6 +169,7 @@ export class Qcow2Device implements BlockDevice {
           unmap: this.writeZeroes !== undefined,
           discard: this.discard === undefined ? "no" : "zeroes",
           flush: true,
+          copyRange: true,
           resize: this.resize === undefined ? "no" : "both",
         }),
       },

@@ -1,4 +1,4 @@
-import type { BlockChild, DeviceInfo } from "../../../contract/device.ts";
+import type { BlockChild, BlockDevice, DeviceInfo } from "../../../contract/device.ts";
 import { iovLength, type IoVec, type MaybePromise } from "../../../contract/io.ts";
 import { BlockError } from "../../../errors.ts";
 import { Limits } from "../format/constants.ts";
@@ -57,6 +57,20 @@ export class HostFile {
     const room = this.reserve(offset + length);
     if (room !== undefined) return room.then(() => this.#write(offset, from, length));
     return this.#write(offset, from, length);
+  }
+
+  /** Copies from a storage that lends the range; beyond the end the file becomes larger first. Returns the bytes copied. */
+  copyRange(
+    offset: number,
+    storage: BlockDevice,
+    sourceOffset: number,
+    length: number,
+  ): MaybePromise<number> {
+    const room = this.reserve(offset + length);
+    if (room !== undefined) {
+      return room.then(() => this.#copyRange(offset, storage, sourceOffset, length));
+    }
+    return this.#copyRange(offset, storage, sourceOffset, length);
   }
 
   /** Makes a range read as zeroes, with or without its space; beyond the end the file becomes larger first. */
@@ -140,6 +154,17 @@ export class HostFile {
     this.counters.writes += 1;
     this.counters.bytesWritten += length;
     return this.#file.write(offset, from);
+  }
+
+  #copyRange(
+    offset: number,
+    storage: BlockDevice,
+    sourceOffset: number,
+    length: number,
+  ): MaybePromise<number> {
+    this.counters.writes += 1;
+    this.counters.bytesWritten += length;
+    return this.#file.copyRange(offset, storage, sourceOffset, length);
   }
 
   #writeZeroes(offset: number, length: number, unmap: boolean): MaybePromise<void> {

@@ -1,3 +1,4 @@
+import type { Borrower } from "../../../contract/device.ts";
 import {
   iovLength,
   iovSlice,
@@ -57,6 +58,28 @@ export class Reader {
       return reading === DONE ? undefined : reading;
     }
     return this.#within(epochs, offset, into, length);
+  }
+
+  /** See `BlockDevice.lend`. */
+  async lend(offset: number, length: number, borrow: Borrower): Promise<number> {
+    const epoch = this.#epochs?.begin();
+    try {
+      const image = this.#image;
+      const answer = image.l2.get(offset);
+      const slice = isPromise(answer) ? await answer : answer;
+      const { type, host, end } = this.#runAt(slice, offset, offset + length);
+      if (type === ClusterType.Normal) {
+        // A cluster at the end of the file need not be there in full: what is not there is zeroes, and nowhere.
+        const stored = Math.min(end - offset, image.data.info.size - host);
+        return stored <= 0 ? 0 : await image.data.lend(host, stored, borrow);
+      }
+      const { backing } = image;
+      if (type !== ClusterType.Unallocated || backing === undefined) return 0;
+      const inside = Math.min(end, backing.info.size) - offset;
+      return inside <= 0 ? 0 : await backing.lend(offset, inside, borrow);
+    } finally {
+      if (epoch !== undefined) this.#epochs?.end(epoch);
+    }
   }
 
   /** Begins the epoch before the lookup: a host cluster that is found now stays what it is until this request has ended. */

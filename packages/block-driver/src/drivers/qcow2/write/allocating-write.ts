@@ -1,8 +1,9 @@
-import { iovSlice, isPromise, type IoVec } from "../../../contract/io.ts";
+import { isPromise } from "../../../contract/io.ts";
 import type { ClusterClaim } from "../allocation/in-flight.ts";
 import type { L2Slice } from "../metadata/l2-slice.ts";
 import { copiedEnds, widen } from "./copy-on-write.ts";
 import { linkClusters } from "./link.ts";
+import { CannotCopy, MemoryPayload, type Payload } from "./payload.ts";
 import { WriteAction } from "./write-run.ts";
 import type { WriteState } from "./write-state.ts";
 
@@ -21,7 +22,7 @@ export interface AllocatingRun {
  * one vector, and links them only when the data is there. The run's clusters are claimed from the call on, so that nobody
  * else maps them meanwhile.
  */
-export function writeAllocating(state: WriteState, run: AllocatingRun, data: IoVec): Promise<void> {
+export function writeAllocating(state: WriteState, run: AllocatingRun, data: Payload): Promise<void> {
   const { geometry } = state.image;
   // Claimed before anything can wait: the caller has just looked at the mapping.
   const claim = state.inFlight.claim(geometry.clusterStart(run.offset), geometry.clusterEnd(run.end));
@@ -32,7 +33,7 @@ export function writeAllocating(state: WriteState, run: AllocatingRun, data: IoV
 async function writeClaimed(
   state: WriteState,
   { slice, action, host, offset, end }: AllocatingRun,
-  data: IoVec,
+  data: Payload,
   claim: ClusterClaim,
 ): Promise<void> {
   const { geometry, hasDataFile } = state.image;
@@ -42,14 +43,14 @@ async function writeClaimed(
       const first = geometry.clusterStart(at);
       if (action === WriteAction.Fill || hasDataFile) {
         const target = hasDataFile ? first : host + (first - geometry.clusterStart(offset));
-        await writePart(state, slice, action, at, end, iovSlice(data, at - offset, end - at), target, false);
+        await writePart(state, slice, action, at, end, data.part(at - offset, end - at), target, false);
         at = end;
         continue;
       }
       const answer = state.streams.allocate(first / clusterSize, Math.ceil((end - first) / clusterSize));
       const taken = isPromise(answer) ? await answer : answer;
       const partEnd = Math.min(end, first + taken.count * clusterSize);
-      const part = iovSlice(data, at - offset, partEnd - at);
+      const part = data.part(at - offset, partEnd - at);
       try {
         await writePart(state, slice, action, at, partEnd, part, taken.cluster * clusterSize, taken.fresh);
       } catch (error) {
@@ -74,19 +75,23 @@ async function writePart(
   action: WriteAction,
   offset: number,
   end: number,
-  data: IoVec,
+  data: Payload,
   host: number,
   fresh: boolean,
 ): Promise<void> {
   const ends = copiedEnds(state.image, slice, action, offset, end);
-  const whole = ends.start === offset && ends.end === end;
-  const { start, vector } = whole
-    ? { start: offset, vector: data }
-    : await widen(state, ends, offset, end, data, fresh);
   const first = state.image.geometry.clusterStart(offset);
-  const target = host + (start - first);
+  let start = offset;
+  let payload = data;
+  if (ends.start !== offset || ends.end !== end) {
+    // What lies around is written together with the data, which has to be in memory for that.
+    if (data.vector === undefined) throw new CannotCopy();
+    const widened = await widen(state, ends, offset, end, data.vector, fresh);
+    start = widened.start;
+    payload = new MemoryPayload(widened.vector);
+  }
   state.mustNotOverlap(host, state.image.geometry.clusterEnd(end) - first);
-  const written = state.data.write(target, vector);
+  const written = payload.writeTo(state.data, host + (start - first));
   if (isPromise(written)) await written;
   state.fence.check();
   linkClusters(state, slice, ends.start, ends.end, host, false);

@@ -1,5 +1,11 @@
-import type { NamedBacking, ResizeOptions, WriteOptions, ZeroOptions } from "../../../contract/device.ts";
-import { iovLength, iovSlice, isPromise, type IoVec, type MaybePromise } from "../../../contract/io.ts";
+import type {
+  BlockDevice,
+  NamedBacking,
+  ResizeOptions,
+  WriteOptions,
+  ZeroOptions,
+} from "../../../contract/device.ts";
+import { iovLength, isPromise, type IoVec, type MaybePromise } from "../../../contract/io.ts";
 import { BlockError } from "../../../errors.ts";
 import { deferred, type Deferred } from "../../../io/deferred.ts";
 import { zeroVector } from "../../../io/zero-page.ts";
@@ -7,6 +13,7 @@ import { commitUntilClean } from "../metadata/commit-until-clean.ts";
 import { writeAllocating } from "./allocating-write.ts";
 import { headerWithBacking, recordBackingFile } from "./backing-file.ts";
 import { resizeImage } from "./resize.ts";
+import { CannotCopy, LentPayload, MemoryPayload, type Payload } from "./payload.ts";
 import { findWriteRun, WriteAction, WriteRun } from "./write-run.ts";
 import { WriteState, type WriteStateInit } from "./write-state.ts";
 import { discardRange, writeZeroRange } from "./zero-clusters.ts";
@@ -45,9 +52,30 @@ export class Writer {
     const fast = options?.fua === true ? undefined : this.#writeInPlace(offset, from, length);
     if (fast !== undefined) return fast === true ? undefined : fast;
     return this.#shared(async () => {
-      await this.#write(offset, from, length);
+      await this.#write(offset, new MemoryPayload(from), length);
       if (options?.fua === true) await this.state.commit.flush();
     });
+  }
+
+  /**
+   * See `BlockDevice.copyRange`. Only whole clusters are copied below: the rest needs what lies around it in memory.
+   */
+  async copyRange(
+    offset: number,
+    storage: BlockDevice,
+    sourceOffset: number,
+    length: number,
+  ): Promise<number> {
+    const { geometry } = this.state.image;
+    const whole = geometry.clusterStart(offset + length) - offset;
+    if (geometry.clusterStart(offset) !== offset || whole <= 0) return 0;
+    try {
+      await this.#shared(() => this.#write(offset, new LentPayload(storage, sourceOffset, whole), whole));
+    } catch (error) {
+      if (error instanceof CannotCopy) return 0;
+      throw error;
+    }
+    return whole;
   }
 
   /** See `BlockDevice.writeZeroes`. Needs no alignment: ends that no entry can describe are written as data. */
@@ -145,7 +173,7 @@ export class Writer {
     return true;
   }
 
-  async #write(offset: number, from: IoVec, length: number): Promise<void> {
+  async #write(offset: number, payload: Payload, length: number): Promise<void> {
     await this.#prepared();
     const { state } = this;
     const { image, inFlight } = state;
@@ -169,7 +197,7 @@ export class Writer {
         if (answer === undefined) throw state.fence.corrupt(`the L2 table for guest offset ${at} is gone`);
         const run = this.#run;
         findWriteRun(answer, geometry, image.hasDataFile, at, limit, run);
-        const data = iovSlice(from, at - offset, run.end - at);
+        const data = payload.part(at - offset, run.end - at);
         const { end: runEnd, action, host } = run;
         if (action === WriteAction.Invalid) {
           throw state.fence.corrupt(
@@ -192,13 +220,13 @@ export class Writer {
     if (state.commit.wanted) state.commit.startInBackground();
   }
 
-  async #writeMapped(host: number, data: IoVec, length: number): Promise<void> {
+  async #writeMapped(host: number, data: Payload, length: number): Promise<void> {
     const { state } = this;
     state.mustNotOverlap(host, length);
     const epoch = state.epochs.begin();
     try {
       if (host + length > state.data.size) await this.#mustBeCounted(host, length);
-      await state.data.write(host, data);
+      await data.writeTo(state.data, host);
     } finally {
       state.epochs.end(epoch);
     }
@@ -221,7 +249,7 @@ export class Writer {
   readonly #writeZeroData = async (offset: number, end: number): Promise<void> => {
     for (let at = offset; at < end; at += ZERO_WRITE) {
       const length = Math.min(ZERO_WRITE, end - at);
-      await this.#write(at, zeroVector(length), length);
+      await this.#write(at, new MemoryPayload(zeroVector(length)), length);
     }
   };
 

@@ -1,0 +1,66 @@
+import type { BlockDevice } from "../../../contract/device.ts";
+import { iovSlice, isPromise, type IoVec, type MaybePromise } from "../../../contract/io.ts";
+import type { HostFile } from "../metadata/host-file.ts";
+
+/** What a write brings to the image, wherever it comes from. */
+export interface Payload {
+  /** The bytes, where they are in memory: what lies around them can be written in one vector with them. */
+  readonly vector: IoVec | undefined;
+  /** A part, `length` bytes from `from` on. */
+  part(from: number, length: number): Payload;
+  /** Brings the bytes to their place in a file. */
+  writeTo(file: HostFile, offset: number): MaybePromise<void>;
+}
+
+/** Bytes in memory. */
+export class MemoryPayload implements Payload {
+  readonly vector: IoVec;
+
+  constructor(vector: IoVec) {
+    this.vector = vector;
+  }
+
+  part(from: number, length: number): Payload {
+    return new MemoryPayload(iovSlice(this.vector, from, length));
+  }
+
+  writeTo(file: HostFile, offset: number): MaybePromise<void> {
+    return file.write(offset, this.vector);
+  }
+}
+
+/** The storage below cannot copy the range by itself; nothing is wrong. */
+export class CannotCopy extends Error {
+  constructor() {
+    super("the range cannot be copied where it is stored");
+  }
+}
+
+/** Bytes that another storage lends: they are copied below this process. */
+export class LentPayload implements Payload {
+  readonly vector: undefined = undefined;
+  readonly #storage: BlockDevice;
+  readonly #offset: number;
+  readonly #length: number;
+
+  constructor(storage: BlockDevice, offset: number, length: number) {
+    this.#storage = storage;
+    this.#offset = offset;
+    this.#length = length;
+  }
+
+  part(from: number, length: number): Payload {
+    return new LentPayload(this.#storage, this.#offset + from, length);
+  }
+
+  /** @throws CannotCopy when the file below has not taken all of it. */
+  writeTo(file: HostFile, offset: number): MaybePromise<void> {
+    const copied = file.copyRange(offset, this.#storage, this.#offset, this.#length);
+    if (isPromise(copied)) return copied.then((bytes) => this.#mustBeAll(bytes));
+    return this.#mustBeAll(copied);
+  }
+
+  #mustBeAll(copied: number): void {
+    if (copied < this.#length) throw new CannotCopy();
+  }
+}

@@ -1,0 +1,45 @@
+import { isPromise, type BlockEdge, type MaybePromise } from "@blockmirror/block-driver";
+
+/** A pair of nodes that could not copy below this often in a row is not asked again. */
+const MOST_MISSES = 8;
+/** Pieces below this are no gain over reading and writing everything that is left at once. */
+const LEAST_PIECE = 64 * 1024;
+
+/**
+ * Copies where the storage of source and target can do it by themselves, without moving the bytes through this process.
+ * It never fails: what it did not copy is read and written by the caller, who then meets what is wrong, on the side where
+ * it is wrong.
+ */
+export class CopyBelow {
+  readonly #source: BlockEdge;
+  readonly #target: BlockEdge;
+  #misses = 0;
+
+  constructor(source: BlockEdge, target: BlockEdge) {
+    this.#source = source;
+    this.#target = target;
+  }
+
+  /** Returns the bytes copied from the start of the range. */
+  copy(offset: number, length: number): MaybePromise<number> {
+    const possible = this.#source.info.can.lend && this.#target.info.can.copyRange;
+    if (!possible || this.#misses >= MOST_MISSES) return 0;
+    return this.#copy(offset, length);
+  }
+
+  async #copy(offset: number, length: number): Promise<number> {
+    let done = 0;
+    try {
+      while (done < length) {
+        const answer = this.#target.copyFrom(offset + done, this.#source, offset + done, length - done);
+        const copied = isPromise(answer) ? await answer : answer;
+        done += copied;
+        if (copied < LEAST_PIECE) break;
+      }
+    } catch {
+      // The caller tries the rest in its own way, and reports what that meets.
+    }
+    this.#misses = done > 0 ? 0 : this.#misses + 1;
+    return done;
+  }
+}
