@@ -14,10 +14,16 @@ export class CopyBelow {
   readonly #source: BlockEdge;
   readonly #target: BlockEdge;
   #misses = 0;
+  #works = false;
 
   constructor(source: BlockEdge, target: BlockEdge) {
     this.#source = source;
     this.#target = target;
+  }
+
+  /** The last range was copied in full. */
+  get works(): boolean {
+    return this.#works;
   }
 
   /** Returns the bytes copied from the start of the range. */
@@ -39,6 +45,7 @@ export class CopyBelow {
     } catch {
       // The caller tries the rest in its own way, and reports what that meets.
     }
+    this.#works = done === length;
     this.#misses = done > 0 ? 0 : this.#misses + 1;
     return done;
   }

@@ -1,58 +1,25 @@
 import { HBitmap, type DirtyArea } from "@blockmirror/hbitmap";
-import {
-  iovSlice,
-  isPromise,
-  isZero,
-  type BlockEdge,
-  type DirtyBitmap,
-  type IoVec,
-  type MaybePromise,
-} from "@blockmirror/block-driver";
+import { iovSlice, isPromise, isZero, type IoVec, type MaybePromise } from "@blockmirror/block-driver";
 import { BufferPool, Loan } from "./buffer-pool.ts";
 import { CopyBelow } from "./copy-below.ts";
+import type { CopyEngineInit, FailedSide, FillLimits, FillResult } from "./copy-engine-init.ts";
 import { beginCopying, endCopying, MAX_OPERATIONS, operationsAllowed } from "./fair-share.ts";
 import { InFlightSet } from "./in-flight-set.ts";
 import { SourceStatus, type SourceExtent } from "./source-status.ts";
 import { Sweep } from "./sweep.ts";
 import { isTraced, trace } from "./tracing.ts";
-import type { ZeroMap } from "./zero-map.ts";
 
 /** The most that one copy moves, in bytes, whatever the buffer. */
 const MAX_COPY_LENGTH: number = 2 * 1024 * 1024;
 const MIN_COPY_LENGTH = 1024 * 1024;
+/** The most that one copy made by the storage moves: it takes no memory, and each one wakes a thread and this one again. */
+const MAX_COPY_BELOW: number = 8 * 1024 * 1024;
+/** So many of them fit into the buffer that each of them may need after all: two run at a time, two wait. */
+const COPIES_BELOW = 4;
 /** Bytes of one zero operation: large, because it moves nothing; bounded, because it cannot be interrupted. */
 const MAX_ZERO_LENGTH = 1024 * 1024 * 1024;
 /** A source that is written to during every status query is copied without asking after this many tries. */
 const STATUS_TRIES = 3;
-
-/** Which side failed: the error policies are per side. */
-export type FailedSide = "read" | "write";
-
-/** What a {@link CopyEngine} works on. */
-export interface CopyEngineInit {
-  /** The job's id, for those who trace it. */
-  readonly job: string;
-  readonly source: BlockEdge;
-  readonly target: BlockEdge;
-  /** Bytes to keep equal. */
-  readonly size: number;
-  readonly granularity: number;
-  /** Bytes of buffer; rounded up to whole chunks. */
-  readonly bufferSize: number;
-  readonly dirty: DirtyBitmap;
-  readonly zeroMap: ZeroMap;
-  /** Compare what was read with zero before writing it. */
-  readonly detectZeroes: boolean;
-  /** Told about every failure, after the range has become dirty again (mirror rule S16.1). */
-  readonly onError: (side: FailedSide, error: unknown) => void;
-  /** Told that an operation has ended, when its slot and buffers are free again. */
-  readonly onEnd: () => void;
-  /** Told how many bytes an operation moves when it is submitted, for the rate limit. */
-  readonly onSubmit: (bytes: number) => void;
-}
-
-/** Why {@link CopyEngine.fill} stopped: the caller's word, no slot or buffer, or nothing left that is not in flight. */
-export type FillResult = "held" | "full" | "exhausted";
 
 /**
  * Moves dirty chunks from source to target, up to 16 operations at a time. It decides what to do with a run of chunks and
@@ -75,6 +42,7 @@ export class CopyEngine {
   readonly #below: CopyBelow;
   readonly #loans: Loan[] = [];
   readonly #maxCopyLength: number;
+  readonly #maxCopyBelow: number;
   readonly #area: DirtyArea = { start: 0, length: 0 };
   readonly #extent: SourceExtent = { zero: false, length: 0 };
   readonly #idleWaiters: (() => void)[] = [];
@@ -100,7 +68,9 @@ export class CopyEngine {
     this.#status = source.info.can.status === "none" ? undefined : new SourceStatus(source.node, init.dirty);
     const share = Math.max(bufferSize / MAX_OPERATIONS, MIN_COPY_LENGTH);
     const most = Math.min(MAX_COPY_LENGTH, share, this.#pool.pieceCount * granularity);
-    this.#maxCopyLength = Math.max(granularity, Math.floor(most / granularity) * granularity);
+    this.#maxCopyLength = wholeChunks(most, granularity);
+    const below = Math.min(MAX_COPY_BELOW, (this.#pool.pieceCount * granularity) / COPIES_BELOW);
+    this.#maxCopyBelow = Math.max(this.#maxCopyLength, wholeChunks(below, granularity));
     for (let slot = 0; slot < MAX_OPERATIONS; slot += 1) this.#loans.push(new Loan());
   }
 
@@ -135,16 +105,20 @@ export class CopyEngine {
     return this.#sweep.sweeps;
   }
 
-  /** Submits operations while `mayGoOn` says so and there is something to do, no more than `most` at a time. */
-  async fill(mayGoOn: () => boolean, most: number = MAX_OPERATIONS): Promise<FillResult> {
+  /** Submits operations while `mayGoOn` says so and there is something to do, within `limits`. */
+  async fill(mayGoOn: () => boolean, limits: FillLimits = {}): Promise<FillResult> {
+    const { operations: most = MAX_OPERATIONS, inLargeSteps = false } = limits;
     let tries = 0;
     while (mayGoOn()) {
-      if (this.inFlight.operations >= Math.min(most, operationsAllowed()) || this.#pool.free === 0)
+      const isLarge = inLargeSteps && this.#below.works;
+      // A large step waits for room, or it would be cut to what the one before has left.
+      const room = isLarge ? this.#maxCopyBelow / this.#pool.pieceSize : 1;
+      if (this.inFlight.operations >= Math.min(most, operationsAllowed()) || this.#pool.free < room)
         return this.#full();
       if (!this.#nextArea()) return "exhausted";
       const { start, length } = this.#area;
       if (this.#knows(start, length) || this.#assumeData(length, tries)) {
-        this.#submit(start, length, this.#extent);
+        this.#submit(start, length, this.#extent, isLarge);
         tries = 0;
       } else {
         tries += 1;
@@ -239,7 +213,7 @@ export class CopyEngine {
     }
   }
 
-  #submit(offset: number, dirtyLength: number, extent: SourceExtent): void {
+  #submit(offset: number, dirtyLength: number, extent: SourceExtent, isLarge: boolean): void {
     const { granularity } = this.#init;
     if (extent.zero) {
       const whole = this.#wholeChunks(offset, Math.min(dirtyLength, extent.length));
@@ -251,7 +225,7 @@ export class CopyEngine {
     // A chunk that is partly data is copied as data, so the extent's end is rounded up.
     const data = extent.zero ? granularity : Math.ceil(extent.length / granularity) * granularity;
     const room = this.#pool.free * this.#pool.pieceSize;
-    const length = Math.min(dirtyLength, data, this.#maxCopyLength);
+    const length = Math.min(dirtyLength, data, isLarge ? this.#maxCopyBelow : this.#maxCopyLength);
     if (room < length && isTraced("break_buf_busy")) {
       trace("break_buf_busy", { job: this.#init.job, offset, length: room });
     }
@@ -388,4 +362,9 @@ export class CopyEngine {
     }
     this.#init.onEnd();
   }
+}
+
+/** The largest multiple of `granularity` within `length`, and at least one chunk. */
+function wholeChunks(length: number, granularity: number): number {
+  return Math.max(granularity, Math.floor(length / granularity) * granularity);
 }

@@ -2,7 +2,8 @@ import { BlockError, type DrainedSection } from "@blockmirror/block-driver";
 import type { ChangeOptions, JobControl, JobDriver } from "@blockmirror/blockjob";
 import { BackOff } from "./back-off.ts";
 import { Convergence } from "./convergence.ts";
-import { CopyEngine, type FailedSide } from "./copy-engine.ts";
+import { CopyEngine } from "./copy-engine.ts";
+import type { FailedSide, FillLimits, FillResult } from "./copy-engine-init.ts";
 import { COURTEOUS_OPERATIONS } from "./courtesy.ts";
 import { createDiskMap, drawDiskMap, type DiskMap } from "./disk-map.ts";
 import { GuestHold } from "./guest-hold.ts";
@@ -345,7 +346,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     const result = await this.#copySome(
       job,
       () => this.#mayCopy(job) && job.limitDelayMs === 0 && job.clock.now() < endMs,
-      yields ? COURTEOUS_OPERATIONS : undefined,
+      yields ? { operations: COURTEOUS_OPERATIONS } : { inLargeSteps: job.speed === 0 },
     );
     if (isTraced("yield")) {
       const inFlightOperations = this.#engine.inFlight.operations;
@@ -362,8 +363,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     await job.sleep(Math.min(SLICE_MS, this.#backOff.remainingMs(job.clock.now())));
   }
 
-  async #copySome(job: JobControl, mayGoOn: () => boolean, most?: number): ReturnType<CopyEngine["fill"]> {
-    const result = await this.#engine.fill(mayGoOn, most);
+  async #copySome(job: JobControl, mayGoOn: () => boolean, limits?: FillLimits): Promise<FillResult> {
+    const result = await this.#engine.fill(mayGoOn, limits);
     this.#meter.sample(job.clock.now());
     return result;
   }
