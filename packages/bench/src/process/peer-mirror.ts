@@ -38,10 +38,18 @@ export async function mirrorWithStorageDaemon(
   }
 }
 
-/** Copies with `qemu-img convert` onto an existing image, at its defaults: it flushes nothing. */
-export async function convertWithQemuImg(source: string, target: string, formats: Formats): Promise<number> {
+/**
+ * Copies with `qemu-img convert` onto an existing image. At its defaults it flushes nothing (`unsafe`); with `writeback` the
+ * copy is durable when it ends, as a mirror's is.
+ */
+export async function convertWithQemuImg(
+  source: string,
+  target: string,
+  formats: Formats,
+  cache: "unsafe" | "writeback",
+): Promise<number> {
   const started = performance.now();
-  const args = ["convert", "-n", "-f", formats.source, "-O", formats.target, source, target];
+  const args = ["convert", "-n", "-t", cache, "-f", formats.source, "-O", formats.target, source, target];
   await run("qemu-img", args, { timeoutMs: 600_000 });
   return performance.now() - started;
 }
