@@ -129,7 +129,7 @@ async function walk(
 ): Promise<boolean> {
   const options = above === undefined ? {} : { above };
   const resolver = new StatusResolver();
-  const extents = new ExtentList(4096);
+  const extents = new ExtentList();
   for (let offset = 0; offset < init.size; offset = extents.next) {
     if (!(await init.proceed(offset))) return false;
     await resolver.resolve(node, offset, Math.min(SCAN_STEP, init.size - offset), extents, options);

@@ -46,11 +46,14 @@ export class ExtentList {
     if (!Number.isInteger(capacity) || capacity < 1)
       throw new RangeError("ExtentList: capacity must be at least 1");
     this.capacity = capacity;
-    this.offsets = new Float64Array(capacity);
-    this.lengths = new Float64Array(capacity);
-    this.flags = new Uint8Array(capacity);
-    this.hostOffsets = new Float64Array(capacity);
-    this.depths = new Uint8Array(capacity);
+    // One piece of memory for all of them: every job and every image has a few lists.
+    const memory = new ArrayBuffer(capacity * (3 * Float64Array.BYTES_PER_ELEMENT + 2));
+    const words = capacity * Float64Array.BYTES_PER_ELEMENT;
+    this.offsets = new Float64Array(memory, 0, capacity);
+    this.lengths = new Float64Array(memory, words, capacity);
+    this.hostOffsets = new Float64Array(memory, 2 * words, capacity);
+    this.flags = new Uint8Array(memory, 3 * words, capacity);
+    this.depths = new Uint8Array(memory, 3 * words + capacity, capacity);
   }
 
   /** End of the batch in bytes: where the next status request continues. */

@@ -35,6 +35,9 @@ export interface RawCreateOptions {
   readonly preallocation: "off" | "full";
 }
 
+/** Extents of the child in one answer. */
+const EXTENTS = 512;
+
 /**
  * The `raw` format: the bytes of its `file` as they are, or a window into them.
  *
@@ -82,8 +85,8 @@ class RawDevice implements BlockDevice {
   /** Length of a fixed window; undefined when the window follows the end of the child. */
   readonly #window: number | undefined;
   readonly #readOnly: boolean;
-  /** Extents of the child, before they are moved into the window. */
-  readonly #below = new ExtentList(512);
+  /** Extents of the child, before they are moved into the window; made for the first who asks. */
+  #below: ExtentList | undefined;
   #belowBusy = false;
   #info: DeviceInfo;
 
@@ -136,7 +139,7 @@ class RawDevice implements BlockDevice {
   status(offset: number, length: number, extents: ExtentList, options?: StatusOptions): MaybePromise<void> {
     extents.reset(offset);
     // Requests may overlap; the second one brings its own list.
-    const below = this.#belowBusy ? new ExtentList(this.#below.capacity) : this.#below;
+    const below = this.#belowBusy ? new ExtentList(EXTENTS) : (this.#below ??= new ExtentList(EXTENTS));
     if (below === this.#below) this.#belowBusy = true;
     const finish = (): void => {
       for (let index = 0; index < below.count; index += 1) {

@@ -197,11 +197,9 @@ function unused(): never {
 
 /** Operations of which only the copies exist; they fail or answer as told, and are recorded. */
 function scripted(script: {
-  readonly clone?: readonly (number | "ok")[];
   readonly copy?: readonly number[];
   readonly send?: readonly number[];
 }): { readonly ops: FileOps; readonly log: readonly string[] } {
-  const clone = [...(script.clone ?? [])];
   const copy = [...(script.copy ?? [])];
   const send = [...(script.send ?? [])];
   const log: string[] = [];
@@ -226,11 +224,6 @@ function scripted(script: {
         return answer;
       },
     }),
-    async cloneRange(): Promise<void> {
-      log.push("clone");
-      const answer = clone.shift() ?? "ok";
-      if (answer !== "ok") throw systemError("ioctl", answer);
-    },
     async copyRange({ sourceOffset, targetOffset, length }): Promise<number> {
       log.push(`copy ${sourceOffset} ${targetOffset} ${length}`);
       const answer = copy.shift() ?? 0;
@@ -253,33 +246,22 @@ describe("choosing the way to copy", () => {
   const ENOSPC = 28;
   const EOPNOTSUPP = 95;
 
-  test("a pair that cannot share is not asked again; other pairs are", async () => {
-    const { ops, log } = scripted({ clone: [EOPNOTSUPP, "ok"], copy: [1000, 1000] });
-    const copier = new RangeCopier(ops, targetFd);
-    const [one, two] = [{}, {}];
-    expect(await copier.copy(one, range)).toBe(1000);
-    expect(await copier.copy(one, range)).toBe(1000);
-    expect(await copier.copy(two, range)).toBe(1000);
-    expect(log).toEqual(["clone", "copy 0 0 1000", "copy 0 0 1000", "clone"]);
-  });
-
-  test("a pair that can do neither is asked once", async () => {
-    const { ops, log } = scripted({ clone: [EXDEV], copy: [-EXDEV] });
+  test("a pair that cannot is asked once", async () => {
+    const { ops, log } = scripted({ copy: [-EXDEV] });
     const copier = new RangeCopier(ops, targetFd);
     const source = {};
     expect(await copier.copy(source, range)).toBe(0);
     expect(await copier.copy(source, range)).toBe(0);
-    expect(log).toEqual(["clone", "copy 0 0 1000"]);
+    expect(log).toEqual(["copy 0 0 1000"]);
   });
 
   test("between file systems the bytes are sent, and the other ways are not tried again", async () => {
-    const { ops, log } = scripted({ clone: [EXDEV], copy: [-EXDEV], send: [600, 400, 1000] });
+    const { ops, log } = scripted({ copy: [-EXDEV], send: [600, 400, 1000] });
     const copier = new RangeCopier(ops, targetFd);
     const source = {};
     expect(await copier.copy(source, { ...range, targetOffset: 70 })).toBe(1000);
     expect(await copier.copy(source, { ...range, sourceOffset: 5 })).toBe(1000);
     expect(log).toEqual([
-      "clone",
       "copy 0 70 1000",
       "seek 70",
       "send 0 1000",
@@ -291,7 +273,7 @@ describe("choosing the way to copy", () => {
   });
 
   test("a pair that cannot be sent either is asked once", async () => {
-    const { ops, log } = scripted({ clone: [EXDEV], copy: [-EXDEV], send: [-EINVAL, -EOPNOTSUPP] });
+    const { ops, log } = scripted({ copy: [-EXDEV], send: [-EINVAL, -EOPNOTSUPP] });
     const copier = new RangeCopier(ops, targetFd);
     const source = {};
     for (let time = 0; time < 3; time += 1) expect(await copier.copy(source, range)).toBe(0);
@@ -300,7 +282,7 @@ describe("choosing the way to copy", () => {
   });
 
   test("no more than two copies into one file run at a time, in the order they came", async () => {
-    const { ops } = scripted({ clone: [EXDEV, EXDEV, EXDEV, EXDEV] });
+    const { ops } = scripted({});
     const running: (() => void)[] = [];
     const begun: number[] = [];
     const slow: FileOps = {
@@ -325,22 +307,22 @@ describe("choosing the way to copy", () => {
   });
 
   test("a range that does not suit says nothing about the next", async () => {
-    const { ops, log } = scripted({ clone: [EINVAL, "ok"], copy: [-EINVAL] });
+    const { ops, log } = scripted({ copy: [-EINVAL, 1000] });
     const copier = new RangeCopier(ops, targetFd);
     const source = {};
     expect(await copier.copy(source, range)).toBe(0);
     expect(await copier.copy(source, range)).toBe(1000);
-    expect(log).toEqual(["clone", "copy 0 0 1000", "clone"]);
+    expect(log).toEqual(["copy 0 0 1000", "copy 0 0 1000"]);
   });
 
   test("short copies are continued", async () => {
-    const { ops, log } = scripted({ clone: [EOPNOTSUPP], copy: [300, 300, 400] });
+    const { ops, log } = scripted({ copy: [300, 300, 400] });
     expect(await new RangeCopier(ops, targetFd).copy({}, { ...range, targetOffset: 50 })).toBe(1000);
-    expect(log).toEqual(["clone", "copy 0 50 1000", "copy 300 350 700", "copy 600 650 400"]);
+    expect(log).toEqual(["copy 0 50 1000", "copy 300 350 700", "copy 600 650 400"]);
   });
 
   test("what was copied before the way ended is reported", async () => {
-    const { ops } = scripted({ clone: [EOPNOTSUPP], copy: [300, -EOPNOTSUPP] });
+    const { ops } = scripted({ copy: [300, -EOPNOTSUPP] });
     expect(await new RangeCopier(ops, targetFd).copy({}, range)).toBe(300);
   });
 
@@ -348,9 +330,7 @@ describe("choosing the way to copy", () => {
     ["EIO", EIO],
     ["ENOSPC", ENOSPC],
   ])("%s is a failure, not a reason to try otherwise", async (code, errno) => {
-    const sharing = new RangeCopier(scripted({ clone: [errno] }).ops, targetFd);
-    await expect(sharing.copy({}, range)).rejects.toMatchObject({ code });
-    const copying = new RangeCopier(scripted({ clone: [EOPNOTSUPP], copy: [-errno] }).ops, targetFd);
+    const copying = new RangeCopier(scripted({ copy: [-errno] }).ops, targetFd);
     await expect(copying.copy({}, range)).rejects.toMatchObject({ code });
   });
 });

@@ -25,10 +25,8 @@ export interface FileOps {
   zeroRange(fd: number, offset: number, length: number): Promise<void>;
   /** Makes sure that the range has space; its content stays, new space reads as zeroes. The size may grow. */
   allocate(fd: number, offset: number, length: number): Promise<void>;
-  /** Shares a range of another file instead of copying it; absent where it cannot be called. */
-  cloneRange?(range: RangeCopy): Promise<void>;
   /**
-   * Copies inside the kernel, from file to file of one file system; returns the bytes copied, 0 at the end of the source.
+   * Copies inside the kernel, from file to file of one file system, or shares the space where that can; returns the bytes copied, 0 at the end of the source.
    * Absent where the kernel is too old to be trusted with it.
    */
   copyRange?(range: RangeCopy): Promise<number>;

@@ -12,18 +12,13 @@ const FALLOC_FL_PUNCH_HOLE = 0x02;
 const FALLOC_FL_ZERO_RANGE = 0x10;
 const SYNC_FILE_RANGE_WRITE = 2;
 const RWF_NOWAIT = 8;
-const FICLONERANGE = 0x4020940d;
 const F_OFD_GETLK = 36;
 const F_OFD_SETLK = 37;
 const F_RDLCK = 0;
 const F_WRLCK = 1;
 const F_UNLCK = 2;
 
-/**
- * The layouts and numbers above hold on these; `ioctl` may be called as if it had three fixed arguments only where the
- * calling convention passes variadic integers the same way, because variadic functions cannot be called off the main
- * thread.
- */
+/** The layouts and numbers above hold on these. */
 const ARCHITECTURES: ReadonlySet<string> = new Set(["x64", "arm64", "riscv64", "loong64"]);
 
 /** Calls in flight or queued at a time. The binding refuses more than 256; the thread pool runs fewer anyway. */
@@ -58,7 +53,6 @@ export async function openNativeOps(): Promise<FileOps> {
   ) => number = libc.func("int64_t preadv2(int, void *, int, int64_t, int)");
   const addressOf: (memory: Uint8Array) => bigint = koffi.address;
   const fallocate: AsyncFunction = libc.func("int fallocate(int, int, int64_t, int64_t)");
-  const ioctl: AsyncFunction = libc.func("int ioctl(int, unsigned long, void *)");
   const copyFileRange: AsyncFunction = libc.func(
     "int64_t copy_file_range(int, void *, int, void *, size_t, unsigned int)",
   );
@@ -105,10 +99,6 @@ export async function openNativeOps(): Promise<FileOps> {
     zeroRange: (fd, offset, length) =>
       changeSpace(FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, fd, offset, length),
     allocate: (fd, offset, length) => changeSpace(0, fd, offset, length),
-    async cloneRange({ sourceFd, sourceOffset, targetFd, targetOffset, length }: RangeCopy): Promise<void> {
-      const argument = integers(sourceFd, sourceOffset, length, targetOffset);
-      await pool.run(ioctl, "ioctl FICLONERANGE", targetFd, FICLONERANGE, argument);
-    },
     ...(copiesReliably(release()) && {
       copyRange: ({ sourceFd, sourceOffset, targetFd, targetOffset, length }: RangeCopy) =>
         pool.run(

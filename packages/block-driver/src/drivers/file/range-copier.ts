@@ -16,14 +16,13 @@ const COPIES_AT_A_TIME = 2;
 
 /** What is known not to work from one source to this target. */
 interface PairMemory {
-  clones: boolean;
   copies: boolean;
   sends: boolean;
 }
 
 /**
- * Copies ranges from other files into one file, inside the kernel: by sharing the space where the file system can, else by
- * `copy_file_range`, else, between file systems, by `sendfile`. What a pair of files cannot is tried once.
+ * Copies ranges from other files into one file, inside the kernel: by `copy_file_range`, which shares the space where the file
+ * system can, else, between file systems, by `sendfile`. What a pair of files cannot is tried once.
  */
 export class RangeCopier<Source extends object> {
   readonly #ops: FileOps;
@@ -41,17 +40,13 @@ export class RangeCopier<Source extends object> {
 
   /** Returns the bytes copied from the start of the range; 0 when the pair cannot. Rejects with system errors. */
   async copy(source: Source, range: Omit<RangeCopy, "targetFd">): Promise<number> {
-    const { cloneRange, copyRange, sendRange } = this.#ops;
+    const { copyRange, sendRange } = this.#ops;
     let memory = this.#pairs.get(source);
     if (memory === undefined) {
-      memory = {
-        clones: cloneRange !== undefined,
-        copies: copyRange !== undefined,
-        sends: sendRange !== undefined,
-      };
+      memory = { copies: copyRange !== undefined, sends: sendRange !== undefined };
       this.#pairs.set(source, memory);
     }
-    if (!memory.clones && !memory.copies && !memory.sends) return 0;
+    if (!memory.copies && !memory.sends) return 0;
     if (this.#running >= COPIES_AT_A_TIME) {
       const turn = deferred();
       this.#waiting.push(turn);
@@ -74,22 +69,11 @@ export class RangeCopier<Source extends object> {
   }
 
   async #attempt(range: RangeCopy, memory: PairMemory): Promise<number> {
-    if (memory.clones && (await this.#clone(range, memory))) return range.length;
     if (memory.copies) {
       const copied = await this.#copy(range, memory);
       if (copied > 0 || memory.copies) return copied;
     }
     return memory.sends ? this.#send(range, memory) : 0;
-  }
-
-  async #clone(range: RangeCopy, memory: PairMemory): Promise<boolean> {
-    try {
-      await this.#ops.cloneRange?.(range);
-      return true;
-    } catch (error) {
-      memory.clones = judge(error);
-      return false;
-    }
   }
 
   async #copy(range: RangeCopy, memory: PairMemory): Promise<number> {
