@@ -206,6 +206,16 @@ export interface BlockDevice {
   changeBackingFile?(backing: NamedBacking | null): Promise<void>;
 
   /**
+   * Told, with true, that somebody waits for the requests in this device: its node is drained, or closed. A device that
+   * holds requests back on purpose, such as one that limits their rate, lets those that wait go on at once, and those that
+   * come as well, until it is told false; a job may copy the last bytes of a disk meanwhile, with guests waiting for it. All
+   * others do without this member.
+   *
+   * It may be told the same twice. It must not throw, and nobody waits for it.
+   */
+  setDrained?(isDrained: boolean): void;
+
+  /**
    * Copies from another device of the same driver without moving the bytes through this process. Returns the bytes
    * copied; 0 means "cannot, copy it yourself". Called on the target.
    */

@@ -1,7 +1,7 @@
 import { isPromise } from "../contract/io.ts";
 import { deferred, type Deferred } from "../io/deferred.ts";
 import type { BlockEdge, BlockNode, DrainGate } from "./node.ts";
-import { nodesAbove, nodesBelow } from "./topology.ts";
+import { nodesAbove, nodesBelow, nodesInvolved } from "./topology.ts";
 
 /** A part of the graph is quiet: nothing in flight, and nothing starts until `end`. */
 export interface DrainedSection {
@@ -13,6 +13,8 @@ interface Section {
   readonly node: BlockNode;
   /** Parents that were told to be quiet, and have to be told when it is over. */
   readonly told: Set<BlockEdge>;
+  /** Nodes whose devices hold no request back meanwhile: the section waits for requests that are on their way in them. */
+  readonly released: ReadonlySet<BlockNode>;
 }
 
 /**
@@ -26,8 +28,9 @@ export class DrainSections implements DrainGate {
 
   /** See `BlockGraph.drain`. */
   async begin(node: BlockNode): Promise<DrainedSection> {
-    const section: Section = { node, told: new Set() };
+    const section: Section = { node, told: new Set(), released: nodesInvolved(node) };
     this.#sections.add(section);
+    for (const member of section.released) member.beginDrain();
     try {
       const pending: Promise<void>[] = [];
       for (const member of nodesAbove(node)) {
@@ -88,6 +91,7 @@ export class DrainSections implements DrainGate {
 
   #end(section: Section): void {
     if (!this.#sections.delete(section)) return;
+    for (const member of section.released) member.endDrain();
     // Everybody who waits looks again; those held by another section wait on.
     const resumed = this.#resumed;
     this.#resumed = undefined;
