@@ -5,6 +5,7 @@
  * @packageDocumentation
  */
 export { type Clock, systemClock } from "./clock.ts";
+export { EagerClock } from "./eager-clock.ts";
 export { FakeClock, type FakeClockOptions } from "./fake-clock.ts";
 export type { RateLimiter } from "./limiter.ts";
 export { DEFAULT_SLICE_MS, RateLimit, type RateLimitOptions } from "./rate-limit.ts";

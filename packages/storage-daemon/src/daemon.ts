@@ -140,8 +140,19 @@ export class Daemon implements DaemonParts {
   }
 
   #endUsers(): Promise<void> {
-    this.#quitting ??= this.jobs.manager.close().then(() => this.exports.close());
+    this.#quitting ??= this.#endJobsAndExports();
     return this.#quitting;
+  }
+
+  /** Their last requests do not wait for the limits of throttled nodes. */
+  async #endJobsAndExports(): Promise<void> {
+    const expedited = this.graph.nodes().map((node) => this.graph.expedite(node));
+    try {
+      await this.jobs.manager.close();
+      await this.exports.close();
+    } finally {
+      for (const end of expedited) end();
+    }
   }
 
   async #close(): Promise<void> {

@@ -13,8 +13,8 @@ interface Section {
   readonly node: BlockNode;
   /** Parents that were told to be quiet, and have to be told when it is over. */
   readonly told: Set<BlockEdge>;
-  /** Nodes whose devices hold no request back meanwhile: the section waits for requests that are on their way in them. */
-  readonly released: ReadonlySet<BlockNode>;
+  /** Ends what {@link expedite} began: the section waits for requests that a device may be holding back. */
+  readonly endExpediting: () => void;
 }
 
 /**
@@ -28,9 +28,8 @@ export class DrainSections implements DrainGate {
 
   /** See `BlockGraph.drain`. */
   async begin(node: BlockNode): Promise<DrainedSection> {
-    const section: Section = { node, told: new Set(), released: nodesInvolved(node) };
+    const section: Section = { node, told: new Set(), endExpediting: expedite(node) };
     this.#sections.add(section);
-    for (const member of section.released) member.beginDrain();
     try {
       const pending: Promise<void>[] = [];
       for (const member of nodesAbove(node)) {
@@ -91,13 +90,24 @@ export class DrainSections implements DrainGate {
 
   #end(section: Section): void {
     if (!this.#sections.delete(section)) return;
-    for (const member of section.released) member.endDrain();
+    section.endExpediting();
     // Everybody who waits looks again; those held by another section wait on.
     const resumed = this.#resumed;
     this.#resumed = undefined;
     resumed?.resolve();
     for (const edge of section.told) edge.onDrainEnd?.();
   }
+}
+
+/** See `BlockGraph.expedite`. */
+export function expedite(node: BlockNode): () => void {
+  let nodes = nodesInvolved(node);
+  for (const member of nodes) member.beginDrain();
+  return () => {
+    const ending = nodes;
+    nodes = new Set();
+    for (const member of ending) member.endDrain();
+  };
 }
 
 function tell(section: Section, edge: BlockEdge): Promise<void> | undefined {

@@ -1,4 +1,4 @@
-import { FakeClock, type ThrottleLimits } from "@blockmirror/ratelimit";
+import { EagerClock, FakeClock, type ThrottleLimits } from "@blockmirror/ratelimit";
 import { describe, expect, test } from "vitest";
 import {
   ExtentList,
@@ -10,7 +10,6 @@ import {
   type BlockNode,
 } from "../../src/index.ts";
 import { inMemory, runConformance } from "../conformance/subjects.ts";
-import { EagerClock } from "../support/eager-clock.ts";
 import { failure, filled, isSettled, makeGraph, parent, settle } from "../support/graphs.ts";
 
 const SIZE = 65_536;

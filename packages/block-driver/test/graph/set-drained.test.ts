@@ -88,6 +88,17 @@ describe("devices are told that their node is drained", () => {
     expect(low.inFlight).toBe(0);
   });
 
+  test("by whoever is in a hurry, without anything being held", async () => {
+    const { graph, low, told } = await toldFilter();
+    const end = graph.expedite(low);
+    expect(told).toEqual([true]);
+    const [edge] = graph.find("top")?.parents ?? [];
+    expect(edge?.write(0, [new Uint8Array(512)])).toBeUndefined();
+    end();
+    end();
+    expect(told).toEqual([true, false]);
+  });
+
   test("when its node is closed", async () => {
     const { graph, told } = await toldFilter();
     await graph.closeAll();

@@ -146,9 +146,14 @@ export class NbdServer {
       );
     }
     this.#exports.delete(name);
-    for (const connection of users) connection.destroy();
-    await this.#gone(users);
-    await exported.detach();
+    const endExpediting = exported.expedite();
+    try {
+      for (const connection of users) connection.destroy();
+      await this.#gone(users);
+      await exported.detach();
+    } finally {
+      endExpediting();
+    }
     this.#tell({ type: "export-removed", exportName: name });
   }
 
@@ -188,6 +193,7 @@ export class NbdServer {
   }
 
   async #close(graceMs: number): Promise<void> {
+    const expedited = this.exports().map((exported) => exported.expedite());
     await Promise.all(this.#listeners.map((listener) => listener.close()));
     const connections = [...this.#connections];
     for (const connection of connections) connection.stop();
@@ -197,6 +203,7 @@ export class NbdServer {
     await this.#gone(connections);
     clearTimeout(deadline);
     for (const name of this.#exports.keys()) await this.removeExport(name, "hard");
+    for (const end of expedited) end();
   }
 
   #accept(socket: Socket, path: string | undefined): void {
