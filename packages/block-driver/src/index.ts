@@ -88,7 +88,11 @@ export {
   throttleDriver,
   type ThrottleDriverOptions,
 } from "./drivers/throttle/throttle-driver.ts";
-export { ThrottleGroup, ThrottleMember, type ThrottleGroupOptions } from "./drivers/throttle/throttle-group.ts";
+export {
+  ThrottleGroup,
+  ThrottleMember,
+  type ThrottleGroupOptions,
+} from "./drivers/throttle/throttle-group.ts";
 export { checkQcow2, type Qcow2CheckOptions } from "./drivers/qcow2/check/check-image.ts";
 export type {
   Qcow2CheckProgress,

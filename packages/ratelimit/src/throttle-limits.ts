@@ -125,6 +125,8 @@ function requireBurst(limits: ThrottleLimits, rate: ThrottleRate): void {
   if (max > 0 && average === 0) throw new RangeError(`${rate}Max requires ${rate}`);
   if (max > 0 && max < average) throw new RangeError(`${rate}Max must not be below ${rate}`);
   if (max * length > MAX_THROTTLE_RATE) {
-    throw new RangeError(`${rate}MaxLength is too long: ${rate}Max for ${length} s exceeds ${MAX_THROTTLE_RATE}`);
+    throw new RangeError(
+      `${rate}MaxLength is too long: ${rate}Max for ${length} s exceeds ${MAX_THROTTLE_RATE}`,
+    );
   }
 }

@@ -186,41 +186,49 @@ describe("whatever the limits and the requests", () => {
 
   it("no stretch of time carries more than its share, the bucket, and one request", () => {
     fc.assert(
-      fc.property(limits, fc.array(request, { minLength: 1, maxLength: 60 }), ({ rate, max, length }, all) => {
-        const { clock, throttle } = throttleOf({
-          bpsRead: rate,
-          bpsReadMax: max,
-          bpsReadMaxLength: length,
-        });
-        const capacity = max > 0 ? max * length : rate / 10;
-        // Waits of less than a microsecond are none.
-        const rounding = 2e-6 * Math.max(rate, max) + 1e-3;
-        const passed: { readonly atMs: number; readonly bytes: number }[] = [];
-        for (const { bytes, idleMs } of all) {
-          clock.skip(idleMs);
-          clock.skip(throttle.delay("read"));
-          expect(throttle.delay("read")).toBe(0);
-          throttle.charge("read", bytes);
-          passed.push({ atMs: clock.now(), bytes });
-        }
-        for (const [from, first] of passed.entries()) {
-          let sum = 0;
-          for (const { atMs, bytes } of passed.slice(from)) {
-            // The last request of the stretch may exceed it: it goes as one.
-            const seconds = (atMs - first.atMs) / 1000;
-            expect(sum).toBeLessThanOrEqual(capacity + rate * seconds + rounding);
-            if (length > 1) expect(sum).toBeLessThanOrEqual(max / 10 + max * seconds + rounding);
-            sum += bytes;
+      fc.property(
+        limits,
+        fc.array(request, { minLength: 1, maxLength: 60 }),
+        ({ rate, max, length }, all) => {
+          const { clock, throttle } = throttleOf({
+            bpsRead: rate,
+            bpsReadMax: max,
+            bpsReadMaxLength: length,
+          });
+          const capacity = max > 0 ? max * length : rate / 10;
+          // Waits of less than a microsecond are none.
+          const rounding = 2e-6 * Math.max(rate, max) + 1e-3;
+          const passed: { readonly atMs: number; readonly bytes: number }[] = [];
+          for (const { bytes, idleMs } of all) {
+            clock.skip(idleMs);
+            clock.skip(throttle.delay("read"));
+            expect(throttle.delay("read")).toBe(0);
+            throttle.charge("read", bytes);
+            passed.push({ atMs: clock.now(), bytes });
           }
-        }
-      }),
+          for (const [from, first] of passed.entries()) {
+            let sum = 0;
+            for (const { atMs, bytes } of passed.slice(from)) {
+              // The last request of the stretch may exceed it: it goes as one.
+              const seconds = (atMs - first.atMs) / 1000;
+              expect(sum).toBeLessThanOrEqual(capacity + rate * seconds + rounding);
+              if (length > 1) expect(sum).toBeLessThanOrEqual(max / 10 + max * seconds + rounding);
+              sum += bytes;
+            }
+          }
+        },
+      ),
     );
   });
 
   it("a user that is always busy gets the rate", () => {
     fc.assert(
       fc.property(limits, fc.integer({ min: 1, max: 100_000 }), ({ rate, max, length }, bytes) => {
-        const { clock, throttle } = throttleOf({ bpsWrite: rate, bpsWriteMax: max, bpsWriteMaxLength: length });
+        const { clock, throttle } = throttleOf({
+          bpsWrite: rate,
+          bpsWriteMax: max,
+          bpsWriteMaxLength: length,
+        });
         const count = 200;
         for (let index = 0; index < count; index += 1) {
           clock.skip(throttle.delay("write"));

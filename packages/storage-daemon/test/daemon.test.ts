@@ -76,7 +76,9 @@ describe("drivers", () => {
   });
 
   it("that are not registered are in no list", async () => {
-    await using side = await Side.ours({ registry: new DriverRegistry().register(rawDriver).register(memoryDriver) });
+    await using side = await Side.ours({
+      registry: new DriverRegistry().register(rawDriver).register(memoryDriver),
+    });
     const schema = JSON.stringify(await side.client.execute("query-qmp-schema"));
     expect(schema).toContain('"case":"raw"');
     expect(schema).not.toContain('"case":"null-co"');

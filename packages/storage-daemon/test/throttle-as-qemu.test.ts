@@ -16,7 +16,17 @@ const group = (id: string, more: JsonObject = {}): JsonObject => ({
 /** Makes groups `g1` and `g2`, and a throttled image `t` of the first. */
 async function addThrottled(side: Side): Promise<void> {
   await qemuImg("create", "-q", "-f", "qcow2", side.path("base.qcow2"), "1M");
-  await qemuImg("create", "-q", "-f", "qcow2", "-b", side.path("base.qcow2"), "-F", "qcow2", side.path("a.qcow2"));
+  await qemuImg(
+    "create",
+    "-q",
+    "-f",
+    "qcow2",
+    "-b",
+    side.path("base.qcow2"),
+    "-F",
+    "qcow2",
+    side.path("a.qcow2"),
+  );
   await side.run("object-add", group("g1", { limits: { "bps-total": 1_000_000_000, "iops-read": 100_000 } }));
   await side.run("object-add", group("g2"));
   const file = { driver: "file", filename: side.path("a.qcow2") };
@@ -39,14 +49,14 @@ function comparable(side: Side, value: JsonValue | undefined): unknown {
   );
 }
 
-/** What is shown of the nodes that have a name of a user's. */
+/** What is shown of the nodes that have a name of a user's, in the order of their names. */
 async function shown(side: Side, flat: boolean): Promise<unknown> {
-  const nodes = await side.run("query-named-block-nodes", { flat });
-  if (!Array.isArray(nodes)) throw new Error("not a list");
-  return nodes
-    .filter((node: JsonObject) => !String(node["node-name"]).startsWith("#"))
-    .toSorted((one, other) => String(one["node-name"]).localeCompare(String(other["node-name"])))
-    .map((node: JsonObject) => comparable(side, node));
+  const nodes: readonly JsonObject[] = await side.client.execute("query-named-block-nodes", { flat });
+  const named = new Map(nodes.map((node) => [JSON.stringify(node["node-name"]), node]));
+  return [...named.keys()]
+    .filter((name) => !name.startsWith('"#'))
+    .toSorted()
+    .map((name) => comparable(side, named.get(name)));
 }
 
 /** The edges of the graph by the names of their ends, with what they claim. */
@@ -98,15 +108,18 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
       { "bps-total": null },
       { bogus: 1 },
     ];
-    it.each(limits.map((given) => [stringify(given), given] as const))("a group with %s is made or refused, and shown", async (_text, given) => {
-      const old = Object.fromEntries(Object.entries(given).map(([name, value]) => [`x-${name}`, value]));
-      await compare(async (side) => [
-        await side.ask("object-add", group("g", { limits: given })),
-        await side.ask("qom-get", { path: "g", property: "limits" }),
-        await side.ask("object-add", group("old", old)),
-        await side.ask("qom-get", { path: "old", property: "limits" }),
-      ]);
-    });
+    it.each(limits.map((given) => [stringify(given), given] as const))(
+      "a group with %s is made or refused, and shown",
+      async (_text, given) => {
+        const old = Object.fromEntries(Object.entries(given).map(([name, value]) => [`x-${name}`, value]));
+        await compare(async (side) => [
+          await side.ask("object-add", group("g", { limits: given })),
+          await side.ask("qom-get", { path: "g", property: "limits" }),
+          await side.ask("object-add", group("old", old)),
+          await side.ask("qom-get", { path: "old", property: "limits" }),
+        ]);
+      },
+    );
 
     it("objects have ids of their own, and go when nobody uses them", async () => {
       await compare(async (side) => {
@@ -136,7 +149,13 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
         for (const path of ["g", "/objects/g", "objects/g", "/g", "/objects/nosuch", "nosuch", ""]) {
           seen.push(path, await side.ask("qom-get", { path, property: "type" }));
         }
-        for (const property of ["x-bps-total", "x-bps-total-max-length", "x-iops-size", "x-bogus", "bps-total"]) {
+        for (const property of [
+          "x-bps-total",
+          "x-bps-total-max-length",
+          "x-iops-size",
+          "x-bogus",
+          "bps-total",
+        ]) {
           seen.push(property, await side.ask("qom-get", { path: "g", property }));
         }
         const changes: readonly JsonObject[] = [
@@ -221,7 +240,12 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
     it("reopening moves a node to another group", async () => {
       await compare(async (side) => {
         await addThrottled(side);
-        await side.run("blockdev-add", { driver: "throttle", "node-name": "u", "throttle-group": "g1", file: "t" });
+        await side.run("blockdev-add", {
+          driver: "throttle",
+          "node-name": "u",
+          "throttle-group": "g1",
+          file: "t",
+        });
         const seen: unknown[] = [];
         const steps: readonly (readonly JsonObject[])[] = [
           [{ "throttle-group": "g2", file: "q" }],

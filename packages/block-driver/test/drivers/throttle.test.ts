@@ -55,7 +55,13 @@ async function single(limits: Partial<ThrottleLimits>): Promise<Omit<Throttled, 
 }
 
 /** Sends requests of 1000 bytes, and notes the names of those that settle in their order. */
-function send(order: string[], name: string, edge: BlockEdge, direction: "read" | "write", count: number): void {
+function send(
+  order: string[],
+  name: string,
+  edge: BlockEdge,
+  direction: "read" | "write",
+  count: number,
+): void {
   for (let index = 0; index < count; index += 1) {
     const buffer = [new Uint8Array(1000)];
     const request = direction === "read" ? edge.read(0, buffer) : edge.write(0, buffer);
@@ -166,7 +172,8 @@ describe("members of a group", () => {
     const { clock, members } = await throttled({ bpsTotal: 10_000 }, 3);
     const order: string[] = [];
     const edges = members.map(({ edge }) => edge);
-    for (const [index, edge] of edges.entries()) send(order, "abc"[index] ?? "", edge, "read", [8, 3, 1][index] ?? 0);
+    for (const [index, edge] of edges.entries())
+      send(order, "abc"[index] ?? "", edge, "read", [8, 3, 1][index] ?? 0);
     await settle();
     // Two fill the bucket: no other member had asked by then.
     expect(order.join("")).toBe("aa");
@@ -303,21 +310,24 @@ describe("while it is drained", () => {
     expect(clock.now()).toBe(9900);
   });
 
-  test.each(["above", "at", "below"] as const)("a section %s it does not wait for the limits", async (where) => {
-    const clock = new FakeClock();
-    const graph = makeGraph();
-    const group = new ThrottleGroup({ name: "g", limits: { bpsTotal: 1 }, clock });
-    const low = await graph.open({ driver: "memory", nodeName: "low", size: SIZE });
-    const middle = await graph.open({ driver: "throttle", nodeName: "middle", group, file: "low" });
-    const top = await graph.open({ driver: "raw", nodeName: "top", file: "middle" });
-    const edge = graph.attach(top, parent("user"));
-    await edge.write(0, [filled(1000, 1)]);
-    const waiting = Promise.resolve(edge.write(0, [filled(1000, 2)]));
-    const section = await graph.drain({ above: top, at: middle, below: low }[where]);
-    await waiting;
-    section.end();
-    expect(clock.now()).toBe(0);
-  });
+  test.each(["above", "at", "below"] as const)(
+    "a section %s it does not wait for the limits",
+    async (where) => {
+      const clock = new FakeClock();
+      const graph = makeGraph();
+      const group = new ThrottleGroup({ name: "g", limits: { bpsTotal: 1 }, clock });
+      const low = await graph.open({ driver: "memory", nodeName: "low", size: SIZE });
+      const middle = await graph.open({ driver: "throttle", nodeName: "middle", group, file: "low" });
+      const top = await graph.open({ driver: "raw", nodeName: "top", file: "middle" });
+      const edge = graph.attach(top, parent("user"));
+      await edge.write(0, [filled(1000, 1)]);
+      const waiting = Promise.resolve(edge.write(0, [filled(1000, 2)]));
+      const section = await graph.drain({ above: top, at: middle, below: low }[where]);
+      await waiting;
+      section.end();
+      expect(clock.now()).toBe(0);
+    },
+  );
 
   test("a section on a backing file does not wait for the limits of the image above it", async () => {
     const clock = new FakeClock();

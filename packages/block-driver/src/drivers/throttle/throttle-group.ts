@@ -181,7 +181,10 @@ export class ThrottleMember {
         // Asked only now: the member may have come to another group meanwhile.
         this.#group.forget(this, request);
         reject(
-          new BlockError("ECANCELED", `a ${direction} that waited in throttle group '${this.#group.name}' was cancelled`),
+          new BlockError(
+            "ECANCELED",
+            `a ${direction} that waited in throttle group '${this.#group.name}' was cancelled`,
+          ),
         );
       };
       const request: WaitingRequest = {
