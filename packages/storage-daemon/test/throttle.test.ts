@@ -4,6 +4,7 @@ import { EagerClock, FakeClock, type Clock } from "@blockmirror/ratelimit";
 import { describe, expect, it } from "vitest";
 
 import { Daemon } from "../src/index.ts";
+import { makeImage, rawNode } from "./support/images.ts";
 import { Side } from "./support/sides.ts";
 
 const KIB = 1024;
@@ -124,4 +125,22 @@ it("limits that are refused are called by the names they have in QMP", async () 
   const refused = side.run("object-add", { "qom-type": "throttle-group", id: "g", limits });
   await expect(refused).rejects.toThrow(QmpError);
   await expect(refused).rejects.toThrow("iops-total-max must not be below iops-total");
+});
+
+it("a job whose reads would wait for hours ends with the daemon", async () => {
+  const clock = new FakeClock();
+  await using side = await Side.ours({ clock });
+  await makeImage(side, "src.raw", SIZE, 7);
+  await makeImage(side, "dst.raw", SIZE, 0);
+  await side.run("object-add", { "qom-type": "throttle-group", id: "g", limits: { "bps-read": 1 } });
+  const file = rawNode(side, "src", "src.raw");
+  await side.run("blockdev-add", { driver: "throttle", "node-name": "t", "throttle-group": "g", file });
+  await side.run("blockdev-add", rawNode(side, "dst", "dst.raw"));
+  await side.run("blockdev-mirror", { "job-id": "j", device: "t", target: "dst", sync: "full" });
+  // The first read goes at once, and the others wait for it.
+  while (clock.pendingTimers === 0) await clock.settle();
+  await side.run("quit");
+  const words = await side.eventsUntil((word) => word === "null");
+  expect(words).toContain("BLOCK_JOB_CANCELLED");
+  await side.daemon.ended;
 });
