@@ -1,6 +1,6 @@
 /**
  * Limits on bytes per second: slices of 100 ms, proportional debt, live speed changes, and one limit shared by several
- * users.
+ * users; and limits on the bytes and requests per second of block I/O, with bursts.
  *
  * @packageDocumentation
  */

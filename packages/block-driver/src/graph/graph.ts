@@ -260,10 +260,9 @@ export class BlockGraph {
   /**
    * Has requests at `node` and above it that a device holds back on purpose, to limit their rate, go on at once, until the
    * function that is returned is called. For whoever waits for requests of its own without draining the node, which
-   * does the same: nothing is held here, and nothing waited for.
+   * does the same: nothing is held here, and nothing waited for. No effect on a node that has left the graph.
    */
   expedite(node: BlockNode): () => void {
-    this.#structure.mustKnow(node);
     return expedite(node);
   }
 

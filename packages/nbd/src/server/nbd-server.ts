@@ -194,6 +194,16 @@ export class NbdServer {
 
   async #close(graceMs: number): Promise<void> {
     const expedited = this.exports().map((exported) => exported.expedite());
+    try {
+      await this.#hangUp(graceMs);
+      for (const name of this.#exports.keys()) await this.removeExport(name, "hard");
+    } finally {
+      for (const end of expedited) end();
+    }
+  }
+
+  /** Takes no more connections, and ends those that there are. */
+  async #hangUp(graceMs: number): Promise<void> {
     await Promise.all(this.#listeners.map((listener) => listener.close()));
     const connections = [...this.#connections];
     for (const connection of connections) connection.stop();
@@ -202,8 +212,6 @@ export class NbdServer {
     }, graceMs);
     await this.#gone(connections);
     clearTimeout(deadline);
-    for (const name of this.#exports.keys()) await this.removeExport(name, "hard");
-    for (const end of expedited) end();
   }
 
   #accept(socket: Socket, path: string | undefined): void {

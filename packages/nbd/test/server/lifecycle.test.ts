@@ -49,6 +49,13 @@ describe("requests that wait for a limit", () => {
   });
 });
 
+test("a server may be closed after its graph", async () => {
+  const { graph, server } = await serve();
+  await graph.closeAll();
+  await server.close();
+  expect(server.exports()).toEqual([]);
+});
+
 describe("in the graph", () => {
   test("while the node is drained, requests wait and nothing is in flight; then they are answered in order", async () => {
     const { address, graph, node } = await serve();
