@@ -4,6 +4,7 @@ import { fileDriver } from "./drivers/file/file-driver.ts";
 import { memoryDriver } from "./drivers/memory.ts";
 import { qcow2Driver } from "./drivers/qcow2/qcow2-driver.ts";
 import { rawDriver } from "./drivers/raw.ts";
+import { throttleDriver } from "./drivers/throttle/throttle-driver.ts";
 import { DriverRegistry } from "./registry.ts";
 
 /** A registry with every driver of this package; register your own beside them. */
@@ -14,5 +15,6 @@ export function createDefaultRegistry(): DriverRegistry {
     .register(rawDriver)
     .register(qcow2Driver)
     .register(copyOnReadDriver)
+    .register(throttleDriver)
     .register(faultDriver);
 }

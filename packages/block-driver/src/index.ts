@@ -83,6 +83,16 @@ export type { Qcow2Stats } from "./drivers/qcow2/stats.ts";
 export type { Qcow2Options } from "./drivers/qcow2/qcow2-options.ts";
 export type { SnapshotEntry } from "./drivers/qcow2/format/snapshot-table.ts";
 export { rawDriver, type RawCreateOptions, type RawOptions } from "./drivers/raw.ts";
+export {
+  ThrottleDevice,
+  throttleDriver,
+  type ThrottleDriverOptions,
+} from "./drivers/throttle/throttle-driver.ts";
+export {
+  ThrottleGroup,
+  ThrottleMember,
+  type ThrottleGroupOptions,
+} from "./drivers/throttle/throttle-group.ts";
 export { checkQcow2, type Qcow2CheckOptions } from "./drivers/qcow2/check/check-image.ts";
 export type {
   Qcow2CheckProgress,

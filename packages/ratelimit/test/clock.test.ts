@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { FakeClock, systemClock } from "../src/index.ts";
+import { EagerClock, FakeClock, systemClock } from "../src/index.ts";
 
 describe("the machine's clock", () => {
   it("does not wake early, and never inside schedule", async () => {
@@ -131,5 +131,34 @@ describe("FakeClock", () => {
     expect(() => {
       clock.skip(ms);
     }).toThrow(RangeError);
+  });
+});
+
+describe("EagerClock", () => {
+  it("moves by its timers, without anybody waiting", async () => {
+    const clock = new EagerClock();
+    let returned = false;
+    await new Promise<void>((resolve) => {
+      clock.schedule(86_400_000, () => {
+        expect(returned).toBe(true);
+        resolve();
+      });
+      returned = true;
+    });
+    expect(clock.now()).toBe(86_400_000);
+    await new Promise<void>((resolve) => {
+      clock.schedule(0.5, resolve);
+    });
+    expect(clock.now()).toBe(86_400_000.5);
+  });
+
+  it("forgets a timer", async () => {
+    const clock = new EagerClock();
+    let fired = false;
+    clock.schedule(5, () => (fired = true))();
+    await new Promise<void>((resolve) => {
+      clock.schedule(1, resolve);
+    });
+    expect([fired, clock.now()]).toEqual([false, 1]);
   });
 });

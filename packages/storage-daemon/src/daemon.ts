@@ -10,6 +10,7 @@ import {
   type QmpTimestamp,
   type QmpVersion,
 } from "@blockmirror/qmp";
+import type { Clock } from "@blockmirror/ratelimit";
 import { bitmapCommands } from "./commands/bitmaps.ts";
 import type { DaemonParts } from "./commands/daemon-parts.ts";
 import { commitCommands } from "./commands/commit.ts";
@@ -21,6 +22,7 @@ import { introspectionCommands } from "./commands/introspection.ts";
 import { jobCommands } from "./commands/jobs.ts";
 import { mirrorCommands } from "./commands/mirror.ts";
 import { nodeCommands } from "./commands/nodes.ts";
+import { qomCommands } from "./commands/qom.ts";
 import { createDaemonRegistry } from "./drivers/registry.ts";
 import { BlockExports } from "./exports/block-exports.ts";
 import { BlockJobs } from "./jobs/block-jobs.ts";
@@ -39,6 +41,8 @@ export interface DaemonOptions {
   readonly onError?: (error: unknown) => void;
   /** What `query-version` tells besides the protocol's version. Default `Blockmirror`. */
   readonly packageVersion?: string;
+  /** The time that throttle groups keep their limits in. Default: the machine's. */
+  readonly clock?: Clock;
 }
 
 /** The version of QEMU whose commands these are: clients choose by it what they ask for. */
@@ -53,7 +57,7 @@ export class Daemon implements DaemonParts {
   readonly nodes: NodeStore;
   readonly jobs: BlockJobs;
   readonly exports: BlockExports;
-  readonly objects: ObjectStore = new ObjectStore();
+  readonly objects: ObjectStore;
   readonly version: QmpVersion;
   /** The commands there are; what else is added here is there too. */
   readonly commands: CommandTable;
@@ -67,6 +71,7 @@ export class Daemon implements DaemonParts {
   constructor(options: DaemonOptions = {}) {
     const registry = options.registry ?? createDaemonRegistry();
     this.graph = new BlockGraph({ registry, ...(options.gate === undefined ? {} : { gate: options.gate }) });
+    this.objects = new ObjectStore(options.clock);
     this.nodes = new NodeStore(this.graph, this.objects);
     this.#onError = options.onError ?? (() => undefined);
     this.jobs = new BlockJobs(new JobManager(), () => this.nodes.releaseUnused().catch(this.#onError));
@@ -83,6 +88,7 @@ export class Daemon implements DaemonParts {
       .add(BLOCK_SCHEMA, streamCommands(this))
       .add(BLOCK_SCHEMA, bitmapCommands(this))
       .add(BLOCK_SCHEMA, exportCommands(this))
+      .add(BLOCK_SCHEMA, qomCommands(this))
       .add(EXTRA_SCHEMA, extraCommands(this));
     this.#ended = new Promise((resolve) => (this.#tellEnd = resolve));
   }
@@ -134,8 +140,19 @@ export class Daemon implements DaemonParts {
   }
 
   #endUsers(): Promise<void> {
-    this.#quitting ??= this.jobs.manager.close().then(() => this.exports.close());
+    this.#quitting ??= this.#endJobsAndExports();
     return this.#quitting;
+  }
+
+  /** Their last requests do not wait for the limits of throttled nodes. */
+  async #endJobsAndExports(): Promise<void> {
+    const expedited = this.graph.nodes().map((node) => this.graph.expedite(node));
+    try {
+      await this.jobs.manager.close();
+      await this.exports.close();
+    } finally {
+      for (const end of expedited) end();
+    }
   }
 
   async #close(): Promise<void> {

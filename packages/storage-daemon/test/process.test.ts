@@ -79,6 +79,48 @@ describe("a daemon by its command line", () => {
     expect(existsSync(nbd)).toBe(false);
   });
 
+  it("makes throttle groups and nodes, and ends though their requests wait", async () => {
+    const directory = await scratch();
+    const [socket, nbd] = [join(directory, "qmp.sock"), join(directory, "nbd.sock")];
+    const daemon = new DaemonProcess([
+      "--object",
+      "throttle-group,id=g,limits.bps-total=1,limits.iops-read=7,x-iops-size=4096",
+      "--blockdev",
+      "throttle,node-name=t,throttle-group=g,file.driver=null-co,file.size=1048576",
+      "--nbd-server",
+      `addr.type=unix,addr.path=${nbd}`,
+      "--export",
+      "nbd,id=e,node-name=t,name=disk,writable=on",
+      ...listenAt(socket),
+    ]);
+    const client = await daemon.connect(socket);
+    expect(await client.execute("qom-get", { path: "g", property: "limits" })).toMatchObject({
+      "bps-total": 1,
+      "iops-read": 7,
+      "iops-size": 4096,
+    });
+    const guest = new Daemon();
+    afterTest(() => guest.close());
+    const server = { type: "unix", path: nbd };
+    const node = await guest.nodes.add({ driver: "nbd", "node-name": "d", server, export: "disk" });
+    const edge = guest.graph.attach(node, { name: "guest", uses: ["read", "write"], shares: [] });
+    await edge.read(0, [Buffer.alloc(MIB)]);
+    // It would take twelve days.
+    const waiting = Promise.resolve(edge.read(0, [Buffer.alloc(MIB)]));
+    await client.execute("quit");
+    await waiting;
+    expect(await daemon.ended).toMatchObject({ code: 0, stderr: "" });
+  });
+
+  it.each([
+    ["throttle-group,id=g,limits.bps-total=1000,limits.bps-read=3", 1],
+    ["throttle-group,limits.bps-total=1", 1],
+    ["throttle-group,id=g,limits.bps-total=1M", 2],
+  ])("refuses the object %s", async (object, code) => {
+    const daemon = new DaemonProcess(["--object", object]);
+    expect(await daemon.ended).toMatchObject({ code, stdout: "" });
+  });
+
   it.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)("ends jobs before itself on %s", async (signal) => {
     const directory = await scratch();
     const socket = join(directory, "qmp.sock");

@@ -10,7 +10,10 @@ export const LAYERS = {
   "@blockmirror/hbitmap": { internal: [], external: [] },
   "@blockmirror/ratelimit": { internal: [], external: [] },
   "@blockmirror/qmp": { internal: [], external: [] },
-  "@blockmirror/block-driver": { internal: ["@blockmirror/hbitmap"], external: ["koffi"] },
+  "@blockmirror/block-driver": {
+    internal: ["@blockmirror/hbitmap", "@blockmirror/ratelimit"],
+    external: ["koffi"],
+  },
   "@blockmirror/blockjob": { internal: ["@blockmirror/ratelimit"], external: [] },
   "@blockmirror/mirror": {
     internal: ["@blockmirror/hbitmap", "@blockmirror/block-driver", "@blockmirror/blockjob"],

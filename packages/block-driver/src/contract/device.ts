@@ -202,6 +202,16 @@ export interface BlockDevice {
   changeBackingFile?(backing: NamedBacking | null): Promise<void>;
 
   /**
+   * Told, with true, that somebody waits for the requests in this device: its node is drained, or closed. A device that
+   * holds requests back on purpose, such as one that limits their rate, lets those that wait go on at once, and those that
+   * come as well, until it is told false; a job may copy the last bytes of a disk meanwhile, with guests waiting for it. All
+   * others do without this member.
+   *
+   * It may be told the same twice. It must not throw, and nobody waits for it.
+   */
+  setDrained?(isDrained: boolean): void;
+
+  /**
    * Copies from another device without moving the bytes through this process: `[sourceOffset, sourceOffset + length)` of
    * `storage`, a device that lent it, to `offset` here. Returns the bytes copied from the start of the range; 0 means
    * "cannot, copy it yourself". What was not reported as copied has unknown content afterwards, as after a failed write.

@@ -1,7 +1,7 @@
 import { isPromise } from "../contract/io.ts";
 import { deferred, type Deferred } from "../io/deferred.ts";
 import type { BlockEdge, BlockNode, DrainGate } from "./node.ts";
-import { nodesAbove, nodesBelow } from "./topology.ts";
+import { nodesAbove, nodesBelow, nodesInvolved } from "./topology.ts";
 
 /** A part of the graph is quiet: nothing in flight, and nothing starts until `end`. */
 export interface DrainedSection {
@@ -13,6 +13,8 @@ interface Section {
   readonly node: BlockNode;
   /** Parents that were told to be quiet, and have to be told when it is over. */
   readonly told: Set<BlockEdge>;
+  /** Ends what {@link expedite} began: the section waits for requests that a device may be holding back. */
+  readonly endExpediting: () => void;
 }
 
 /**
@@ -26,7 +28,7 @@ export class DrainSections implements DrainGate {
 
   /** See `BlockGraph.drain`. */
   async begin(node: BlockNode): Promise<DrainedSection> {
-    const section: Section = { node, told: new Set() };
+    const section: Section = { node, told: new Set(), endExpediting: expedite(node) };
     this.#sections.add(section);
     try {
       const pending: Promise<void>[] = [];
@@ -88,12 +90,24 @@ export class DrainSections implements DrainGate {
 
   #end(section: Section): void {
     if (!this.#sections.delete(section)) return;
+    section.endExpediting();
     // Everybody who waits looks again; those held by another section wait on.
     const resumed = this.#resumed;
     this.#resumed = undefined;
     resumed?.resolve();
     for (const edge of section.told) edge.onDrainEnd?.();
   }
+}
+
+/** See `BlockGraph.expedite`. */
+export function expedite(node: BlockNode): () => void {
+  let nodes = nodesInvolved(node);
+  for (const member of nodes) member.beginDrain();
+  return () => {
+    const ending = nodes;
+    nodes = new Set();
+    for (const member of ending) member.endDrain();
+  };
 }
 
 function tell(section: Section, edge: BlockEdge): Promise<void> | undefined {

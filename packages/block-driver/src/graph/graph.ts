@@ -5,7 +5,7 @@ import { BlockError } from "../errors.ts";
 import type { DriverRegistry } from "../registry.ts";
 import { changeBackingFile, openBacking, setBacking } from "./backing.ts";
 import { checkClaims } from "./claims.ts";
-import type { DrainedSection } from "./drain.ts";
+import { expedite, type DrainedSection } from "./drain.ts";
 import { denyGate, type OpenGate } from "./gate.ts";
 import { BlockEdge, type BlockNode, type ParentInit } from "./node.ts";
 import { openNode, resolveReference } from "./open-node.ts";
@@ -255,6 +255,15 @@ export class BlockGraph {
   async drain(node: BlockNode): Promise<DrainedSection> {
     this.#structure.mustKnow(node);
     return this.#structure.sections.begin(node);
+  }
+
+  /**
+   * Has requests at `node` and above it that a device holds back on purpose, to limit their rate, go on at once, until the
+   * function that is returned is called. For whoever waits for requests of its own without draining the node, which
+   * does the same: nothing is held here, and nothing waited for. No effect on a node that has left the graph.
+   */
+  expedite(node: BlockNode): () => void {
+    return expedite(node);
   }
 
   /**

@@ -40,6 +40,8 @@ export class BlockNode extends NodeRequests {
   readonly children: ReadonlySet<BlockEdge>;
   readonly #parents = new Set<BlockEdge>();
   readonly #children = new Set<BlockEdge>();
+  /** Drained sections that wait for requests in this node. */
+  #drains = 0;
 
   constructor(init: NodeInit) {
     super(init.name, init.onIdle);
@@ -53,6 +55,24 @@ export class BlockNode extends NodeRequests {
   child(role: ChildRole): BlockEdge | undefined {
     for (const edge of this.#children) if (edge.role === role) return edge;
     return undefined;
+  }
+
+  /** The graph's part; a device that comes while the node is drained is told so. */
+  override own(device: BlockDevice, readOnly: boolean): void {
+    super.own(device, readOnly);
+    if (this.#drains > 0) device.setDrained?.(true);
+  }
+
+  /** The graph's part: somebody waits for the requests in this node. */
+  beginDrain(): void {
+    this.#drains += 1;
+    if (this.#drains === 1 && this.isOpen) this.device.setDrained?.(true);
+  }
+
+  /** The graph's part: once for each {@link beginDrain}. */
+  endDrain(): void {
+    this.#drains -= 1;
+    if (this.#drains === 0 && this.isOpen) this.device.setDrained?.(false);
   }
 
   /** The graph's part: records an edge on its node or its owner. */

@@ -7,6 +7,7 @@ import type { OpenGate } from "./gate.ts";
 import { BlockNode, type BlockEdge } from "./node.ts";
 import type { Permission } from "../contract/permissions.ts";
 import { hasPermission, permissionMask } from "./permissions.ts";
+import { nodesBelow } from "./topology.ts";
 
 const NODE_NAME = /^[A-Za-z#_][A-Za-z0-9#._-]{0,126}$/;
 
@@ -137,10 +138,15 @@ export class GraphStructure {
   async closeTree(node: BlockNode): Promise<void> {
     const failures: unknown[] = [];
     this.nodes.delete(node.name);
+    // Closing waits for the requests that are in flight: nobody may hold them back.
+    const released = nodesBelow(node);
+    for (const member of released) member.beginDrain();
     try {
       await node.shut();
     } catch (error) {
       failures.push(error);
+    } finally {
+      for (const member of released) member.endDrain();
     }
     for (const edge of node.children) {
       try {

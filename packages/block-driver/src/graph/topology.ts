@@ -16,6 +16,13 @@ export function nodesBelow(node: BlockNode): ReadonlySet<BlockNode> {
   return found;
 }
 
+/** Every node that a request may be in which enters at `node` or above it. */
+export function nodesInvolved(node: BlockNode): ReadonlySet<BlockNode> {
+  const found = new Set(nodesAbove(node));
+  for (const member of found) for (const edge of member.children) found.add(edge.node);
+  return found;
+}
+
 /** The first node at or below `node` that is not a filter: filters present the data of their child unchanged. */
 export function skipFilters(node: BlockNode): BlockNode {
   let current = node;

@@ -196,10 +196,10 @@ function unused(): never {
 }
 
 /** Operations of which only the copies exist; they fail or answer as told, and are recorded. */
-function scripted(script: {
-  readonly copy?: readonly number[];
-  readonly send?: readonly number[];
-}): { readonly ops: FileOps; readonly log: readonly string[] } {
+function scripted(script: { readonly copy?: readonly number[]; readonly send?: readonly number[] }): {
+  readonly ops: FileOps;
+  readonly log: readonly string[];
+} {
   const copy = [...(script.copy ?? [])];
   const send = [...(script.send ?? [])];
   const log: string[] = [];

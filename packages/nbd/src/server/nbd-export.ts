@@ -164,6 +164,11 @@ export class NbdExport {
     while (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
+  /** Has requests that wait below because of a limit go on, until the function that is returned is called. */
+  expedite(): () => void {
+    return this.#graph.expedite(this.edge.node);
+  }
+
   /** Lets go of the node. No connection uses the export any more. */
   async detach(): Promise<void> {
     await this.whenIdle();

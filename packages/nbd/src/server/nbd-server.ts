@@ -146,9 +146,14 @@ export class NbdServer {
       );
     }
     this.#exports.delete(name);
-    for (const connection of users) connection.destroy();
-    await this.#gone(users);
-    await exported.detach();
+    const endExpediting = exported.expedite();
+    try {
+      for (const connection of users) connection.destroy();
+      await this.#gone(users);
+      await exported.detach();
+    } finally {
+      endExpediting();
+    }
     this.#tell({ type: "export-removed", exportName: name });
   }
 
@@ -188,6 +193,17 @@ export class NbdServer {
   }
 
   async #close(graceMs: number): Promise<void> {
+    const expedited = this.exports().map((exported) => exported.expedite());
+    try {
+      await this.#hangUp(graceMs);
+      for (const name of this.#exports.keys()) await this.removeExport(name, "hard");
+    } finally {
+      for (const end of expedited) end();
+    }
+  }
+
+  /** Takes no more connections, and ends those that there are. */
+  async #hangUp(graceMs: number): Promise<void> {
     await Promise.all(this.#listeners.map((listener) => listener.close()));
     const connections = [...this.#connections];
     for (const connection of connections) connection.stop();
@@ -196,7 +212,6 @@ export class NbdServer {
     }, graceMs);
     await this.#gone(connections);
     clearTimeout(deadline);
-    for (const name of this.#exports.keys()) await this.removeExport(name, "hard");
   }
 
   #accept(socket: Socket, path: string | undefined): void {

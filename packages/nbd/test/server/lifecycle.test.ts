@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { chmodSync, existsSync, statSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
+import { ThrottleGroup, type BlockNode } from "@blockmirror/block-driver";
 import { describe, expect, test } from "vitest";
 import { Command } from "../../src/protocol/constants.ts";
 import { NbdErrno } from "../../src/protocol/errors.ts";
@@ -10,6 +11,50 @@ import { RawClient } from "./support/raw-client.ts";
 import { contentOf, onCleanup, pattern, serve, temporaryDirectory } from "./support/serving.ts";
 
 const MiB = 1024 * 1024;
+
+/** A client whose writes to a disk that takes a byte a second have been begun: the second one waits for the first. */
+async function waitingClient(): Promise<{
+  readonly server: NbdServer;
+  readonly client: RawClient;
+  readonly slow: BlockNode;
+}> {
+  const { address, graph, server } = await serve();
+  const group = new ThrottleGroup({ name: "slow", limits: { bpsTotal: 1 } });
+  const slow = await graph.open({
+    driver: "throttle",
+    nodeName: "slow",
+    group,
+    file: { driver: "memory", size: MiB },
+  });
+  server.addExport({ name: "slow", node: slow, writable: true });
+  const client = await RawClient.open(address, "slow");
+  for (const value of [1, 2]) client.send({ command: Command.Write, payload: pattern(MiB, value) });
+  expect((await client.reply()).error).toBe(0);
+  while (slow.inFlight === 0) await new Promise(setImmediate);
+  return { server, client, slow };
+}
+
+describe("requests that wait for a limit", () => {
+  test("go on when the export is removed", async () => {
+    const { server, slow } = await waitingClient();
+    await server.removeExport("slow", "hard");
+    expect([slow.inFlight, slow.parents.size]).toEqual([0, 0]);
+  });
+
+  test("are answered when the server closes", async () => {
+    const { server, client, slow } = await waitingClient();
+    await server.close();
+    expect((await client.reply()).error).toBe(0);
+    expect([slow.inFlight, slow.parents.size]).toEqual([0, 0]);
+  });
+});
+
+test("a server may be closed after its graph", async () => {
+  const { graph, server } = await serve();
+  await graph.closeAll();
+  await server.close();
+  expect(server.exports()).toEqual([]);
+});
 
 describe("in the graph", () => {
   test("while the node is drained, requests wait and nothing is in flight; then they are answered in order", async () => {

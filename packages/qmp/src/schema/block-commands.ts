@@ -160,4 +160,6 @@ export const BLOCK_COMMANDS = {
 
   "object-add": { arguments: "ObjectOptions", returns: "Empty" },
   "object-del": { arguments: { id: "str" }, returns: "Empty" },
+  "qom-get": { arguments: { path: "str", property: "str" }, returns: "any" },
+  "qom-set": { arguments: { path: "str", property: "str", value: "any" }, returns: "Empty" },
 } as const;

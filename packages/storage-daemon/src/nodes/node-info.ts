@@ -1,4 +1,4 @@
-import type { BlockNode, DirtyBitmap } from "@blockmirror/block-driver";
+import { skipFilters, type BlockNode, type DirtyBitmap } from "@blockmirror/block-driver";
 import { stringify, type BlockType, type JsonObject } from "@blockmirror/qmp";
 import { inconsistentBitmaps } from "../bitmaps/find-bitmap.ts";
 import { imageSnapshots, imageSpecific, qcow2Details } from "./image-specific.ts";
@@ -9,23 +9,23 @@ type ImageInfo = BlockType<"ImageInfo">;
 
 /**
  * A node as `query-named-block-nodes` shows it. Typed clients refuse an answer that lacks one of the mandatory members,
- * so all are there; those of throttling are 0.
+ * so all are there; those of throttling are 0: they tell of guests' devices, not of `throttle` nodes.
  *
  * @param isFlat leaves `backing-image` out.
  */
 export function describeNode(store: NodeStore, node: BlockNode, isFlat: boolean): DeviceInfo {
   const { info } = node;
-  const chain = backingChain(node);
   const bitmaps = describeBitmaps(node);
-  const backingFile = chain[1] === undefined ? undefined : fileName(store, chain[1]);
+  const below = imageBelow(store, node);
+  const backing = isShownFilter(store, node) ? undefined : below;
   return {
-    file: fileName(store, node),
+    file: shownName(store, node),
     "node-name": node.name,
     ro: info.readOnly,
     drv: driverName(store, node),
-    ...(backingFile === undefined ? {} : { backing_file: backingFile }),
+    ...(backing === undefined ? {} : { backing_file: shownName(store, backing) }),
     // A flat list tells of no chain, so it counts none.
-    backing_file_depth: isFlat ? 0 : chain.length - 1,
+    backing_file_depth: isFlat ? 0 : depthOf(store, node),
     encrypted: false,
     detect_zeroes: node.detectZeroes,
     bps: 0,
@@ -98,26 +98,83 @@ function withoutNodeOptions(options: JsonObject): JsonObject {
     "node-name": _name,
     "read-only": _readOnly,
     "auto-read-only": _auto,
+    "detect-zeroes": _detectZeroes,
+    "force-share": _forceShare,
+    discard: _discard,
     cache: _cache,
     ...rest
   } = options;
   return rest;
 }
 
+/** Filters of a user's that are shown as layers of their own: no file name opens them, only options do. */
+const SHOWN_FILTERS: ReadonlySet<string> = new Set(["copy-on-read", "throttle"]);
+
+function isShownFilter(store: NodeStore, node: BlockNode): boolean {
+  return node.kind === "filter" && SHOWN_FILTERS.has(node.info.driver) && store.record(node) !== undefined;
+}
+
+/** The child that a node's bytes are in. */
+function storageBelow(node: BlockNode): BlockNode | undefined {
+  return (node.child("filtered") ?? node.child("file"))?.node;
+}
+
+/** The name that queries show: the file's, or options where a filter stands above the file. */
+function shownName(store: NodeStore, node: BlockNode): string {
+  for (let at: BlockNode | undefined = node; at !== undefined; at = storageBelow(at)) {
+    if (isShownFilter(store, at)) return `json:${stringify(openingOptions(store, node))}`;
+  }
+  return fileName(store, node);
+}
+
+/** The options that open a node and what its bytes are in, with nothing given by the name of a node. */
+function openingOptions(store: NodeStore, node: BlockNode): JsonObject {
+  const { backing: _backing, ...own } = withoutNodeOptions(store.record(node)?.options ?? {});
+  const below = storageBelow(node);
+  return {
+    driver: driverName(store, node),
+    ...own,
+    ...(below === undefined ? {} : { file: openingOptions(store, below) }),
+  };
+}
+
+/** The next image of the chain that queries show: what a filter of a user's filters, or the backing image. */
+function imageBelow(store: NodeStore, node: BlockNode): BlockNode | undefined {
+  const shown = skipHidden(store, node);
+  const below = (isShownFilter(store, shown) ? shown.child("filtered") : shown.child("backing"))?.node;
+  return below === undefined ? undefined : skipHidden(store, below);
+}
+
+/** Filters of jobs are passed through. */
+function skipHidden(store: NodeStore, node: BlockNode): BlockNode {
+  let at = node;
+  while (!isShownFilter(store, at)) {
+    const filtered = at.child("filtered")?.node;
+    if (filtered === undefined) break;
+    at = filtered;
+  }
+  return at;
+}
+
+function depthOf(store: NodeStore, node: BlockNode): number {
+  const below = imageBelow(store, node);
+  return below === undefined ? 0 : 1 + depthOf(store, below);
+}
+
 function describeImage(store: NodeStore, node: BlockNode, isFlat: boolean): ImageInfo {
   const { info } = node;
-  const backing = isFlat ? undefined : backingChain(node)[1];
-  const cluster = qcow2Details(info)?.clusterSize;
-  const isFormat = node.kind === "format";
+  const below = isFlat ? undefined : imageBelow(store, node);
+  const isFilter = isShownFilter(store, node);
+  const cluster = qcow2Details((isFilter ? skipFilters(node) : node).info)?.clusterSize;
   return {
-    filename: fileName(store, node),
+    filename: shownName(store, node),
     format: driverName(store, node),
     "virtual-size": info.size,
-    ...(isFormat ? { "dirty-flag": info.details?.["dirty"] === true } : {}),
+    ...(node.kind === "format" || isFilter ? { "dirty-flag": info.details?.["dirty"] === true } : {}),
     ...(info.allocatedSize === undefined ? {} : { "actual-size": info.allocatedSize }),
     ...(cluster === undefined ? {} : { "cluster-size": cluster }),
-    ...(info.namedBacking === undefined ? {} : namedBacking(store, node, info.namedBacking)),
-    ...(backing === undefined ? {} : { "backing-image": describeImage(store, backing, isFlat) }),
+    ...(info.namedBacking === undefined || isFilter ? {} : namedBacking(store, node, info.namedBacking)),
+    ...(below === undefined ? {} : { "backing-image": describeImage(store, below, isFlat) }),
     ...imageSnapshots(info),
     ...imageSpecific(node),
   };
@@ -128,10 +185,10 @@ function namedBacking(
   node: BlockNode,
   named: { readonly filename: string; readonly format?: string },
 ): Pick<ImageInfo, "backing-filename" | "full-backing-filename" | "backing-filename-format"> {
-  const backing = backingChain(node)[1];
+  const backing = imageBelow(store, node);
   return {
     "backing-filename": named.filename,
-    "full-backing-filename": backing === undefined ? named.filename : fileName(store, backing),
+    "full-backing-filename": backing === undefined ? named.filename : shownName(store, backing),
     ...(named.format === undefined ? {} : { "backing-filename-format": named.format }),
   };
 }

@@ -1,4 +1,4 @@
-import type { DeviceSpec, DriverRegistry, ZeroDetection } from "@blockmirror/block-driver";
+import type { DeviceSpec, DriverRegistry, ThrottleGroup, ZeroDetection } from "@blockmirror/block-driver";
 import { commandError, isJsonObject, type JsonObject, type JsonValue } from "@blockmirror/qmp";
 import { safeInteger } from "../safe-integer.ts";
 import { isStandardDriver, registeredName } from "../schema/driver-types.ts";
@@ -58,6 +58,8 @@ export interface OptionsContext {
   readonly hasNode: (name: string) => boolean;
   /** Directory of the client's credentials with that id; throws when there are none. */
   readonly certificates: (id: string) => string;
+  /** The group with that id; throws when there is none. */
+  readonly throttleGroup: (id: string) => ThrottleGroup;
   /** Open nodes with `auto-read-only` for reading only, since they could not be opened for writing. */
   readonly fallsBackToReadOnly?: boolean;
 }
@@ -120,6 +122,11 @@ class Translation {
         return nbdOptions(options, this.#context.certificates);
       case "blkdebug":
         return { file: this.#child(options["image"] ?? null), controller: blkdebugController(options) };
+      case "throttle":
+        return {
+          file: this.#child(options["file"] ?? null),
+          group: this.#context.throttleGroup(text(options["throttle-group"])),
+        };
       case "file":
       case "host_device":
         return {

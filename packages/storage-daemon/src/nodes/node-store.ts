@@ -40,6 +40,7 @@ export class NodeStore {
       registry: graph.registry,
       hasNode: (name) => graph.find(name) !== undefined,
       certificates: (id) => objects.credentials(id, "client").directory,
+      throttleGroup: (id) => objects.throttleGroup(id),
     };
   }
 

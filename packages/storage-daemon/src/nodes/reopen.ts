@@ -1,4 +1,4 @@
-import type { BlockNode } from "@blockmirror/block-driver";
+import { ThrottleDevice, type BlockNode } from "@blockmirror/block-driver";
 import { commandError, isJsonObject, stringify, type JsonObject, type JsonValue } from "@blockmirror/qmp";
 import { backingChain } from "./node-info.ts";
 import { zeroDetection } from "./node-options.ts";
@@ -15,6 +15,7 @@ const FREE: ReadonlySet<string> = new Set([
   "cache",
   "detect-zeroes",
   "backing",
+  "throttle-group",
 ]);
 
 /** One change that was made, and how it is taken back. */
@@ -24,8 +25,8 @@ interface Change {
 }
 
 /**
- * Changes the options of nodes that are in use: `read-only`, `backing` and `detect-zeroes`. All nodes or none: everything
- * is checked first, and when a later node cannot be changed, those before it get back what they had.
+ * Changes the options of nodes that are in use: `read-only`, `backing`, `detect-zeroes` and `throttle-group`. All nodes or
+ * none: everything is checked first, and when a later node cannot be changed, those before it get back what they had.
  *
  * @throws QmpError of class `GenericError`, or BlockError.
  */
@@ -53,6 +54,7 @@ function changesOf(nodes: NodeStore, options: JsonObject): Change[] {
   checkUnchanged(nodes, node, options);
   return [
     ...backingChange(nodes, node, options["backing"]),
+    ...groupChange(nodes, node, options["throttle-group"]),
     ...modeChange(nodes, node, options["read-only"]),
     // Whether discards free space stays as it was unless it is said again.
     ...zeroDetectionChange(node, { discard: nodes.record(node)?.options["discard"], ...options }),
@@ -122,6 +124,16 @@ function zeroDetectionChange(node: BlockNode, options: JsonObject): Change[] {
     node.detectZeroes = value;
   };
   return after === before ? [] : [{ apply: () => set(after), undo: () => set(before) }];
+}
+
+/** Requests that wait in the group go on waiting in the other one. */
+function groupChange(nodes: NodeStore, node: BlockNode, name: JsonValue | undefined): Change[] {
+  const { device } = node;
+  if (!(device instanceof ThrottleDevice) || typeof name !== "string") return [];
+  const before = device.group;
+  const after = nodes.optionsContext.throttleGroup(name);
+  const move = async (group: typeof after): Promise<void> => device.moveTo(group);
+  return [{ apply: () => move(after), undo: () => move(before) }];
 }
 
 function modeChange(nodes: NodeStore, node: BlockNode, given: JsonValue | undefined): Change[] {

@@ -42,9 +42,13 @@ export function driverTypes(registry: DriverRegistry): Readonly<Record<string, T
   const options: UnionDefinition = { ...BLOCK_SCHEMA.types.BlockdevOptions, union };
   const createOptions: UnionDefinition = { ...BLOCK_SCHEMA.types.BlockdevCreateOptions, union: createUnion };
   const { base, tag, union: objects } = BLOCK_SCHEMA.types.ObjectOptions;
+  const objectTypes = {
+    "throttle-group": objects["throttle-group"],
+    "tls-creds-x509": objects["tls-creds-x509"],
+  };
   return {
     ...types,
-    ObjectOptions: { base, tag, union: { "tls-creds-x509": objects["tls-creds-x509"] } },
+    ObjectOptions: { base, tag, union: objectTypes },
     BlockdevOptions: options,
     BlockdevCreateOptions: createOptions,
     BlockdevDriver: { enum: Object.keys(union) },
