@@ -122,7 +122,7 @@ describe("what a driver opened is checked", () => {
     ["flush", { flush: true }],
     ["resize", { resize: "grow" }],
     ["copyRange", { copyRange: true }],
-    ["map", { map: true }],
+    ["lend", { lend: true }],
   ] as const)(
     "an announced %s without the method is a TypeError, and the device is closed",
     async (name, can) => {
