@@ -13,7 +13,7 @@ import { loadCredentials } from "./credentials.ts";
 import { describeDevice } from "./describe-device.ts";
 import { openFailure } from "./failures.ts";
 import { NbdDevice } from "./nbd-device.ts";
-import { NBD_OPTIONS, type NbdOptions, type NbdTlsFiles } from "./nbd-options.ts";
+import { checkTlsFiles, NBD_OPTIONS, type NbdOptions, type NbdTlsFiles } from "./nbd-options.ts";
 import { Session } from "./session.ts";
 import { SYSTEM_TIMERS, type NbdTimers } from "./timers.ts";
 
@@ -128,7 +128,11 @@ function locate(options: NbdOptions, node: string): Target {
     const named = {
       ...(parsed.tlsCertificates !== undefined && { directory: parsed.tlsCertificates }),
       ...(parsed.tlsHostname !== undefined && { serverName: parsed.tlsHostname }),
+      ...(parsed.tlsPskFile !== undefined && { pskFile: parsed.tlsPskFile }),
+      ...(parsed.username !== undefined && { username: parsed.username }),
     };
+    const merged = { ...named, ...files };
+    checkTlsFiles(merged);
     if (exportName !== undefined && parsed.exportName !== "" && parsed.exportName !== exportName) {
       return refuse(
         `the URI names the export '${parsed.exportName}' and option 'export' names '${exportName}'`,
@@ -140,7 +144,7 @@ function locate(options: NbdOptions, node: string): Target {
     return {
       address: parsed.address,
       exportName: exportName ?? parsed.exportName,
-      tls: isSecure ? { ...named, ...files } : undefined,
+      tls: isSecure ? merged : undefined,
     };
   } catch (error) {
     if (error instanceof BlockError) throw error;

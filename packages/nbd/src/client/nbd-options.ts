@@ -2,7 +2,7 @@ import { option, optionSchema, type OptionSchema } from "@blockmirror/block-driv
 import { DEFAULT_PORT, MAX_STRING } from "../protocol/constants.ts";
 import type { NbdAddress } from "../protocol/uri.ts";
 
-/** Certificates for a connection with TLS; files in PEM form. */
+/** What a connection with TLS is made with: certificates, files in PEM form; or a key that the server has too. */
 export interface NbdTlsFiles {
   /**
    * A directory with `ca-cert.pem`, and for a server that wants to know its clients `client-cert.pem` and
@@ -15,8 +15,14 @@ export interface NbdTlsFiles {
   readonly certificate?: string;
   /** The key of the client's certificate. */
   readonly key?: string;
+  /** What `key` is encrypted with. */
+  readonly passphrase?: string;
   /** The name that the server's certificate must have. Default: the host, or `localhost` for a Unix socket. */
   readonly serverName?: string;
+  /** A file of lines `user:hexkey`, instead of all certificates: the pre-shared keys of QEMU, libnbd and `psktool`. */
+  readonly pskFile?: string;
+  /** Whose key of `pskFile` it is. Default: the only one there is, or else the login name. */
+  readonly username?: string;
 }
 
 /** Options of the `nbd` driver. Either `uri` or `server` is needed. */
@@ -85,7 +91,8 @@ function parseName(value: unknown): string | undefined {
   return value;
 }
 
-const TLS_MEMBERS = ["directory", "ca", "certificate", "key", "serverName"] as const;
+const CERTIFICATE_MEMBERS = ["directory", "ca", "certificate", "key", "passphrase", "serverName"] as const;
+const TLS_MEMBERS = [...CERTIFICATE_MEMBERS, "pskFile", "username"] as const;
 
 function parseTls(value: unknown): boolean | NbdTlsFiles | undefined {
   if (value === undefined || typeof value === "boolean") return value;
@@ -96,7 +103,17 @@ function parseTls(value: unknown): boolean | NbdTlsFiles | undefined {
   if ((files.certificate === undefined) !== (files.key === undefined)) {
     throw new Error("needs both certificate and key, or neither");
   }
+  checkTlsFiles(files);
   return files;
+}
+
+/** @throws Error when certificates and pre-shared keys are mixed. */
+export function checkTlsFiles(files: NbdTlsFiles): void {
+  if (files.pskFile === undefined) return;
+  const certificate = CERTIFICATE_MEMBERS.find((name) => files[name] !== undefined);
+  if (certificate !== undefined) {
+    throw new Error(`takes pskFile or certificates, not both: leave pskFile or ${certificate} out`);
+  }
 }
 
 /** What the `nbd` driver accepts. */
@@ -104,7 +121,7 @@ export const NBD_OPTIONS: OptionSchema<NbdOptions> = optionSchema({
   uri: option.optionalString("nbd://host:port/export or nbd+unix:///export?socket=path; nbds for TLS"),
   server: option.json("{ path } of a Unix socket, or { host, port }", parseServer),
   export: option.json("name of the export; default: the server's default export", parseName),
-  tls: option.json("false, true, or an object with directory, ca, certificate, key, serverName", parseTls),
+  tls: option.json(`false, true, or an object with ${TLS_MEMBERS.join(", ")}`, parseTls),
   connections: option.integer("most connections to a server that allows several", 4, { min: 1, max: 16 }),
   reconnectDelayMs: option.integer("how long requests wait for a lost server", 10_000, { max: MAX_TIME_MS }),
   openTimeoutMs: option.integer("limit of connecting and shaking hands", 10_000, {

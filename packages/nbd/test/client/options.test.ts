@@ -24,6 +24,8 @@ test.each([
   ["TLS that is a string", { server, tls: "yes" }],
   ["unknown TLS files", { server, tls: { dir: "/x" } }],
   ["a certificate without key", { server, tls: { certificate: "/x" } }],
+  ["keys and certificates", { server, tls: { pskFile: "/x", ca: "/y" } }],
+  ["keys of the URI and certificates of the option", { uri: "nbds://h?tls-psk-file=k", tls: { ca: "/y" } }],
   ["no connections", { server, connections: 0 }],
   ["too many connections", { server, connections: 17 }],
   ["a negative delay", { server, reconnectDelayMs: -1 }],
