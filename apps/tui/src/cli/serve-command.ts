@@ -43,9 +43,10 @@ export function addServeCommand(program: Command, finish: (status: number) => vo
       "server-cert.pem, server-key.pem; with ca-cert.pem clients need one, too",
     )
     .addOption(
-      new Option("--tls-psk <file>", "lines user:hexkey, the keys that clients share with the server").conflicts(
-        "tlsCreds",
-      ),
+      new Option(
+        "--tls-psk <file>",
+        "lines user:hexkey, the keys that clients share with the server",
+      ).conflicts("tlsCreds"),
     )
     .addOption(allowBackingOption());
   addDisplayOptions(command, "clients cannot write").action(

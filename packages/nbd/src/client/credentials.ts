@@ -46,11 +46,7 @@ export async function loadCredentials(
   return () => options;
 }
 
-async function loadKey(
-  file: string,
-  username: string | undefined,
-  node: string,
-): Promise<ConnectionOptions> {
+async function loadKey(file: string, username: string | undefined, node: string): Promise<ConnectionOptions> {
   const refuse = (text: string, cause?: unknown): never => {
     throw new BlockError("EINVAL", `the file of keys ${file} of ${node}: ${text}`, {
       node,

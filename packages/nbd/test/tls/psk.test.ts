@@ -1,16 +1,16 @@
 import { randomBytes } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import path from "node:path";
-import { getCACertificates, setDefaultCACertificates } from "node:tls";
-import { lacksPeers, PeerServer, requirePeer, run } from "@blockmirror/peers";
+import { fileURLToPath } from "node:url";
+import { lacksPeers, makeCertificates, PeerServer, requirePeer, run } from "@blockmirror/peers";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { NbdServer, parsePskKeys } from "../../src/index.ts";
-import { makeCertificates } from "../client/support/certificates.ts";
 import { openNbd, readBytes } from "../client/support/devices.ts";
 import { onCleanup, pattern, serve, temporaryDirectory } from "../server/support/serving.ts";
 
 const MiB = 2 ** 20;
+const OPEN = fileURLToPath(new URL("open.js", import.meta.url));
 
 /** Writes a file of keys, one of 32 bytes for each user, where QEMU looks for it. */
 function makeKeys(directory: string, ...users: readonly string[]): string {
@@ -57,16 +57,17 @@ describe("a file of keys", () => {
   });
 });
 
-describe("our server and our client", () => {
-  async function served(...users: readonly string[]) {
-    const directory = temporaryDirectory();
-    const file = makeKeys(directory, ...users);
-    const keys = parsePskKeys(users.length === 0 ? "" : (await run("cat", [file])).stdout);
-    const serving = await serve({ size: 4 * MiB, server: { tls: { keys } } });
-    const [uri = ""] = serving.server.uris("disk");
-    return { ...serving, directory, file, uri };
-  }
+/** A server with a key for each user, and the file of the keys. */
+async function served(...users: readonly string[]) {
+  const directory = temporaryDirectory();
+  const file = makeKeys(directory, ...users);
+  const keys = parsePskKeys(readFileSync(file, "utf8"));
+  const serving = await serve({ size: 4 * MiB, server: { tls: { keys } } });
+  const [uri = ""] = serving.server.uris("disk");
+  return { ...serving, directory, file, uri };
+}
 
+describe("our server and our client", () => {
   test("agree by every user's key, and the client may be found by URI or by options", async () => {
     const { uri, file, server } = await served("alice", "bob");
     expect(uri).toMatch(/^nbds\+unix:/);
@@ -109,19 +110,20 @@ describe("our server and our client", () => {
   test("a server with a certificate is not taken for one that has the key", async () => {
     const pki = temporaryDirectory();
     await makeCertificates(pki);
-    const { stdout: cert } = await run("cat", [path.join(pki, "server-cert.pem")]);
-    const { stdout: key } = await run("cat", [path.join(pki, "server-key.pem")]);
+    const read = (name: string): Buffer => readFileSync(path.join(pki, name));
+    const [cert, key] = [read("server-cert.pem"), read("server-key.pem")];
     const { server } = await serve({ server: { tls: { cert, key } } });
     const [uri = ""] = server.uris("disk");
     const pskFile = makeKeys(temporaryDirectory(), "alice");
-    // Not even one of an authority that this system trusts.
-    const trusted = getCACertificates();
-    onCleanup(() => setDefaultCACertificates(trusted));
-    const { stdout: ca } = await run("cat", [path.join(pki, "ca-cert.pem")]);
-    setDefaultCACertificates([...trusted, ca]);
-    await expect(openNbd({ uri, tls: { pskFile } })).rejects.toThrow(/certificate instead/);
-    await using device = await openNbd({ uri });
-    expect(device.node.info.details).toMatchObject({ tls: true });
+    // Not even one of an authority that its system trusts, which takes a process of its own.
+    const open = async (options: object): Promise<string> => {
+      const { stdout } = await run(process.execPath, [OPEN, JSON.stringify(options)], {
+        env: { NODE_EXTRA_CA_CERTS: path.join(pki, "ca-cert.pem") },
+      });
+      return stdout;
+    };
+    expect(await open({ uri, tls: true })).toBe("opened");
+    expect(await open({ uri, tls: { pskFile } })).toMatch(/certificate instead/);
   });
 
   test("what cannot be is refused before anything is dialled", async () => {
@@ -152,6 +154,14 @@ describe("our server and our client", () => {
   });
 });
 
+/** The same with something to copy. */
+async function servedWithContent() {
+  const { directory, file, uri, node, graph } = await served("alice", "qemu");
+  const user = graph.attach(node, { name: "test", uses: ["write"], shares: ["read", "write", "resize"] });
+  await user.write(MiB, [pattern(MiB, 5)]);
+  return { directory, file, uri };
+}
+
 /** QEMU's ways to say which versions of TLS it may use. */
 const VERSIONS = [
   ["TLS 1.3", "NORMAL:-VERS-ALL:+VERS-TLS1.3"],
@@ -160,19 +170,8 @@ const VERSIONS = [
 ] as const;
 
 describe.skipIf(lacksPeers("nbdinfo", "nbdcopy", "qemu-img", "qemu-io"))("our server", () => {
-  async function served() {
-    const directory = temporaryDirectory();
-    const file = makeKeys(directory, "alice", "qemu");
-    const keys = parsePskKeys((await run("cat", [file])).stdout);
-    const { server, node, graph } = await serve({ size: 4 * MiB, server: { tls: { keys } } });
-    const user = graph.attach(node, { name: "test", uses: ["write"], shares: ["read", "write", "resize"] });
-    await user.write(MiB, [pattern(MiB, 5)]);
-    const [uri = ""] = server.uris("disk");
-    return { directory, file, uri, server };
-  }
-
   test("and libnbd's clients", async () => {
-    const { directory, file, uri } = await served();
+    const { directory, file, uri } = await servedWithContent();
     const address = `${uri.replace("///", "//alice@/")}&tls-psk-file=${file}`;
     const { stdout } = await run(requirePeer("nbdinfo"), ["--json", address]);
     expect(JSON.parse(stdout)).toMatchObject({ TLS: true, exports: [{ "export-size": 4 * MiB }] });
@@ -186,14 +185,16 @@ describe.skipIf(lacksPeers("nbdinfo", "nbdcopy", "qemu-img", "qemu-io"))("our se
   });
 
   test.each(VERSIONS)("and QEMU's client with %s", async (_name, priority) => {
-    const { directory, uri } = await served();
+    const { directory, uri } = await servedWithContent();
     const socket = new URL(uri).searchParams.get("socket") ?? "";
     const image = `driver=nbd,path=${socket},export=disk,tls-creds=t`;
     for (const username of ["qemu", "alice"]) {
       const credentials = `tls-creds-psk,id=t,dir=${directory},endpoint=client,username=${username},priority=${priority}`;
       const commands = ["write -P 0x21 0 128k", "flush", "read -P 0x21 0 128k", "read -P 0 2M 1M"];
       await run(requirePeer("qemu-io"), [
-        ...["--object", credentials, "--image-opts"],
+        "--object",
+        credentials,
+        "--image-opts",
         ...commands.flatMap((command) => ["-c", command]),
         image,
       ]);
@@ -201,8 +202,11 @@ describe.skipIf(lacksPeers("nbdinfo", "nbdcopy", "qemu-img", "qemu-io"))("our se
     makeKeys(directory, "qemu");
     await expect(
       run(requirePeer("qemu-img"), [
-        ...["info", "--object", `tls-creds-psk,id=t,dir=${directory},endpoint=client`],
-        ...["--image-opts", image],
+        "info",
+        "--object",
+        `tls-creds-psk,id=t,dir=${directory},endpoint=client`,
+        "--image-opts",
+        image,
       ]),
     ).rejects.toThrow();
   });
@@ -211,7 +215,12 @@ describe.skipIf(lacksPeers("nbdinfo", "nbdcopy", "qemu-img", "qemu-io"))("our se
 describe.skipIf(lacksPeers("qemu-nbd"))("our client and qemu-nbd", () => {
   test.each(VERSIONS)("with %s", async (_name, priority) => {
     const server = new PeerServer("qemu-nbd", (directory) => [
-      ...["-f", "raw", "--tls-creds", "t", path.join(directory, "disk.raw"), "--object"],
+      "-f",
+      "raw",
+      "--tls-creds",
+      "t",
+      path.join(directory, "disk.raw"),
+      "--object",
       `tls-creds-psk,id=t,endpoint=server,dir=${directory},priority=${priority}`,
     ]);
     onCleanup(() => server.stop());
@@ -231,7 +240,10 @@ describe.skipIf(lacksPeers("nbdkit"))("our client and nbdkit", () => {
   const directory: { path: string; server: PeerServer | undefined } = { path: "", server: undefined };
   beforeAll(async () => {
     const server = new PeerServer("nbdkit", (where) => [
-      ...["--tls=require", `--tls-psk=${path.join(where, "keys.psk")}`, "memory", "4M"],
+      "--tls=require",
+      `--tls-psk=${path.join(where, "keys.psk")}`,
+      "memory",
+      "4M",
     ]);
     makeKeys(server.directory, "alice");
     directory.path = server.directory;

@@ -44,7 +44,15 @@ export function driverTypes(registry: DriverRegistry): Readonly<Record<string, T
   const { base, tag, union: objects } = BLOCK_SCHEMA.types.ObjectOptions;
   return {
     ...types,
-    ObjectOptions: { base, tag, union: { "tls-creds-x509": objects["tls-creds-x509"] } },
+    ObjectOptions: {
+      base,
+      tag,
+      union: {
+        secret: objects.secret,
+        "tls-creds-psk": objects["tls-creds-psk"],
+        "tls-creds-x509": objects["tls-creds-x509"],
+      },
+    },
     BlockdevOptions: options,
     BlockdevCreateOptions: createOptions,
     BlockdevDriver: { enum: Object.keys(union) },
