@@ -12,9 +12,11 @@ import type { Endpoint } from "./connection.ts";
 import { loadCredentials } from "./credentials.ts";
 import { describeDevice } from "./describe-device.ts";
 import { openFailure } from "./failures.ts";
+import { openBitmaps } from "./nbd-bitmaps.ts";
 import { NbdDevice } from "./nbd-device.ts";
 import { checkTlsFiles, NBD_OPTIONS, type NbdOptions, type NbdTlsFiles } from "./nbd-options.ts";
 import { Session } from "./session.ts";
+import { contextNames } from "./status-contexts.ts";
 import { SYSTEM_TIMERS, type NbdTimers } from "./timers.ts";
 
 /** How {@link createNbdDriver} differs from the driver that everybody uses. */
@@ -52,6 +54,7 @@ async function open(options: NbdOptions, context: OpenContext, timers: NbdTimers
   const endpoint: Endpoint = {
     address,
     exportName,
+    contexts: contextNames(options.bitmaps),
     tls: tls === undefined ? undefined : await loadCredentials(tls, address, nodeName),
   };
   let session: Session;
@@ -91,7 +94,7 @@ async function open(options: NbdOptions, context: OpenContext, timers: NbdTimers
       readOnly,
       isSecure: tls !== undefined,
     });
-    return new NbdDevice(session, info);
+    return new NbdDevice(session, info, openBitmaps(session, info, options.bitmaps));
   } catch (error) {
     await session.close();
     throw error;

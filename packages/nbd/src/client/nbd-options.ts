@@ -35,6 +35,8 @@ export interface NbdOptions {
   readonly export: string | undefined;
   /** TLS: false, true, or its files. Default: as the URI says. */
   readonly tls: boolean | NbdTlsFiles | undefined;
+  /** Names of the server's dirty bitmaps that `loadDirtyBitmap` of block-driver can load. Default: none. */
+  readonly bitmaps: readonly string[];
   /** Most connections to a server that allows several, 1 to 16. Default 4. */
   readonly connections: number;
   /** How long requests wait for a lost server, in milliseconds; 0 fails them at once. Default 10 000. */
@@ -53,6 +55,9 @@ export interface NbdOptions {
 }
 
 const MAX_TIME_MS = 2 ** 31 - 1;
+/** Every answer about the allocation carries the bitmaps, too. */
+const MAX_BITMAPS = 16;
+const MAX_BITMAP_NAME = 1023;
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
@@ -116,12 +121,24 @@ export function checkTlsFiles(files: NbdTlsFiles): void {
   }
 }
 
+function parseBitmaps(value: unknown): readonly string[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) throw new Error("must be an array of names");
+  if (value.length > MAX_BITMAPS) throw new Error(`has more than ${MAX_BITMAPS} names`);
+  const names = value.map((name: unknown) => text(name, "name of each bitmap"));
+  if (new Set(names).size < names.length) throw new Error("has a name twice");
+  const long = names.find((name) => Buffer.byteLength(name) > MAX_BITMAP_NAME);
+  if (long !== undefined) throw new Error(`has a name of more than ${MAX_BITMAP_NAME} bytes`);
+  return names;
+}
+
 /** What the `nbd` driver accepts. */
 export const NBD_OPTIONS: OptionSchema<NbdOptions> = optionSchema({
   uri: option.optionalString("nbd://host:port/export or nbd+unix:///export?socket=path; nbds for TLS"),
   server: option.json("{ path } of a Unix socket, or { host, port }", parseServer),
   export: option.json("name of the export; default: the server's default export", parseName),
   tls: option.json(`false, true, or an object with ${TLS_MEMBERS.join(", ")}`, parseTls),
+  bitmaps: option.json("names of the server's dirty bitmaps that can be loaded", parseBitmaps),
   connections: option.integer("most connections to a server that allows several", 4, { min: 1, max: 16 }),
   reconnectDelayMs: option.integer("how long requests wait for a lost server", 10_000, { max: MAX_TIME_MS }),
   openTimeoutMs: option.integer("limit of connecting and shaking hands", 10_000, {
