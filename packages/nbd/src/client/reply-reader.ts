@@ -5,7 +5,7 @@ import {
   SIMPLE_REPLY_MAGIC,
   STRUCTURED_REPLY_MAGIC,
 } from "../protocol/constants.ts";
-import { ExtentReader } from "./extent-reader.ts";
+import type { ExtentReader } from "./extent-reader.ts";
 import type { ReplyForm } from "./negotiated.ts";
 import { ProtocolError } from "./protocol-error.ts";
 import type { Request } from "./request.ts";

@@ -1,6 +1,6 @@
 import type { Duplex } from "node:stream";
 import { BlockError, isPromise, type MaybePromise } from "@blockmirror/block-driver";
-import { Command, CommandFlag } from "../protocol/constants.ts";
+import { Command } from "../protocol/constants.ts";
 import { errorNumber, NbdErrno } from "../protocol/errors.ts";
 import type { ByteQueue } from "./byte-queue.ts";
 import { executeChange, warmCache } from "./execute.ts";
@@ -10,7 +10,7 @@ import type { Resumable } from "./nbd-export.ts";
 import { Replies } from "./replies.ts";
 import { ReplyArena, type SlabPool } from "./reply-arena.ts";
 import { ReplyWriter } from "./reply-writer.ts";
-import { refusalOf } from "./request-check.ts";
+import { chargeOf, extentCapacity, refusalOf } from "./request-check.ts";
 import { RequestReader } from "./request-reader.ts";
 import { Request, Stage } from "./request.ts";
 import { RequestCounters } from "./statistics.ts";
@@ -40,9 +40,6 @@ const REQUESTS_PER_TURN = 64;
 
 /** Payloads that nobody wants are read and dropped up to this many bytes; beyond it hanging up is cheaper for both. */
 const MAX_SKIPPED: number = 64 * 1024 * 1024;
-
-/** Extents in one answer to BLOCK_STATUS. */
-const MAX_EXTENTS = 4096;
 
 /** The transmission phase of one connection: requests in, replies out. */
 export class Transmission implements Resumable {
@@ -238,8 +235,7 @@ export class Transmission implements Resumable {
     request.startedMs = performance.now();
     request.refusal = this.#isStopping ? NbdErrno.ESHUTDOWN : refusalOf(request, this.#agreement);
     if (request.refusal === 0) {
-      if (request.command === Command.Read) request.charge = request.length + this.#replies.readHeaderSize;
-      else request.charge = request.payload;
+      request.charge = chargeOf(request, this.#agreement, this.#replies.readHeaderSize);
     } else if (request.payload > MAX_SKIPPED) {
       this.#hangUp();
       return;
@@ -287,19 +283,20 @@ export class Transmission implements Resumable {
       case Command.BlockStatus:
         return this.#describe(request);
       case Command.Cache:
-        return warmCache(edge, offset, length);
+        return warmCache(edge, offset, length, this.#isWanted);
       default:
         return executeChange(edge, request);
     }
   }
 
+  readonly #isWanted = (): boolean => !this.#isClosed;
+
   /** Queues every chunk but the final error, if there is one. */
   async #describe(request: Request): Promise<void> {
     const { contexts, exported } = this.#agreement;
-    const isOne = (request.flags & CommandFlag.ReqOne) !== 0;
     const answers: ContextExtents[] = [];
     for (const { context } of contexts) {
-      const extents = new ContextExtents(isOne ? 1 : MAX_EXTENTS);
+      const extents = new ContextExtents(extentCapacity(request));
       await context.describe(exported.edge.node, request.offset, request.length, extents);
       answers.push(extents);
     }
