@@ -108,16 +108,20 @@ function parseTls(value: unknown): boolean | NbdTlsFiles | undefined {
   if ((files.certificate === undefined) !== (files.key === undefined)) {
     throw new Error("needs both certificate and key, or neither");
   }
-  checkTlsFiles(files);
   return files;
 }
 
-/** @throws Error when certificates and pre-shared keys are mixed. */
+/** @throws Error when certificates and pre-shared keys are mixed, or a user has no file with a key. */
 export function checkTlsFiles(files: NbdTlsFiles): void {
-  if (files.pskFile === undefined) return;
+  if (files.pskFile === undefined) {
+    if (files.username !== undefined) throw new Error("has a username for TLS and no pskFile with its key");
+    return;
+  }
   const certificate = CERTIFICATE_MEMBERS.find((name) => files[name] !== undefined);
   if (certificate !== undefined) {
-    throw new Error(`takes pskFile or certificates, not both: leave pskFile or ${certificate} out`);
+    throw new Error(
+      `has a pskFile and certificates for TLS, which takes one of them: leave ${certificate} out`,
+    );
   }
 }
 

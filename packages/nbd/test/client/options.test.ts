@@ -25,6 +25,7 @@ test.each([
   ["unknown TLS files", { server, tls: { dir: "/x" } }],
   ["a certificate without key", { server, tls: { certificate: "/x" } }],
   ["keys and certificates", { server, tls: { pskFile: "/x", ca: "/y" } }],
+  ["a user without a key", { server, tls: { username: "u" } }],
   ["keys of the URI and certificates of the option", { uri: "nbds://h?tls-psk-file=k", tls: { ca: "/y" } }],
   ["bitmaps that are no list", { server, bitmaps: "b0" }],
   ["a bitmap without a name", { server, bitmaps: [""] }],

@@ -73,6 +73,7 @@ describe("our server and our client", () => {
     expect(uri).toMatch(/^nbds\+unix:/);
     await use({ uri: `${uri.replace("///", "//alice@/")}&tls-psk-file=${file}` });
     await use({ uri, tls: { pskFile: file, username: "bob" } });
+    await use({ uri: uri.replace("///", "//bob@/"), tls: { pskFile: file } });
     await using device = await openNbd({ uri, tls: { pskFile: file, username: "bob" } });
     expect(device.node.info.size).toBe(4 * MiB);
     expect(server.clients()).toMatchObject([{ isSecure: true }]);
