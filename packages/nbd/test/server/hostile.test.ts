@@ -83,17 +83,18 @@ describe("work that nobody waits for any more", () => {
   });
 });
 
-describe("clients that stop in the middle of TLS", () => {
-  async function tlsServer() {
-    const directory = path.join(temporaryDirectory(), "pki");
-    mkdirSync(directory);
-    await makeCertificates(directory);
-    const read = (name: string): Buffer => readFileSync(path.join(directory, name));
-    const tls = { cert: read("server-cert.pem"), key: read("server-key.pem") };
-    const serving = await serve({ server: { tls, handshakeTimeoutMs: 2000 } });
-    return { ...serving, ca: read("ca-cert.pem") };
-  }
+/** A server with a certificate, and little patience. */
+async function tlsServer() {
+  const directory = path.join(temporaryDirectory(), "pki");
+  mkdirSync(directory);
+  await makeCertificates(directory);
+  const read = (name: string): Buffer => readFileSync(path.join(directory, name));
+  const tls = { cert: read("server-cert.pem"), key: read("server-key.pem") };
+  const serving = await serve({ server: { tls, handshakeTimeoutMs: 2000 } });
+  return { ...serving, ca: read("ca-cert.pem") };
+}
 
+describe("clients that stop in the middle of TLS", () => {
   test("are dropped when their time is over, wherever they are", async () => {
     const { address, server, ca } = await tlsServer();
     const silent = await RawClient.greeted(address);
