@@ -1,5 +1,6 @@
 import { hbitmap } from "./hbitmap/scenario.ts";
 import { nbdGuestLatency } from "./nbd/guest-latency.ts";
+import { nbdIdle } from "./nbd/idle.ts";
 import { nbdMirrorToQemuNbd } from "./nbd/mirror-to-qemu-nbd.ts";
 import { jobsGuest, jobsWriteBlocking } from "./jobs/guest.ts";
 import { jobsMany } from "./jobs/many.ts";
@@ -41,5 +42,6 @@ export const SCENARIOS: readonly Scenario[] = [
   nbdCopyOut,
   nbdCopyIn,
   nbdGuestLatency,
+  nbdIdle,
   hbitmap,
 ];

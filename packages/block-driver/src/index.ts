@@ -121,7 +121,7 @@ export type { DrainedSection } from "./graph/drain.ts";
 export { BlockGraph, type FilterInit, type GraphOptions } from "./graph/graph.ts";
 export { BlockNode, type NodeInit } from "./graph/node.ts";
 export { ALL_PERMISSIONS, type PermissionClaim } from "./graph/permissions.ts";
-export { keepDirtyBitmap } from "./graph/stored-bitmaps.ts";
+export { keepDirtyBitmap, loadDirtyBitmap } from "./graph/stored-bitmaps.ts";
 export { backingChain, skipFilters } from "./graph/topology.ts";
 export { StatusResolver, type ResolveOptions } from "./graph/resolve-status.ts";
 export { allocateAligned } from "./io/aligned-buffer.ts";

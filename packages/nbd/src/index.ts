@@ -6,6 +6,7 @@
 export { createNbdDriver, nbdDriver, type NbdDriverInit } from "./client/nbd-driver.ts";
 export type { NbdOptions, NbdTlsFiles } from "./client/nbd-options.ts";
 export type { NbdTimers } from "./client/timers.ts";
+export { parsePskKeys, type PskKeys } from "./protocol/psk.ts";
 export { formatNbdUri, isNbdUri, parseNbdUri, type NbdAddress, type NbdUri } from "./protocol/uri.ts";
 export type { NbdClient } from "./server/client-connection.ts";
 export type { ListenOptions } from "./server/listener.ts";
@@ -24,4 +25,4 @@ export {
   type RequestKind,
   type TrafficStatistics,
 } from "./server/statistics.ts";
-export type { NbdServerTls } from "./server/tls.ts";
+export type { NbdServerCertificates, NbdServerKeys, NbdServerTls } from "./server/tls.ts";

@@ -4,6 +4,7 @@
  *
  * @packageDocumentation
  */
+export { makeCertificates } from "./certificates.ts";
 export { PeerError, type PeerErrorCode, type PeerErrorDetails } from "./error.ts";
 export {
   findPeer,

@@ -1,6 +1,6 @@
 import { lacksPeers, requirePeer, run } from "@blockmirror/peers";
 import type { JsonObject } from "@blockmirror/qmp";
-import { describe, expect, it } from "vitest";
+import { describe, it } from "vitest";
 
 import { compare } from "./support/compare.ts";
 import { addPair, makeImage, MIB, rawNode } from "./support/images.ts";
@@ -220,31 +220,5 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-io"))("exports, beside q
       const nodes = await side.client.execute("query-named-block-nodes");
       return [...seen, nodes.filter((node) => node["node-name"] === "made").length];
     });
-  });
-});
-
-describe("objects", () => {
-  it("are credentials of TLS, complete or refused", async () => {
-    await using side = await Side.ours();
-    const tls = { "qom-type": "tls-creds-x509", id: "tls0", endpoint: "server", dir: side.directory };
-    expect(await side.ask("object-add", tls)).toEqual({ error: "GenericError" });
-    expect(await side.ask("object-add", { "qom-type": "secret", id: "s" })).toEqual({
-      error: "GenericError",
-    });
-    for (const name of ["ca-cert.pem", "server-cert.pem", "server-key.pem"])
-      await makeImage(side, name, 512, 1);
-    expect(await side.ask("object-add", { ...tls, id: "1" })).toEqual({ error: "GenericError" });
-    expect(await side.ask("object-add", { ...tls, priority: "NORMAL" })).toEqual({ error: "GenericError" });
-    expect(await side.ask("object-add", tls)).toEqual({ return: {} });
-    expect(await side.ask("object-add", tls)).toEqual({ error: "GenericError" });
-    const start = { ...unixAddress(side), "tls-creds": "tls0" };
-    expect(await side.ask("nbd-server-start", { ...start, "tls-creds": "nosuch" })).toEqual({
-      error: "GenericError",
-    });
-    // What is in the files is no certificate, and no server runs afterwards.
-    expect(await side.ask("nbd-server-start", start)).toEqual({ error: "GenericError" });
-    expect(await side.ask("nbd-server-stop")).toEqual({ error: "GenericError" });
-    expect(await side.ask("object-del", { id: "tls0" })).toEqual({ return: {} });
-    expect(await side.ask("object-del", { id: "tls0" })).toEqual({ error: "GenericError" });
   });
 });

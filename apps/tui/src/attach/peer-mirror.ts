@@ -1,7 +1,8 @@
 import type { NewJobProblem, NewJobRequest, NewJobReview } from "../job-source/job-source.ts";
 import { asObject, asObjects, textOf } from "./peer-answers.ts";
 import { describeNodes } from "./peer-nodes.ts";
-import { isNbdUri, targetOptions } from "./peer-target.ts";
+import { isNbdUri } from "../images/is-nbd-uri.ts";
+import { targetOptions } from "./peer-target.ts";
 import type { QmpPeer } from "./qmp-peer.ts";
 
 /** How many nodes a message about a missing one lists. */

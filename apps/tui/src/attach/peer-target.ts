@@ -1,12 +1,8 @@
 import { open } from "node:fs/promises";
+import { isNbdUri } from "../images/is-nbd-uri.ts";
 
 /** Options of `blockdev-add` that open the target of a new job. */
 export type TargetOptions = Readonly<Record<string, unknown>>;
-
-/** True for an address of an NBD export. */
-export function isNbdUri(target: string): boolean {
-  return /^nbds?(\+unix)?:\/\//u.test(target);
-}
 
 /**
  * The `blockdev-add` options for the target of a mirror on a peer: a file, raw or (by its magic, when it is there and can

@@ -1,7 +1,9 @@
+import { loadDirtyBitmap } from "@blockmirror/block-driver";
 import type { Command } from "commander";
 import { printable } from "../format/printable.ts";
 import type { ImageFormat } from "../images/image-format.ts";
 import { ImageSession } from "../images/image-session.ts";
+import { mapBitmap, type BitmapRange } from "../images/map-bitmap.ts";
 import { mapImage, type MappedRange } from "../images/map-image.ts";
 import { pathArgument } from "./arguments.ts";
 import { EXIT } from "./exit-status.ts";
@@ -14,6 +16,7 @@ interface MapFlags {
   readonly format?: ImageFormat;
   readonly forceShare?: boolean;
   readonly allowBacking: readonly string[];
+  readonly bitmap?: string;
   readonly output: ResultOutput;
 }
 
@@ -22,8 +25,12 @@ export function addMapCommand(program: Command, finish: (status: number) => void
   const command = program
     .command("map")
     .description("tell which parts of an image hold data, in which layer and where")
-    .argument("<file>", "the image", pathArgument("FILE"))
-    .addOption(formatOption("-f, --format <format>", "by default told by its magic"));
+    .argument("<file>", "the image, or the NBD address of an export", pathArgument("FILE"))
+    .addOption(formatOption("-f, --format <format>", "by default told by its magic; of an export raw"))
+    .option(
+      "--bitmap <name>",
+      "tell which parts a dirty bitmap of the image or of the server marks, instead",
+    );
   addOutputOption(addReadingOptions(command)).action(async (file: string, flags: MapFlags) => {
     finish(await map(file, flags));
   });
@@ -39,9 +46,15 @@ async function map(filename: string, flags: MapFlags): Promise<number> {
     const node = await session.openImage(filename, {
       shared: flags.forceShare === true,
       ...(flags.format !== undefined && { format: flags.format }),
+      ...(flags.bitmap !== undefined && { bitmap: flags.bitmap }),
     });
-    const write = flags.output === "json" ? new JsonMap() : new HumanMap();
-    for await (const range of mapImage(session.graph, node, interrupts.signal)) {
+    const ranges =
+      flags.bitmap === undefined
+        ? mapImage(session.graph, node, interrupts.signal)
+        : mapBitmap(await loadDirtyBitmap(node, flags.bitmap));
+    const write = flags.output === "json" ? new JsonMap() : new HumanMap(flags.bitmap !== undefined);
+    for await (const range of ranges) {
+      interrupts.signal.throwIfAborted();
       if (!write.range(range)) await drained();
       // A terminal that shows the map needs no other sign of life.
       if (!process.stdout.isTTY) progress.update(range.start + range.length, node.size);
@@ -76,7 +89,7 @@ class JsonMap {
   #separator = "[";
 
   /** False when standard output should be given time. */
-  range(range: MappedRange): boolean {
+  range(range: MappedRange | BitmapRange): boolean {
     const separator = this.#separator;
     this.#separator = ",\n";
     return process.stdout.write(`${separator}${JSON.stringify(range)}`);
@@ -89,12 +102,16 @@ class JsonMap {
 
 /** A line for each range. */
 class HumanMap {
-  constructor() {
-    this.#line("start", "length", "what", "layer", "at");
+  constructor(isOfBitmap: boolean) {
+    if (isOfBitmap) this.#line("start", "length", "what");
+    else this.#line("start", "length", "what", "layer", "at");
   }
 
   /** False when standard output should be given time. */
-  range({ start, length, depth, present, zero, offset }: MappedRange): boolean {
+  range(range: MappedRange | BitmapRange): boolean {
+    const { start, length } = range;
+    if ("dirty" in range) return this.#line(`${start}`, `${length}`, range.dirty ? "dirty" : "clean");
+    const { depth, present, zero, offset } = range;
     const what = present ? (zero ? "zeroes" : "data") : "nothing";
     return this.#line(
       `${start}`,
@@ -107,7 +124,7 @@ class HumanMap {
 
   end(): void {}
 
-  #line(start: string, length: string, what: string, layer: string, at: string): boolean {
+  #line(start: string, length: string, what: string, layer = "", at = ""): boolean {
     const cells = [
       start.padStart(16),
       length.padStart(16),

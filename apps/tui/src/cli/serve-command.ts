@@ -1,11 +1,12 @@
 import path from "node:path";
 import type { BlockNode } from "@blockmirror/block-driver";
-import type { Command } from "commander";
+import type { NbdServerTls } from "@blockmirror/nbd";
+import { Option, type Command } from "commander";
 import { EmbeddedEngine } from "../engine/embedded-engine.ts";
 import { exportsOf } from "../exports/export-source.ts";
 import { ExportServer } from "../exports/export-server.ts";
 import { defaultListenAddress, parseListenAddress, type ListenAddress } from "../exports/listen-address.ts";
-import { readServerCredentials } from "../exports/tls-credentials.ts";
+import { readServerCredentials, readServerKeys } from "../exports/tls-credentials.ts";
 import { inspectImage } from "../engine/image-file.ts";
 import { RequestError } from "../engine/request-error.ts";
 import { imageSpec } from "../images/image-location.ts";
@@ -22,6 +23,7 @@ interface ServeFlags extends DisplayFlags {
   readonly listen?: string;
   readonly format?: ImageFormat;
   readonly tlsCreds?: string;
+  readonly tlsPsk?: string;
   readonly allowBacking: readonly string[];
 }
 
@@ -40,6 +42,12 @@ export function addServeCommand(program: Command, finish: (status: number) => vo
       "--tls-creds <directory>",
       "server-cert.pem, server-key.pem; with ca-cert.pem clients need one, too",
     )
+    .addOption(
+      new Option(
+        "--tls-psk <file>",
+        "lines user:hexkey, the keys that clients share with the server",
+      ).conflicts("tlsCreds"),
+    )
     .addOption(allowBackingOption());
   addDisplayOptions(command, "clients cannot write").action(
     async (images: readonly string[], flags: ServeFlags) => {
@@ -50,12 +58,12 @@ export function addServeCommand(program: Command, finish: (status: number) => vo
 
 async function serve(images: readonly string[], flags: ServeFlags): Promise<number> {
   const address = await addressOf(flags);
-  if (address.tls && flags.tlsCreds === undefined) {
+  const tls = await credentialsOf(flags);
+  if (address.tls && tls === undefined) {
     throw new UsageError(
-      "an address with nbds needs --tls-creds, the directory of the server's certificates",
+      "an address with nbds needs --tls-creds, the directory of the server's certificates, or --tls-psk, a file of keys",
     );
   }
-  const tls = flags.tlsCreds === undefined ? undefined : await readServerCredentials(flags.tlsCreds);
   const engine = new EmbeddedEngine(flags.allowBacking);
   try {
     const nodes = await openImages(images, engine, flags);
@@ -71,6 +79,12 @@ async function serve(images: readonly string[], flags: ServeFlags): Promise<numb
   } finally {
     await engine.close();
   }
+}
+
+/** What clients see of the server, and it of them; undefined without TLS. */
+async function credentialsOf({ tlsCreds, tlsPsk }: ServeFlags): Promise<NbdServerTls | undefined> {
+  if (tlsPsk !== undefined) return readServerKeys(tlsPsk);
+  return tlsCreds === undefined ? undefined : readServerCredentials(tlsCreds);
 }
 
 interface ServedNode {

@@ -2,9 +2,9 @@ import { constants } from "node:fs";
 import { access, lstat, stat } from "node:fs/promises";
 import path from "node:path";
 import { BlockError, type BlockChild, type BlockGraph } from "@blockmirror/block-driver";
-import { isNbdUri } from "@blockmirror/nbd";
 import { containerSpec } from "../images/image-location.ts";
 import { PROBE_BYTES, probeFormat, type ImageFormat } from "../images/image-format.ts";
+import { isNbdUri } from "../images/is-nbd-uri.ts";
 
 /** What is known about a path before anything is opened for use. */
 export type ImageFile =

@@ -1,7 +1,7 @@
 import path from "node:path";
 import type { DeviceSpec } from "@blockmirror/block-driver";
-import { isNbdUri } from "@blockmirror/nbd";
 import type { ImageFormat } from "./image-format.ts";
+import { isNbdUri } from "./is-nbd-uri.ts";
 
 /** How an export that is reached over NBD is used. */
 export interface ServerTrust {

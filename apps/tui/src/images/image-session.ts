@@ -9,6 +9,7 @@ import {
   type BlockNode,
   type ParentInit,
 } from "@blockmirror/block-driver";
+import { isNbdUri } from "./is-nbd-uri.ts";
 import { PROBE_BYTES, probeFormat, type ImageFormat } from "./image-format.ts";
 
 /** How an image of the user's is opened. */
@@ -17,6 +18,8 @@ export interface OpenImageOptions {
   readonly format?: ImageFormat;
   /** Put up with a program that is writing it. */
   readonly shared?: boolean;
+  /** A dirty bitmap that will be loaded: a server has to be asked for it from the beginning. */
+  readonly bitmap?: string;
 }
 
 /** The images of one command: opened by the user's names, closed together. */
@@ -45,8 +48,9 @@ export class ImageSession implements AsyncDisposable {
     }
   }
 
-  /** Opens an image with its backing chain, read-only. */
+  /** Opens an image with its backing chain, or an export that is reached over NBD, read-only. */
   async openImage(filename: string, options: OpenImageOptions = {}): Promise<BlockNode> {
+    if (isNbdUri(filename)) return this.#openExport(filename, options);
     const format = options.format ?? (await this.formatOf(filename));
     return this.graph.open({ driver: format, readOnly: true, file: fileSpec(filename, options) });
   }
@@ -60,6 +64,16 @@ export class ImageSession implements AsyncDisposable {
     const readOnly = !user.uses.includes("write");
     const node = await this.graph.open({ ...fileSpec(filename, options), readOnly });
     return this.graph.attach(node, { ...user, shares: readOnly ? ["read", "write", "resize"] : ["read"] });
+  }
+
+  /** Most commands look at files: what reaches servers is loaded by those who need it. */
+  async #openExport(uri: string, { format = "raw", bitmap }: OpenImageOptions): Promise<BlockNode> {
+    const { registry } = this.graph;
+    const { nbdDriver } = await import("@blockmirror/nbd");
+    if (!registry.has(nbdDriver.name)) registry.register(nbdDriver);
+    const node = { driver: nbdDriver.name, uri, readOnly: true };
+    if (format !== "raw") return this.graph.open({ driver: format, readOnly: true, file: node });
+    return this.graph.open({ ...node, ...(bitmap !== undefined && { bitmaps: [bitmap] }) });
   }
 
   async close(): Promise<void> {

@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { lacksPeers } from "@blockmirror/peers";
+import { lacksPeers, PeerServer } from "@blockmirror/peers";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { runProgram } from "../../src/cli/program.ts";
 import { appFile, nodePath } from "../support/pty.ts";
@@ -14,7 +14,7 @@ const noPeers = lacksPeers("qemu-img", "qemu-io");
 let scratch: ReturnType<typeof scratchDirectory>;
 let root: string;
 
-function qemu(program: "qemu-img" | "qemu-io", ...args: readonly string[]): string {
+function qemu(program: "qemu-img" | "qemu-io" | "nbdinfo", ...args: readonly string[]): string {
   return execFileSync(program, args, { cwd: root, encoding: "utf8" });
 }
 
@@ -217,6 +217,62 @@ describe.skipIf(noPeers)("map", () => {
     expect(stdout).toMatch(/^ +2097152 +131072 {2}data +1 +\d+$/mu);
   });
 });
+
+describe.skipIf(lacksPeers("qemu-nbd", "nbdinfo", "qemu-img", "qemu-io"))(
+  "map of an export and of bitmaps",
+  () => {
+    const MARKED = [
+      { start: 0, length: 1048576, dirty: false },
+      { start: 1048576, length: 65536, dirty: true },
+      { start: 1114112, length: 7274496, dirty: false },
+    ];
+
+    test("an image shows what its bitmap marks", async () => {
+      expect(await json("map", "bitmaps.qcow2", "--bitmap", "following")).toEqual(MARKED);
+      expect(await json("map", "bitmaps.qcow2", "--bitmap", "resting")).toEqual([
+        { start: 0, length: 8388608, dirty: false },
+      ]);
+      const { stdout } = await cli("map", "bitmaps.qcow2", "--bitmap", "following");
+      expect(stdout).toMatch(/^ +1048576 +65536 {2}dirty$/mu);
+      const refused = await cli("map", "raw.img", "--bitmap", "b");
+      expect(refused).toMatchObject({ status: 1, stdout: "" });
+      expect(refused.stderr).toMatch(/no dirty bitmap 'b'/u);
+    });
+
+    test("so does a server, as nbdinfo sees it", async () => {
+      const server = new PeerServer("qemu-nbd", () => [
+        "-r",
+        "-f",
+        "qcow2",
+        "-B",
+        "following",
+        join(root, "bitmaps.qcow2"),
+      ]);
+      await server.start();
+      try {
+        expect(await json("map", server.uri, "--bitmap", "following")).toEqual(MARKED);
+        const theirs = JSON.parse(
+          qemu("nbdinfo", "--json", "--map=qemu:dirty-bitmap:following", server.uri),
+        ).map((each: Readonly<Record<string, number>>) => [
+          each["offset"],
+          each["length"],
+          each["type"] === 1,
+        ]);
+        expect(MARKED.map(({ start, length, dirty }) => [start, length, dirty])).toEqual(theirs);
+        expect(await json("map", server.uri)).toEqual([
+          { start: 0, length: 1048576, depth: 0, present: true, zero: true, data: false },
+          { start: 1048576, length: 65536, depth: 0, present: true, zero: false, data: true },
+          { start: 1114112, length: 7274496, depth: 0, present: true, zero: true, data: false },
+        ]);
+        const refused = await cli("map", server.uri, "--bitmap", "resting");
+        expect(refused).toMatchObject({ status: 1, stdout: "" });
+        expect(refused.stderr).toMatch(/no dirty bitmap 'resting'/u);
+      } finally {
+        await server.stop();
+      }
+    });
+  },
+);
 
 describe.skipIf(noPeers)("measure", () => {
   test.each(IMAGES)("a copy of %s: as qemu-img", async (name) => {

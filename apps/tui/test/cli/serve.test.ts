@@ -68,12 +68,36 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io", "nbdinfo"))("serve", () => {
     expect((await cli.ended).status).toBe(0);
   });
 
+  test("lets in who has a key, and nobody else", async () => {
+    writeFileSync(path.join(root, "disk.raw"), Buffer.alloc(MIB, 6));
+    writeFileSync(path.join(root, "keys.psk"), `alice:${"5a".repeat(32)}\n`);
+    writeFileSync(path.join(root, "other.psk"), `alice:${"a5".repeat(32)}\n`);
+    const address = uriOf("t.sock").replace("nbd", "nbds");
+    const cli = startCli(["serve", "disk.raw", "--listen", address, "--tls-psk", "keys.psk"], { cwd: root });
+    await cli.saw("disk.raw is served at nbds+unix:");
+    const clients = (keys: string): string => `${address.replace("///", "//alice@/")}&tls-psk-file=${keys}`;
+    expect(JSON.parse(run("nbdinfo", "--json", clients(path.join(root, "keys.psk"))))).toMatchObject({
+      TLS: true,
+      exports: [{ "export-size": MIB }],
+    });
+    const mirrored = await runCli(["mirror", clients("keys.psk"), "copy.raw"], { cwd: root });
+    expect(mirrored, mirrored.stderr).toMatchObject({ status: 0 });
+    expect(readFileSync(path.join(root, "copy.raw")).equals(Buffer.alloc(MIB, 6))).toBe(true);
+    const refused = await runCli(["mirror", clients("other.psk"), "no.raw"], { cwd: root });
+    expect(refused.status).toBe(1);
+    cli.child.kill("SIGTERM");
+    expect((await cli.ended).status).toBe(0);
+  });
+
   test.each([
     [["serve", "gone.raw"], 1, /does not exist/u],
     [["serve"], 2, /images/u],
     [["serve", "one.raw", "--listen", "http://x"], 2, /--listen/u],
     [["serve", "one.raw", "--listen", "nbds://localhost:1"], 2, /--tls-creds/u],
     [["serve", "one.raw", "--tls-creds", "nowhere"], 1, /server-cert\.pem/u],
+    [["serve", "one.raw", "--tls-psk", "nowhere"], 1, /--tls-psk: nowhere cannot be read/u],
+    [["serve", "one.raw", "--tls-psk", "one.raw"], 1, /--tls-psk: one\.raw: line 1/u],
+    [["serve", "one.raw", "--tls-psk", "keys", "--tls-creds", "pki"], 2, /--tls-psk.*--tls-creds/u],
   ])("refuses %j", async (args, status, words) => {
     writeFileSync(path.join(root, "one.raw"), Buffer.alloc(MIB));
     const result = await runCli(args, { cwd: root, env: { XDG_RUNTIME_DIR: root } });

@@ -2,14 +2,20 @@ import { readFileSync } from "node:fs";
 
 const POLL_MS = 10;
 
-/** Highest resident size of a process so far, in bytes; `undefined` when it is gone or the system does not tell. */
-function highWaterMark(pid: number): number | undefined {
+/** Memory of a process as `/proc` names it, in bytes; `undefined` when it is gone or the system does not tell. */
+function memoryOf(pid: number, name: "VmHWM" | "VmRSS"): number | undefined {
   try {
-    const [, kibibytes] = /^VmHWM:\s+(\d+) kB$/mu.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+    const status = readFileSync(`/proc/${pid}/status`, "utf8");
+    const [, kibibytes] = new RegExp(`^${name}:\\s+(\\d+) kB$`, "mu").exec(status) ?? [];
     return kibibytes === undefined ? undefined : Number(kibibytes) * 1024;
   } catch {
     return undefined;
   }
+}
+
+/** Resident size of a process now, in bytes; `undefined` where `/proc` does not exist. */
+export function residentBytes(pid: number): number | undefined {
+  return memoryOf(pid, "VmRSS");
 }
 
 /**
@@ -21,7 +27,7 @@ export class PeakMemory {
   #peakBytes: number | undefined;
 
   constructor(pid: number) {
-    this.#timer = setInterval(() => (this.#peakBytes = highWaterMark(pid) ?? this.#peakBytes), POLL_MS);
+    this.#timer = setInterval(() => (this.#peakBytes = memoryOf(pid, "VmHWM") ?? this.#peakBytes), POLL_MS);
   }
 
   /** Bytes; `undefined` where `/proc` does not exist. */

@@ -7,12 +7,13 @@ import { requirePeer, run } from "@blockmirror/peers";
 export class QemuNbd {
   /** Path of its socket; the export has the empty name. */
   readonly socketPath: string;
-  readonly #pid: number;
+  /** Of the process, for a look at its memory. */
+  readonly pid: number;
   #isStopped = false;
 
   private constructor(socketPath: string, pid: number) {
     this.socketPath = socketPath;
-    this.#pid = pid;
+    this.pid = pid;
   }
 
   /** Starts it on an image; its socket and pid file are put into `directory`. */
@@ -39,6 +40,6 @@ export class QemuNbd {
   stop(): void {
     if (this.#isStopped) return;
     this.#isStopped = true;
-    process.kill(this.#pid, "SIGTERM");
+    process.kill(this.pid, "SIGTERM");
   }
 }

@@ -7,10 +7,13 @@ import { PROGRAM } from "./mirror-process.ts";
 /** A `blockmirror serve` of one image on a Unix socket, as an operator would start it. */
 export class ServeProcess {
   readonly socketPath: string;
+  /** Of the process, for a look at its memory. */
+  readonly pid: number;
   readonly #child: ChildProcess;
 
-  private constructor(child: ChildProcess, socketPath: string) {
+  private constructor(child: ChildProcess, pid: number, socketPath: string) {
     this.#child = child;
+    this.pid = pid;
     this.socketPath = socketPath;
   }
 
@@ -44,7 +47,8 @@ export class ServeProcess {
     // From now on its end is what `stop` brings about.
     ended.catch(() => {});
     child.stdout.resume();
-    return new ServeProcess(child, socketPath);
+    if (child.pid === undefined) throw new Error("blockmirror serve was not started");
+    return new ServeProcess(child, child.pid, socketPath);
   }
 
   /** Stops it and waits for its end. */

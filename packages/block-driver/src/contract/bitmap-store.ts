@@ -25,6 +25,12 @@ export interface KeptBitmap {
 
 /** The dirty bitmaps that a device keeps from one opening to the next. */
 export interface BitmapStore {
+  /**
+   * Nothing can be kept in it: the bitmaps are somebody else's, who goes on with them, and are there to be loaded. They are not
+   * attached when the device is opened, and `keep` is refused.
+   */
+  readonly isReadOnly?: boolean;
+
   /** Those stored in the image, without those that were dropped since. */
   list(): readonly StoredBitmap[];
 

@@ -12,7 +12,7 @@ const MEMORY_LIMIT = 256 * 1024 * 1024;
  */
 export async function attachStoredBitmaps(node: BlockNode): Promise<void> {
   const store = node.device.bitmaps;
-  if (store === undefined || node.info.readOnly) return;
+  if (store === undefined || store.isReadOnly === true || node.info.readOnly) return;
   let memory = 0;
   for (const { name, granularity, recording, inconsistent } of store.list()) {
     if (inconsistent) continue;
@@ -39,6 +39,33 @@ export async function attachStoredBitmaps(node: BlockNode): Promise<void> {
       node.report({ type: "warning", message: error.message });
     }
   }
+}
+
+/**
+ * Loads a dirty bitmap that the device of a node stores, as it is now, and attaches a copy to the node under its name: one that
+ * follows no writes and is stored nowhere. It is what a mirror with `sync: "bitmap"` starts from.
+ *
+ * For images that are open for reading only, and for servers whose bitmaps are not ours; an image that is open for writing
+ * has its own attached already.
+ * @throws BlockError `ENOENT` without one of that name, `EEXIST` when one is attached, `BLK_CORRUPT` when it is inconsistent or
+ * cannot be read.
+ */
+export async function loadDirtyBitmap(node: BlockNode, name: string): Promise<DirtyBitmap> {
+  const store = node.device.bitmaps;
+  const stored = store?.list().find((each) => each.name === name);
+  if (store === undefined || stored === undefined) {
+    throw new BlockError("ENOENT", `node '${node.name}' stores no dirty bitmap '${name}'`, {
+      node: node.name,
+    });
+  }
+  const bitmap = node.createDirtyBitmap({ name, granularity: stored.granularity, enabled: false });
+  try {
+    await store.load(name, bitmap.bits);
+  } catch (error) {
+    node.removeDirtyBitmap(bitmap);
+    throw error;
+  }
+  return bitmap;
 }
 
 /**

@@ -23,8 +23,8 @@ export function incompatibility(
   if (!isReadOnly && (now.flags & TransmissionFlag.ReadOnly) !== 0) return "the export is read-only now";
   if (!isReadOnly && lost !== 0)
     return `the server lacks features it had before (flags 0x${lost.toString(16)})`;
-  if (first.contextId !== undefined && now.contextId === undefined)
-    return "the server has no block status any more";
+  if (first.contextIds.some((id, index) => id !== undefined && now.contextIds[index] === undefined))
+    return "the server has no block status any more, or not of all bitmaps";
   if (now.minimumBlock > first.minimumBlock) return `the smallest block is ${now.minimumBlock} bytes now`;
   if (now.maximumPayload < first.maximumPayload)
     return `the largest request is ${now.maximumPayload} bytes now`;

@@ -1,6 +1,7 @@
 import type { ConnectionOptions } from "node:tls";
 import { Command, CommandFlag, EXTENDED_REQUEST_MAGIC, REQUEST_MAGIC } from "../protocol/constants.ts";
 import type { NbdAddress } from "../protocol/uri.ts";
+import { ExtentReader } from "./extent-reader.ts";
 import { negotiate } from "./handshake.ts";
 import { HandshakeReader } from "./handshake-reader.ts";
 import type { NegotiatedExport } from "./negotiated.ts";
@@ -21,6 +22,8 @@ const BULK_READ = 32 * 1024;
 export interface Endpoint {
   readonly address: NbdAddress;
   readonly exportName: string;
+  /** Names of the metadata contexts that are asked for. */
+  readonly contexts: readonly string[];
   /** Makes the TLS options of a new connection; absent for a connection without TLS. */
   readonly tls: (() => ConnectionOptions) | undefined;
 }
@@ -72,7 +75,8 @@ export class Connection implements ReplyOwner {
     this.negotiated = negotiated;
     this.#isChunked = negotiated.form !== "simple";
     this.#isExtended = negotiated.form === "extended";
-    this.#reader = new ReplyReader(this, negotiated.form, negotiated.size, negotiated.contextId);
+    const { form, size, contextIds } = negotiated;
+    this.#reader = new ReplyReader(this, form, new ExtentReader(form, size, contextIds));
   }
 
   /**
@@ -105,6 +109,7 @@ export class Connection implements ReplyOwner {
         reader,
         send: (bytes) => wire.send(bytes, undefined),
         exportName: endpoint.exportName,
+        contexts: endpoint.contexts,
         secure: tls === undefined ? undefined : () => wire.secure(tls(), signal),
       });
       connection = new Connection(wire, owner, negotiated);

@@ -8,6 +8,7 @@ import {
 } from "@blockmirror/block-driver";
 import { TransmissionFlag } from "../protocol/constants.ts";
 import { canFlush, type NegotiatedExport } from "./negotiated.ts";
+import { ALLOCATION } from "./status-contexts.ts";
 
 /** The most that is asked for at once, whatever a server would take (NBD protocol: 32 MiB unless agreed otherwise). */
 const MAX_TRANSFER = 32 * 1024 * 1024;
@@ -70,7 +71,7 @@ export function describeDevice(negotiated: NegotiatedExport, init: DescribeInit)
 }
 
 function describeCapabilities(negotiated: NegotiatedExport, readOnly: boolean): DeviceCapabilities {
-  const status = negotiated.contextId === undefined ? "none" : "exact";
+  const status = negotiated.contextIds[ALLOCATION] === undefined ? "none" : "exact";
   if (readOnly) return { ...READ_ONLY_CAPABILITIES, status, flush: canFlush(negotiated) };
   const has = (flag: number): boolean => (negotiated.flags & flag) !== 0;
   const zeroes = has(TransmissionFlag.SendWriteZeroes);

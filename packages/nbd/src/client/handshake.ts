@@ -8,7 +8,6 @@ import {
   OptionReply,
   SERVER_MAGIC,
 } from "../protocol/constants.ts";
-import { ALLOCATION_CONTEXT } from "./allocation-status.ts";
 import type { HandshakeReader } from "./handshake-reader.ts";
 import type { NegotiatedExport, ReplyForm } from "./negotiated.ts";
 import { ExportRefusedError, ProtocolError } from "./protocol-error.ts";
@@ -23,6 +22,8 @@ export interface HandshakeInit {
   readonly reader: HandshakeReader;
   readonly send: (bytes: Uint8Array) => void;
   readonly exportName: string;
+  /** Names of the metadata contexts that are wanted. */
+  readonly contexts: readonly string[];
   /** Upgrades the connection; absent for a connection without TLS. */
   readonly secure: (() => Promise<void>) | undefined;
 }
@@ -47,6 +48,7 @@ class Handshake {
   readonly #reader: HandshakeReader;
   readonly #send: (bytes: Uint8Array) => void;
   readonly #exportName: string;
+  readonly #contexts: readonly string[];
   readonly #secure: (() => Promise<void>) | undefined;
   #padsExport = true;
 
@@ -54,6 +56,7 @@ class Handshake {
     this.#reader = init.reader;
     this.#send = init.send;
     this.#exportName = init.exportName;
+    this.#contexts = init.contexts;
     this.#secure = init.secure;
   }
 
@@ -66,8 +69,8 @@ class Handshake {
     }
     if (this.#secure !== undefined) await this.#startTls(this.#secure);
     const form = await this.#agreeOnReplies();
-    const contextId = form === "simple" ? undefined : await this.#agreeOnStatus();
-    return this.#go(form, contextId);
+    const contextIds = form === "simple" ? [] : await this.#agreeOnStatus();
+    return this.#go(form, contextIds);
   }
 
   async #greet(): Promise<boolean> {
@@ -104,31 +107,28 @@ class Handshake {
     return "simple";
   }
 
-  /** The id of `base:allocation`, if the server has it. */
-  async #agreeOnStatus(): Promise<number | undefined> {
-    const query = Buffer.from(ALLOCATION_CONTEXT);
-    const name = Buffer.from(this.#exportName);
-    const data = Buffer.concat([u32(name.byteLength), name, u32(1), u32(query.byteLength), query]);
-    let id: number | undefined;
-    const { type, data: text } = await this.#ask(Option.SetMetaContext, data, (reply) => {
+  /** The ids of the contexts, undefined for those that the server has not. */
+  async #agreeOnStatus(): Promise<readonly (number | undefined)[]> {
+    const queries = this.#contexts.flatMap((context) => sized(context));
+    const data = Buffer.concat([...sized(this.#exportName), u32(this.#contexts.length), ...queries]);
+    const ids: (number | undefined)[] = this.#contexts.map(() => undefined);
+    const answer = await this.#ask(Option.SetMetaContext, data, (reply) => {
       if (reply.type !== OptionReply.MetaContext) return false;
-      if (
-        reply.data.byteLength < 4 ||
-        reply.data.toString("utf8", 4) !== ALLOCATION_CONTEXT ||
-        id !== undefined
-      ) {
+      const index = reply.data.byteLength < 4 ? -1 : this.#contexts.indexOf(reply.data.toString("utf8", 4));
+      if (index < 0 || ids[index] !== undefined) {
         throw new ProtocolError("the server selected a metadata context that nobody asked for");
       }
-      id = reply.data.readUInt32BE(0);
+      const id = reply.data.readUInt32BE(0);
+      if (ids.includes(id)) throw new ProtocolError("the server gave two metadata contexts the same id");
+      ids[index] = id;
       return true;
     });
-    if (type === OptionReply.Ack) return id;
-    this.#assertPlain({ type, data: text });
-    return undefined;
+    if (answer.type === OptionReply.Ack) return ids;
+    this.#assertPlain(answer);
+    return [];
   }
 
-  async #go(form: ReplyForm, contextId: number | undefined): Promise<NegotiatedExport> {
-    const name = Buffer.from(this.#exportName);
+  async #go(form: ReplyForm, contextIds: readonly (number | undefined)[]): Promise<NegotiatedExport> {
     const request = Buffer.alloc(4);
     request.writeUInt16BE(1, 0);
     request.writeUInt16BE(InfoType.BlockSize, 2);
@@ -136,7 +136,7 @@ class Handshake {
     let block = { minimum: 1, preferred: 4096, maximum: DEFAULT_MAXIMUM_PAYLOAD };
     const { type, data } = await this.#ask(
       Option.Go,
-      Buffer.concat([u32(name.byteLength), name, request]),
+      Buffer.concat([...sized(this.#exportName), request]),
       (reply) => {
         if (reply.type !== OptionReply.Info) return false;
         const { data } = reply;
@@ -153,13 +153,13 @@ class Handshake {
       },
     );
     if (type === OptionReply.ErrorUnsupported && form !== "extended")
-      return this.#exportNameOnly(form, contextId);
+      return this.#exportNameOnly(form, contextIds);
     if (type !== OptionReply.Ack) throw refusal(`export '${this.#exportName}' was refused`, type, data);
     if (found === undefined) throw new ProtocolError("the server gave the export without a word about it");
     return {
       ...found,
       form,
-      contextId,
+      contextIds,
       minimumBlock: block.minimum,
       preferredBlock: block.preferred,
       maximumPayload: block.maximum,
@@ -167,7 +167,10 @@ class Handshake {
   }
 
   /** The way of old servers: it answers with the export, or hangs up. */
-  async #exportNameOnly(form: ReplyForm = "simple", contextId?: number): Promise<NegotiatedExport> {
+  async #exportNameOnly(
+    form: ReplyForm = "simple",
+    contextIds: readonly (number | undefined)[] = [],
+  ): Promise<NegotiatedExport> {
     this.#sendOption(Option.ExportName, Buffer.from(this.#exportName));
     let answer: Buffer;
     try {
@@ -186,7 +189,7 @@ class Handshake {
       size,
       flags,
       form,
-      contextId,
+      contextIds,
       minimumBlock: 1,
       preferredBlock: 4096,
       maximumPayload: DEFAULT_MAXIMUM_PAYLOAD,
@@ -235,6 +238,12 @@ function u32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32BE(value);
   return bytes;
+}
+
+/** A string with its length before it. */
+function sized(text: string): readonly Buffer[] {
+  const bytes = Buffer.from(text);
+  return [u32(bytes.byteLength), bytes];
 }
 
 function exportSize(data: Buffer, at: number): number {

@@ -1,6 +1,7 @@
 import {
   BlockError,
   ExtentFlag,
+  type BitmapStore,
   type BlockDevice,
   type DeviceInfo,
   type ExtentList,
@@ -12,14 +13,9 @@ import {
   type ZeroOptions,
 } from "@blockmirror/block-driver";
 import { Command, CommandFlag } from "../protocol/constants.ts";
-import { transfer } from "./request.ts";
+import { MAX_EFFECT, question, transfer } from "./request.ts";
 import type { Session } from "./session.ts";
-
-/**
- * Most bytes of one zero request, trim or status question. The protocol has room for 4 GiB; smaller steps are answered in
- * time even by a server that writes the zeroes out.
- */
-const MAX_EFFECT = 1024 * 1024 * 1024;
+import { ALLOCATION } from "./status-contexts.ts";
 
 /** An export of a server. Made by the `nbd` driver; see there for what it promises. */
 export class NbdDevice implements BlockDevice {
@@ -30,14 +26,16 @@ export class NbdDevice implements BlockDevice {
     options?: ZeroOptions,
   ) => MaybePromise<void>;
   declare readonly discard?: (offset: number, length: number, options?: IoOptions) => MaybePromise<void>;
+  declare readonly bitmaps?: BitmapStore;
   declare readonly flush?: (options?: IoOptions) => MaybePromise<void>;
 
   readonly info: DeviceInfo;
   readonly #session: Session;
 
-  constructor(session: Session, info: DeviceInfo) {
+  constructor(session: Session, info: DeviceInfo, bitmaps: BitmapStore | undefined) {
     this.#session = session;
     this.info = info;
+    if (bitmaps !== undefined) this.bitmaps = bitmaps;
     const { can } = info;
     if (can.write) this.write = this.#write;
     if (can.writeZeroes !== "no") this.writeZeroes = this.#writeZeroes;
@@ -58,22 +56,8 @@ export class NbdDevice implements BlockDevice {
       extents.append(this.info.size - offset, ExtentFlag.Data);
       return undefined;
     }
-    // Questions need no alignment in the block layer, but some servers answer only about whole blocks.
-    const unit = this.info.align.read;
-    const skip = offset % unit;
-    const whole = Math.ceil((skip + length) / unit) * unit;
-    return this.#session.submit(
-      {
-        operation: "status",
-        command: Command.BlockStatus,
-        flags: 0,
-        offset: offset - skip,
-        length: Math.min(whole, MAX_EFFECT),
-        extents,
-        skip,
-      },
-      options?.signal,
-    );
+    const init = question(offset, length, this.info.align.read, extents, ALLOCATION);
+    return this.#session.submit(init, options?.signal);
   }
 
   close(): Promise<void> {

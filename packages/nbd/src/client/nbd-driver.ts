@@ -7,14 +7,16 @@ import {
 } from "@blockmirror/block-driver";
 import { parseNbdUri } from "../protocol/uri.ts";
 import { describeAddress } from "./address.ts";
-import type { NbdAddress } from "../protocol/uri.ts";
+import type { NbdAddress, NbdUri } from "../protocol/uri.ts";
 import type { Endpoint } from "./connection.ts";
 import { loadCredentials } from "./credentials.ts";
 import { describeDevice } from "./describe-device.ts";
 import { openFailure } from "./failures.ts";
+import { openBitmaps } from "./nbd-bitmaps.ts";
 import { NbdDevice } from "./nbd-device.ts";
-import { NBD_OPTIONS, type NbdOptions, type NbdTlsFiles } from "./nbd-options.ts";
+import { checkTlsFiles, NBD_OPTIONS, type NbdOptions, type NbdTlsFiles } from "./nbd-options.ts";
 import { Session } from "./session.ts";
+import { contextNames } from "./status-contexts.ts";
 import { SYSTEM_TIMERS, type NbdTimers } from "./timers.ts";
 
 /** How {@link createNbdDriver} differs from the driver that everybody uses. */
@@ -52,6 +54,7 @@ async function open(options: NbdOptions, context: OpenContext, timers: NbdTimers
   const endpoint: Endpoint = {
     address,
     exportName,
+    contexts: contextNames(options.bitmaps),
     tls: tls === undefined ? undefined : await loadCredentials(tls, address, nodeName),
   };
   let session: Session;
@@ -91,7 +94,7 @@ async function open(options: NbdOptions, context: OpenContext, timers: NbdTimers
       readOnly,
       isSecure: tls !== undefined,
     });
-    return new NbdDevice(session, info);
+    return new NbdDevice(session, info, openBitmaps(session, info, options.bitmaps));
   } catch (error) {
     await session.close();
     throw error;
@@ -116,36 +119,37 @@ function locate(options: NbdOptions, node: string): Target {
   };
   const { uri, server } = options;
   const exportName = options.export;
-  const files = typeof options.tls === "object" ? options.tls : {};
-  if (uri === undefined) {
-    if (server === undefined) return refuse("needs either 'uri' or 'server'");
-    const isSecure = options.tls !== undefined && options.tls !== false;
-    return { address: server, exportName: exportName ?? "", tls: isSecure ? files : undefined };
-  }
-  if (server !== undefined) return refuse("takes 'uri' or 'server', not both");
+  if (uri === undefined && server === undefined) return refuse("needs either 'uri' or 'server'");
+  if (uri !== undefined && server !== undefined) return refuse("takes 'uri' or 'server', not both");
   try {
-    const parsed = parseNbdUri(uri);
-    const named = {
-      ...(parsed.tlsCertificates !== undefined && { directory: parsed.tlsCertificates }),
-      ...(parsed.tlsHostname !== undefined && { serverName: parsed.tlsHostname }),
-    };
-    if (exportName !== undefined && parsed.exportName !== "" && parsed.exportName !== exportName) {
-      return refuse(
-        `the URI names the export '${parsed.exportName}' and option 'export' names '${exportName}'`,
-      );
+    const parsed = uri === undefined ? undefined : parseNbdUri(uri);
+    const address = server ?? parsed?.address ?? refuse("has no address");
+    const named = parsed?.exportName ?? "";
+    if (exportName !== undefined && named !== "" && named !== exportName) {
+      return refuse(`the URI names the export '${named}' and option 'export' names '${exportName}'`);
     }
-    if (options.tls === false && parsed.tls)
+    if (options.tls === false && parsed?.tls === true)
       return refuse("the URI asks for TLS and option 'tls' forbids it");
-    const isSecure = parsed.tls || (options.tls !== undefined && options.tls !== false);
-    return {
-      address: parsed.address,
-      exportName: exportName ?? parsed.exportName,
-      tls: isSecure ? { ...named, ...files } : undefined,
-    };
+    const isSecure = parsed?.tls === true || (options.tls !== undefined && options.tls !== false);
+    const files = tlsFiles(parsed, typeof options.tls === "object" ? options.tls : {});
+    checkTlsFiles(files);
+    return { address, exportName: exportName ?? named, tls: isSecure ? files : undefined };
   } catch (error) {
     if (error instanceof BlockError) throw error;
     return refuse(error instanceof Error ? error.message : String(error), error);
   }
+}
+
+/** What a URI says of TLS, and what the option does, which has the last word. */
+function tlsFiles(uri: NbdUri | undefined, files: NbdTlsFiles): NbdTlsFiles {
+  const pskFile = files.pskFile ?? uri?.tlsPskFile;
+  return {
+    ...(uri?.tlsCertificates !== undefined && { directory: uri.tlsCertificates }),
+    ...(uri?.tlsHostname !== undefined && { serverName: uri.tlsHostname }),
+    // Without a file of keys a user is nobody; other clients put up with one, too.
+    ...(pskFile !== undefined && { pskFile, ...(uri?.username !== undefined && { username: uri.username }) }),
+    ...files,
+  };
 }
 
 /** The export as a URI, for messages. */

@@ -2,7 +2,7 @@ import { option, optionSchema, type OptionSchema } from "@blockmirror/block-driv
 import { DEFAULT_PORT, MAX_STRING } from "../protocol/constants.ts";
 import type { NbdAddress } from "../protocol/uri.ts";
 
-/** Certificates for a connection with TLS; files in PEM form. */
+/** What a connection with TLS is made with: certificates, files in PEM form; or a key that the server has too. */
 export interface NbdTlsFiles {
   /**
    * A directory with `ca-cert.pem`, and for a server that wants to know its clients `client-cert.pem` and
@@ -15,8 +15,14 @@ export interface NbdTlsFiles {
   readonly certificate?: string;
   /** The key of the client's certificate. */
   readonly key?: string;
+  /** What `key` is encrypted with. */
+  readonly passphrase?: string;
   /** The name that the server's certificate must have. Default: the host, or `localhost` for a Unix socket. */
   readonly serverName?: string;
+  /** A file of lines `user:hexkey`, instead of all certificates: the pre-shared keys of QEMU, libnbd and `psktool`. */
+  readonly pskFile?: string;
+  /** Whose key of `pskFile` it is. Default: the only one there is, or else the login name. */
+  readonly username?: string;
 }
 
 /** Options of the `nbd` driver. Either `uri` or `server` is needed. */
@@ -29,6 +35,8 @@ export interface NbdOptions {
   readonly export: string | undefined;
   /** TLS: false, true, or its files. Default: as the URI says. */
   readonly tls: boolean | NbdTlsFiles | undefined;
+  /** Names of the server's dirty bitmaps that `loadDirtyBitmap` of block-driver can load. Default: none. */
+  readonly bitmaps: readonly string[];
   /** Most connections to a server that allows several, 1 to 16. Default 4. */
   readonly connections: number;
   /** How long requests wait for a lost server, in milliseconds; 0 fails them at once. Default 10 000. */
@@ -47,6 +55,9 @@ export interface NbdOptions {
 }
 
 const MAX_TIME_MS = 2 ** 31 - 1;
+/** Every answer about the allocation carries the bitmaps, too. */
+const MAX_BITMAPS = 16;
+const MAX_BITMAP_NAME = 1023;
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
@@ -85,7 +96,8 @@ function parseName(value: unknown): string | undefined {
   return value;
 }
 
-const TLS_MEMBERS = ["directory", "ca", "certificate", "key", "serverName"] as const;
+const CERTIFICATE_MEMBERS = ["directory", "ca", "certificate", "key", "passphrase", "serverName"] as const;
+const TLS_MEMBERS = [...CERTIFICATE_MEMBERS, "pskFile", "username"] as const;
 
 function parseTls(value: unknown): boolean | NbdTlsFiles | undefined {
   if (value === undefined || typeof value === "boolean") return value;
@@ -99,12 +111,38 @@ function parseTls(value: unknown): boolean | NbdTlsFiles | undefined {
   return files;
 }
 
+/** @throws Error when certificates and pre-shared keys are mixed, or a user has no file with a key. */
+export function checkTlsFiles(files: NbdTlsFiles): void {
+  if (files.pskFile === undefined) {
+    if (files.username !== undefined) throw new Error("has a username for TLS and no pskFile with its key");
+    return;
+  }
+  const certificate = CERTIFICATE_MEMBERS.find((name) => files[name] !== undefined);
+  if (certificate !== undefined) {
+    throw new Error(
+      `has a pskFile and certificates for TLS, which takes one of them: leave ${certificate} out`,
+    );
+  }
+}
+
+function parseBitmaps(value: unknown): readonly string[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) throw new Error("must be an array of names");
+  if (value.length > MAX_BITMAPS) throw new Error(`has more than ${MAX_BITMAPS} names`);
+  const names = value.map((name: unknown) => text(name, "name of each bitmap"));
+  if (new Set(names).size < names.length) throw new Error("has a name twice");
+  const long = names.find((name) => Buffer.byteLength(name) > MAX_BITMAP_NAME);
+  if (long !== undefined) throw new Error(`has a name of more than ${MAX_BITMAP_NAME} bytes`);
+  return names;
+}
+
 /** What the `nbd` driver accepts. */
 export const NBD_OPTIONS: OptionSchema<NbdOptions> = optionSchema({
   uri: option.optionalString("nbd://host:port/export or nbd+unix:///export?socket=path; nbds for TLS"),
   server: option.json("{ path } of a Unix socket, or { host, port }", parseServer),
   export: option.json("name of the export; default: the server's default export", parseName),
-  tls: option.json("false, true, or an object with directory, ca, certificate, key, serverName", parseTls),
+  tls: option.json(`false, true, or an object with ${TLS_MEMBERS.join(", ")}`, parseTls),
+  bitmaps: option.json("names of the server's dirty bitmaps that can be loaded", parseBitmaps),
   connections: option.integer("most connections to a server that allows several", 4, { min: 1, max: 16 }),
   reconnectDelayMs: option.integer("how long requests wait for a lost server", 10_000, { max: MAX_TIME_MS }),
   openTimeoutMs: option.integer("limit of connecting and shaking hands", 10_000, {

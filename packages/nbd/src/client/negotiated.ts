@@ -10,8 +10,8 @@ export interface NegotiatedExport {
   /** Transmission flags. */
   readonly flags: number;
   readonly form: ReplyForm;
-  /** The server's id of `base:allocation`; undefined when it has no block status. */
-  readonly contextId: number | undefined;
+  /** The server's ids of the metadata contexts that it was asked for; undefined for those it has not. */
+  readonly contextIds: readonly (number | undefined)[];
   /** Smallest unit of a request, in bytes. */
   readonly minimumBlock: number;
   /** Unit that the server likes. */

@@ -5,7 +5,7 @@ import {
   SIMPLE_REPLY_MAGIC,
   STRUCTURED_REPLY_MAGIC,
 } from "../protocol/constants.ts";
-import { appendExtent } from "./allocation-status.ts";
+import type { ExtentReader } from "./extent-reader.ts";
 import type { ReplyForm } from "./negotiated.ts";
 import { ProtocolError } from "./protocol-error.ts";
 import type { Request } from "./request.ts";
@@ -24,8 +24,6 @@ const STRUCTURED_HEADER = 20;
 const EXTENDED_HEADER = 32;
 /** Longest text of an error (NBD protocol: strings are at most 4096 bytes), and its fixed parts. */
 const MAX_ERROR_PAYLOAD = 4096 + 6 + 8;
-/** Extents in one chunk of block status (NBD protocol). */
-const MAX_EXTENTS = 2 ** 20;
 const MAX_ERRORS_PER_REPLY = 16;
 
 /** Who the replies belong to. */
@@ -48,8 +46,7 @@ type Phase = "header" | "prefix" | "data" | "extents" | "skip";
 export class ReplyReader implements ByteSink {
   readonly #owner: ReplyOwner;
   readonly #form: ReplyForm;
-  readonly #exportSize: number;
-  readonly #contextId: number | undefined;
+  readonly #extents: ExtentReader;
   readonly #stage = Buffer.allocUnsafeSlow(STAGE_SIZE);
   readonly #scatter = new Scatter();
   #start = 0;
@@ -62,15 +59,11 @@ export class ReplyReader implements ByteSink {
   #slot: Slot | undefined;
   #type = 0;
   #isLast = false;
-  /** Where the next extent starts. */
-  #extentAt = 0;
-  #listIsFull = false;
 
-  constructor(owner: ReplyOwner, form: ReplyForm, exportSize: number, contextId: number | undefined) {
+  constructor(owner: ReplyOwner, form: ReplyForm, extents: ExtentReader) {
     this.#owner = owner;
     this.#form = form;
-    this.#exportSize = exportSize;
-    this.#contextId = contextId;
+    this.#extents = extents;
   }
 
   /** The slot whose read the kernel may be writing into right now. */
@@ -121,7 +114,7 @@ export class ReplyReader implements ByteSink {
       case "prefix":
         return this.#prefix(staged);
       case "extents":
-        return this.#extents(staged);
+        return this.#moreExtents(staged);
       case "data":
       case "skip": {
         const take = Math.min(staged, this.#left);
@@ -179,7 +172,7 @@ export class ReplyReader implements ByteSink {
     if (request.operation === "read" && isChunked) {
       throw new ProtocolError("a read was answered with a simple reply, though structured ones were agreed");
     }
-    if (slot.errors > 0 || slot.hasStatus) {
+    if (slot.errors > 0 || slot.statuses > 0) {
       throw new ProtocolError("a reply in chunks was continued with a simple reply");
     }
     slot.errorNumber = errorNumber;
@@ -217,10 +210,8 @@ export class ReplyReader implements ByteSink {
       tooLong(request.length + 8);
     } else if (type === ChunkType.OffsetHole && request.operation === "read") {
       tooLong(12);
-    } else if (type === this.#statusType && request.operation === "status") {
-      if (slot.hasStatus) throw new ProtocolError("block status was answered twice");
-      tooLong(this.#statusPrefix + MAX_EXTENTS * this.#extentSize);
-      slot.hasStatus = true;
+    } else if (type === this.#extents.chunkType && request.operation === "status") {
+      tooLong(this.#extents.longest);
     } else {
       throw new ProtocolError(`a ${request.operation} was answered with a chunk of type ${type}`);
     }
@@ -235,20 +226,7 @@ export class ReplyReader implements ByteSink {
     if (isError(type)) return Math.max(6, this.#left);
     if (type === ChunkType.OffsetData) return 9;
     if (type === ChunkType.OffsetHole) return 12;
-    return this.#statusPrefix;
-  }
-
-  get #statusType(): number {
-    return this.#form === "extended" ? ChunkType.BlockStatusExt : ChunkType.BlockStatus;
-  }
-
-  /** The context's id, and with extended headers the number of extents. */
-  get #statusPrefix(): number {
-    return this.#form === "extended" ? 8 : 4;
-  }
-
-  get #extentSize(): number {
-    return this.#form === "extended" ? 16 : 8;
+    return this.#extents.prefixSize;
   }
 
   #prefix(staged: number): boolean {
@@ -280,7 +258,7 @@ export class ReplyReader implements ByteSink {
       }
       this.#endOfChunk();
     } else {
-      this.#beginExtents(request, at);
+      this.#phase = this.#extents.begin(slot, request, this.#stage, at, this.#left) ? "extents" : "skip";
     }
     return true;
   }
@@ -313,52 +291,16 @@ export class ReplyReader implements ByteSink {
     }
   }
 
-  #beginExtents(request: Request, at: number): void {
-    const id = this.#stage.readUInt32BE(at);
-    if (id !== this.#contextId)
-      throw new ProtocolError(`block status came for context ${id}, which was not agreed`);
-    const isWhole = this.#left > 0 && this.#left % this.#extentSize === 0;
-    const isCounted =
-      this.#form !== "extended" || this.#stage.readUInt32BE(at + 4) * this.#extentSize === this.#left;
-    if (!isWhole || !isCounted) throw new ProtocolError("block status has no extents, or parts of one");
-    this.#phase = "extents";
-    this.#extentAt = request.offset;
-    this.#listIsFull = false;
-  }
-
-  #extents(staged: number): boolean {
-    const slot = this.#slot;
-    const request = slot?.request;
-    const size = this.#extentSize;
+  #moreExtents(staged: number): boolean {
+    const size = this.#extents.extentSize;
     const count = Math.min(Math.floor(staged / size), this.#left / size);
-    for (let index = 0; index < count; index += 1) {
-      const length = this.#extentLength(this.#start);
-      const flags = this.#stage.readUInt32BE(this.#start + size - 4);
-      this.#start += size;
-      if (length < 1 || length > this.#exportSize - this.#extentAt) {
-        throw new ProtocolError(
-          `block status has an extent of ${length} bytes at ${this.#extentAt} of an export of ${this.#exportSize}`,
-        );
-      }
-      this.#extentAt += length;
-      if (request?.extents !== undefined && !request.settled && !this.#listIsFull) {
-        // The list begins where the caller asked, which can be inside the first extents.
-        const asked = Math.min(length, this.#extentAt - request.offset - request.skip);
-        this.#listIsFull = asked > 0 && !appendExtent(request.extents, asked, flags);
-      }
-    }
+    this.#extents.take(this.#stage, this.#start, count);
+    this.#start += count * size;
     this.#left -= count * size;
     if (this.#left > 0) return false;
-    if (request !== undefined && this.#extentAt <= request.offset + request.skip) {
-      throw new ProtocolError("block status ends before what was asked");
-    }
+    this.#extents.end();
     this.#endOfChunk();
     return true;
-  }
-
-  #extentLength(at: number): number {
-    if (this.#form !== "extended") return this.#stage.readUInt32BE(at);
-    return this.#offset(at);
   }
 
   /** A 64-bit number; beyond what an export can have it only has to stay beyond. */

@@ -1,5 +1,6 @@
 import { iovLength, type ExtentList, type IoVec } from "@blockmirror/block-driver";
 import { Command, CommandFlag } from "../protocol/constants.ts";
+import { ALLOCATION } from "./status-contexts.ts";
 
 /** The operations of a device that become requests, as errors name them. */
 export type Operation = "read" | "write" | "writeZeroes" | "discard" | "flush" | "status";
@@ -18,6 +19,8 @@ export interface RequestInit {
   readonly extents?: ExtentList;
   /** Bytes at the start of a status request that its caller did not ask about. */
   readonly skip?: number;
+  /** Which of the connection's contexts a status request is about. Default: the allocation. */
+  readonly context?: number;
 }
 
 /**
@@ -33,6 +36,7 @@ export class Request {
   readonly iov: IoVec | undefined;
   readonly extents: ExtentList | undefined;
   readonly skip: number;
+  readonly context: number;
   /** Settles once, with the answer or with what failed. */
   readonly promise: Promise<void>;
   /** Milliseconds of the session's clock when it was last sent. */
@@ -60,6 +64,7 @@ export class Request {
     this.iov = init.iov;
     this.extents = init.extents;
     this.skip = init.skip ?? 0;
+    this.context = init.context ?? ALLOCATION;
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -112,4 +117,35 @@ export function transfer(
 ): RequestInit {
   const command = operation === "read" ? Command.Read : Command.Write;
   return { operation, command, flags, offset, length: iovLength(iov), iov };
+}
+
+/**
+ * Most bytes of one zero request, trim or status question. The protocol has room for 4 GiB; smaller steps are answered in
+ * time even by a server that writes the zeroes out.
+ */
+export const MAX_EFFECT: number = 1024 * 1024 * 1024;
+
+/**
+ * A question about a range of at least one byte. Questions need no alignment in the block layer, but some servers answer only
+ * about whole blocks of `unit` bytes.
+ */
+export function question(
+  offset: number,
+  length: number,
+  unit: number,
+  extents: ExtentList,
+  context: number,
+): RequestInit {
+  const skip = offset % unit;
+  const whole = Math.ceil((skip + length) / unit) * unit;
+  return {
+    operation: "status",
+    command: Command.BlockStatus,
+    flags: 0,
+    offset: offset - skip,
+    length: Math.min(whole, MAX_EFFECT),
+    extents,
+    skip,
+    context,
+  };
 }

@@ -25,8 +25,10 @@ export class Slot {
   answered = false;
   /** What of a read has arrived; only where replies come in chunks. */
   coverage: ReadCoverage | undefined;
-  /** Block status has been answered. */
+  /** Block status has been answered, of the context that was asked about. */
   hasStatus = false;
+  /** Contexts whose status came so far. */
+  statuses = 0;
   /** NBD error number of an error chunk, and its text. */
   errorNumber = 0;
   errorText = "";
@@ -47,6 +49,7 @@ export class Slot {
     this.taken = false;
     this.answered = false;
     this.hasStatus = false;
+    this.statuses = 0;
     this.errorNumber = 0;
     this.errorText = "";
     this.errors = 0;

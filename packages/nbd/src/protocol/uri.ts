@@ -14,6 +14,10 @@ export interface NbdUri {
   readonly tlsCertificates?: string;
   /** `tls-hostname`: the name that the server's certificate must have. */
   readonly tlsHostname?: string;
+  /** `tls-psk-file`: a file of pre-shared keys. */
+  readonly tlsPskFile?: string;
+  /** The user before the host, whose key of the file it is. */
+  readonly username?: string;
 }
 
 const SCHEMES: ReadonlyMap<string, { readonly tls: boolean; readonly unix: boolean }> = new Map([
@@ -36,8 +40,11 @@ export function parseNbdUri(text: string): NbdUri {
   const refuse = (problem: string): never => {
     throw new SyntaxError(`'${text}' is no NBD URI: ${problem}`);
   };
-  const url = URL.canParse(text)
-    ? new URL(text)
+  // `URL` knows no user without a host, which is how it stands before the path of a Unix socket.
+  const [, before = "", user] = USER.exec(text) ?? [];
+  const rest = user === undefined ? text : `${before}${text.slice(before.length + user.length + 1)}`;
+  const url = URL.canParse(rest)
+    ? new URL(rest)
     : refuse("use nbd://host:port/export or nbd+unix:///export?socket=path");
   const scheme =
     SCHEMES.get(url.protocol) ?? refuse(`its scheme is not one of nbd, nbds, nbd+unix, nbds+unix`);
@@ -51,10 +58,14 @@ export function parseNbdUri(text: string): NbdUri {
   const socket = take("socket");
   const tlsCertificates = take("tls-certificates");
   const tlsHostname = take("tls-hostname");
+  const tlsPskFile = take("tls-psk-file");
   const [unknown] = parameters.keys();
   if (unknown !== undefined) refuse(`it has an unknown parameter '${unknown}'`);
-  if (!scheme.tls && (tlsCertificates !== undefined || tlsHostname !== undefined))
-    refuse("TLS needs the scheme nbds");
+  const forCertificates = tlsCertificates ?? tlsHostname;
+  if (!scheme.tls && (forCertificates ?? tlsPskFile) !== undefined) refuse("TLS needs the scheme nbds");
+  if (forCertificates !== undefined && tlsPskFile !== undefined)
+    refuse("it has pre-shared keys and certificates; TLS takes one of them");
+  const username = user === undefined ? undefined : userName(user, refuse);
   const address = scheme.unix ? unixAddress(url, socket, refuse) : tcpAddress(url, socket, refuse);
   return {
     address,
@@ -62,7 +73,22 @@ export function parseNbdUri(text: string): NbdUri {
     tls: scheme.tls,
     ...(tlsCertificates !== undefined && { tlsCertificates }),
     ...(tlsHostname !== undefined && { tlsHostname }),
+    ...(tlsPskFile !== undefined && { tlsPskFile }),
+    ...(username !== undefined && { username }),
   };
+}
+
+/** A scheme, and a user after it. */
+const USER = /^\s*([a-z+]+:\/\/)([^/?#@]*)@/i;
+
+function userName(encoded: string, refuse: Refuse): string {
+  let name = "";
+  try {
+    name = decodeURIComponent(encoded);
+  } catch {
+    return refuse("the name of its user is not well encoded");
+  }
+  return /^[^:\0]+$/.test(name) ? name : refuse("the name of its user is empty, or has a colon or a NUL");
 }
 
 type Refuse = (problem: string) => never;
@@ -123,9 +149,11 @@ export function formatNbdUri(uri: NbdUri): string {
   if ("path" in address) query.push(`socket=${encodePath(address.path)}`);
   if (uri.tlsCertificates !== undefined) query.push(`tls-certificates=${encodePath(uri.tlsCertificates)}`);
   if (uri.tlsHostname !== undefined) query.push(`tls-hostname=${encodePath(uri.tlsHostname)}`);
+  if (uri.tlsPskFile !== undefined) query.push(`tls-psk-file=${encodePath(uri.tlsPskFile)}`);
+  const user = uri.username === undefined ? "" : `${encodeURIComponent(uri.username)}@`;
   const scheme = `${tls ? "nbds" : "nbd"}${"path" in address ? "+unix" : ""}`;
   const where = "path" in address ? "" : formatHost(address.host, address.port);
-  return `${scheme}://${where}/${encodePath(exportName)}${query.length === 0 ? "" : `?${query.join("&")}`}`;
+  return `${scheme}://${user}${where}/${encodePath(exportName)}${query.length === 0 ? "" : `?${query.join("&")}`}`;
 }
 
 function formatHost(host: string, port: number): string {

@@ -5,7 +5,7 @@ import type { Request } from "./request.ts";
 const FUA = { fua: true } as const;
 
 /** Bytes that CACHE reads at a time. */
-const CACHE_STEP: number = 1024 * 1024;
+export const CACHE_STEP: number = 1024 * 1024;
 
 /** Starts the change that a request asks for, at the node its export leads to. */
 export function executeChange(edge: BlockEdge, request: Request): MaybePromise<void> {
@@ -43,11 +43,16 @@ function writeZeroes(edge: BlockEdge, offset: number, length: number, flags: num
   });
 }
 
-/** Reads a range for the caches below, and keeps nothing of it. */
-export async function warmCache(edge: BlockEdge, offset: number, length: number): Promise<void> {
+/** Reads a range for the caches below, and keeps nothing of it; no longer than somebody wants it. */
+export async function warmCache(
+  edge: BlockEdge,
+  offset: number,
+  length: number,
+  isWanted: () => boolean,
+): Promise<void> {
   const scratch = Buffer.allocUnsafeSlow(Math.min(length, CACHE_STEP));
   const end = offset + length;
-  for (let at = offset; at < end; at += CACHE_STEP) {
+  for (let at = offset; at < end && isWanted(); at += CACHE_STEP) {
     const take = Math.min(CACHE_STEP, end - at);
     await edge.read(at, [take === scratch.byteLength ? scratch : scratch.subarray(0, take)]);
   }

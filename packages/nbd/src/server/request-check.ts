@@ -1,5 +1,6 @@
 import { Command, CommandFlag, DEFAULT_MAXIMUM_PAYLOAD } from "../protocol/constants.ts";
 import { NbdErrno } from "../protocol/errors.ts";
+import { CACHE_STEP } from "./execute.ts";
 import type { Agreement } from "./handshake.ts";
 import type { Request } from "./request.ts";
 
@@ -41,4 +42,31 @@ export function refusalOf(request: Request, agreement: Agreement): number {
     return NbdErrno.EINVAL;
   }
   return 0;
+}
+
+/** Most extents in one answer to BLOCK_STATUS. */
+const MAX_EXTENTS = 4096;
+/** Bytes that an extent takes while the answer is made: in a list, and in the longest form of the answer itself. */
+const EXTENT_BYTES = 12 + 16;
+
+/** How many extents of a context the answer to BLOCK_STATUS has room for. */
+export function extentCapacity({ flags, length }: Request): number {
+  return (flags & CommandFlag.ReqOne) === 0 ? Math.min(length, MAX_EXTENTS) : 1;
+}
+
+/**
+ * Bytes of memory that a request can take until it is answered; `readHeaderSize` are those before the data of a read. Whatever
+ * a client makes the server keep has to be counted here, or its limit is none.
+ */
+export function chargeOf(request: Request, { contexts }: Agreement, readHeaderSize: number): number {
+  switch (request.command) {
+    case Command.Read:
+      return request.length + readHeaderSize;
+    case Command.Cache:
+      return Math.min(request.length, CACHE_STEP);
+    case Command.BlockStatus:
+      return contexts.length * extentCapacity(request) * EXTENT_BYTES;
+    default:
+      return request.payload;
+  }
 }

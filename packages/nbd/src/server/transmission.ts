@@ -1,8 +1,7 @@
 import type { Duplex } from "node:stream";
 import { BlockError, isPromise, type MaybePromise } from "@blockmirror/block-driver";
-import { Command, CommandFlag, EXTENDED_REQUEST_MAGIC, REQUEST_MAGIC } from "../protocol/constants.ts";
+import { Command } from "../protocol/constants.ts";
 import { errorNumber, NbdErrno } from "../protocol/errors.ts";
-import { readUint64 } from "../protocol/uint64.ts";
 import type { ByteQueue } from "./byte-queue.ts";
 import { executeChange, warmCache } from "./execute.ts";
 import type { Agreement } from "./handshake.ts";
@@ -11,7 +10,8 @@ import type { Resumable } from "./nbd-export.ts";
 import { Replies } from "./replies.ts";
 import { ReplyArena, type SlabPool } from "./reply-arena.ts";
 import { ReplyWriter } from "./reply-writer.ts";
-import { refusalOf } from "./request-check.ts";
+import { chargeOf, extentCapacity, refusalOf } from "./request-check.ts";
+import { RequestReader } from "./request-reader.ts";
 import { Request, Stage } from "./request.ts";
 import { RequestCounters } from "./statistics.ts";
 
@@ -41,13 +41,6 @@ const REQUESTS_PER_TURN = 64;
 /** Payloads that nobody wants are read and dropped up to this many bytes; beyond it hanging up is cheaper for both. */
 const MAX_SKIPPED: number = 64 * 1024 * 1024;
 
-/** Packets below this are copied together, so that a payload is not kept in a million pieces. */
-const MIN_PIECE = 4096;
-const GATHER_SIZE: number = 256 * 1024;
-
-/** Extents in one answer to BLOCK_STATUS. */
-const MAX_EXTENTS = 4096;
-
 /** The transmission phase of one connection: requests in, replies out. */
 export class Transmission implements Resumable {
   /** What this client alone has done. */
@@ -61,8 +54,7 @@ export class Transmission implements Resumable {
   readonly #arena: ReplyArena;
   readonly #writer: ReplyWriter;
   readonly #replies: Replies;
-  readonly #isExtended: boolean;
-  readonly #headerSize: number;
+  readonly #reader: RequestReader;
   readonly #spare: Request[] = [];
   /** The request that is being received, or waits. */
   #current: Request | undefined;
@@ -90,8 +82,7 @@ export class Transmission implements Resumable {
     this.#arena = new ReplyArena(init.pool);
     this.#writer = new ReplyWriter(init.socket, init.pool, this.#onSent);
     this.#replies = new Replies(init.agreement.replies, this.#arena, this.#writer);
-    this.#isExtended = init.agreement.replies === "extended";
-    this.#headerSize = this.#isExtended ? 32 : 28;
+    this.#reader = new RequestReader(init.received, init.agreement.replies === "extended");
   }
 
   /** Begins. */
@@ -197,8 +188,9 @@ export class Transmission implements Resumable {
   #step(): "moved" | "started" | "starved" | "held" {
     const request = this.#current;
     if (request === undefined) {
-      if (this.#queue.length < this.#headerSize) return "starved";
-      return this.#announce();
+      if (!this.#reader.hasHeader) return "starved";
+      this.#announce();
+      return "moved";
     }
     switch (request.stage) {
       case Stage.Announced: {
@@ -212,12 +204,11 @@ export class Transmission implements Resumable {
         return "moved";
       }
       case Stage.Receiving:
-        if (!this.#collect(request)) return "starved";
+        if (!this.#reader.collect(request)) return "starved";
         request.stage = Stage.Complete;
         return "moved";
       case Stage.Skipping:
-        request.received += this.#queue.skip(request.payload - request.received);
-        if (request.received < request.payload) return "starved";
+        if (!this.#reader.skip(request)) return "starved";
         request.stage = Stage.Complete;
         return "moved";
       default:
@@ -229,73 +220,33 @@ export class Transmission implements Resumable {
   }
 
   /** Takes the header of the next request. */
-  #announce(): "moved" {
-    const isExtended = this.#isExtended;
-    const frame = this.#queue.frame(this.#headerSize);
-    const at = this.#queue.frameStart;
-    const magic = frame.readUInt32BE(at);
-    const command = frame.readUInt16BE(at + 6);
-    if (magic !== (isExtended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC)) {
-      // Nothing tells where the next request would begin.
-      this.#socket.destroy();
-      this.#onClose();
-      return "moved";
+  #announce(): void {
+    const request = this.#spare.pop() ?? new Request(this.#onSuccess, this.#onFailure);
+    if (!this.#reader.header(request)) {
+      this.#hangUp();
+      return;
     }
-    if (command === Command.Disconnect) {
+    if (request.command === Command.Disconnect) {
+      this.#recycle(request);
       this.#isEnding = true;
       this.#queue.clear();
-      return "moved";
+      return;
     }
-    const request = this.#spare.pop() ?? new Request(this.#onSuccess, this.#onFailure);
-    request.command = command;
-    request.flags = frame.readUInt16BE(at + 4);
-    request.cookieHigh = frame.readUInt32BE(at + 8);
-    request.cookieLow = frame.readUInt32BE(at + 12);
-    request.offset = readUint64(frame, at + 16);
-    request.offsetHigh = frame.readUInt32BE(at + 16);
-    request.offsetLow = frame.readUInt32BE(at + 20);
-    request.length = isExtended ? readUint64(frame, at + 24) : frame.readUInt32BE(at + 24);
-    const hasPayload = isExtended
-      ? (request.flags & CommandFlag.PayloadLength) !== 0
-      : command === Command.Write;
-    request.payload = hasPayload ? request.length : 0;
-    request.stage = Stage.Announced;
     request.startedMs = performance.now();
     request.refusal = this.#isStopping ? NbdErrno.ESHUTDOWN : refusalOf(request, this.#agreement);
     if (request.refusal === 0) {
-      if (command === Command.Read) request.charge = request.length + this.#replies.readHeaderSize;
-      else request.charge = request.payload;
+      request.charge = chargeOf(request, this.#agreement, this.#replies.readHeaderSize);
     } else if (request.payload > MAX_SKIPPED) {
-      this.#socket.destroy();
-      this.#onClose();
-      return "moved";
+      this.#hangUp();
+      return;
     }
     this.#current = request;
-    return "moved";
   }
 
-  /** Takes what has arrived of the payload, without copying unless it comes in small packets; true when it is complete. */
-  #collect(request: Request): boolean {
-    const queue = this.#queue;
-    while (request.received < request.payload && queue.length > 0) {
-      const missing = request.payload - request.received;
-      const there = Math.min(missing, queue.length);
-      if (request.gather === undefined && (there === missing || there >= MIN_PIECE)) {
-        request.received += queue.takePieces(there, request.pieces);
-        continue;
-      }
-      request.gather ??= Buffer.allocUnsafe(Math.min(missing, GATHER_SIZE));
-      const take = Math.min(there, request.gather.byteLength - request.gathered);
-      queue.takeInto(request.gather.subarray(request.gathered, request.gathered + take));
-      request.gathered += take;
-      request.received += take;
-      if (request.gathered === request.gather.byteLength) {
-        request.pieces.push(request.gather);
-        request.gather = undefined;
-        request.gathered = 0;
-      }
-    }
-    return request.received === request.payload;
+  /** Gives up a client that cannot be understood, or wants too much to be listened to. */
+  #hangUp(): void {
+    this.#socket.destroy();
+    this.#onClose();
   }
 
   #start(request: Request): void {
@@ -332,19 +283,20 @@ export class Transmission implements Resumable {
       case Command.BlockStatus:
         return this.#describe(request);
       case Command.Cache:
-        return warmCache(edge, offset, length);
+        return warmCache(edge, offset, length, this.#isWanted);
       default:
         return executeChange(edge, request);
     }
   }
 
+  readonly #isWanted = (): boolean => !this.#isClosed;
+
   /** Queues every chunk but the final error, if there is one. */
   async #describe(request: Request): Promise<void> {
     const { contexts, exported } = this.#agreement;
-    const isOne = (request.flags & CommandFlag.ReqOne) !== 0;
     const answers: ContextExtents[] = [];
     for (const { context } of contexts) {
-      const extents = new ContextExtents(isOne ? 1 : MAX_EXTENTS);
+      const extents = new ContextExtents(extentCapacity(request));
       await context.describe(exported.edge.node, request.offset, request.length, extents);
       answers.push(extents);
     }

@@ -2,9 +2,16 @@ import { rmSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { ExtentFlag, ExtentList } from "@blockmirror/block-driver";
-import { lacksPeers, nbdkit, PeerServer, qemuNbd, requirePeer, run } from "@blockmirror/peers";
+import {
+  lacksPeers,
+  makeCertificates,
+  nbdkit,
+  PeerServer,
+  qemuNbd,
+  requirePeer,
+  run,
+} from "@blockmirror/peers";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { makeCertificates } from "./support/certificates.ts";
 import { openNbd, readBytes, type OpenNbd } from "./support/devices.ts";
 
 const MiB = 2 ** 20;

@@ -27,8 +27,10 @@ test("what formatNbdUri writes, parseNbdUri reads", () => {
     fc.record({ path: name }),
   );
   fc.assert(
-    fc.property(address, fc.boolean(), text, name, (where, tls, exportName, tlsHostname) => {
-      const uri = { address: where, tls, exportName, ...(tls && { tlsHostname }) };
+    fc.property(address, fc.boolean(), text, name, fc.boolean(), (where, tls, exportName, value, isKey) => {
+      const certificate = { tlsHostname: value };
+      const key = { tlsPskFile: value, username: value.replaceAll(":", ";") };
+      const uri = { address: where, tls, exportName, ...(tls && (isKey ? key : certificate)) };
       expect(parseNbdUri(formatNbdUri(uri))).toEqual(uri);
     }),
     { seed },

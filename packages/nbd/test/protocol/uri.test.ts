@@ -27,6 +27,30 @@ describe("NBD URIs", () => {
       "nbds+unix:///d?socket=/s&tls-certificates=/pki&tls-hostname=h",
       { address: { path: "/s" }, exportName: "d", tls: true, tlsCertificates: "/pki", tlsHostname: "h" },
     ],
+    [
+      "nbds+unix://al%C3%AFce@/d?socket=/s&tls-psk-file=/keys%2Bpsk",
+      {
+        address: { path: "/s" },
+        exportName: "d",
+        tls: true,
+        tlsPskFile: "/keys+psk",
+        username: "alïce",
+      },
+    ],
+    [
+      "nbds://bob@host:99/a@b?tls-psk-file=k",
+      {
+        address: { host: "host", port: 99 },
+        exportName: "a@b",
+        tls: true,
+        tlsPskFile: "k",
+        username: "bob",
+      },
+    ],
+    [
+      "nbd://eve@host/",
+      { address: { host: "host", port: 10_809 }, exportName: "", tls: false, username: "eve" },
+    ],
   ])("%s", (text, expected) => {
     expect(parseNbdUri(text)).toEqual(expected);
     expect(isNbdUri(text)).toBe(true);
@@ -45,6 +69,11 @@ describe("NBD URIs", () => {
     "nbd://host/x#y",
     "nbd://host/?socket=/s",
     "nbd://host/?tls-hostname=h",
+    "nbd://host/?tls-psk-file=k",
+    "nbds://host/?tls-psk-file=k&tls-certificates=d",
+    "nbds://user:secret@host/",
+    "nbds://@host/",
+    "nbds://%zz@host/",
     "nbd+unix:///x",
     "nbd+unix:///x?socket=",
     "nbd+unix://host/x?socket=/s",

@@ -1,17 +1,12 @@
-import { execFileSync } from "node:child_process";
 import { closeSync, ftruncateSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import path from "node:path";
 import { BlockGraph, createDefaultRegistry } from "@blockmirror/block-driver";
-import { lacksPeers, run } from "@blockmirror/peers";
+import { lacksPeers, makeCertificates, run } from "@blockmirror/peers";
 import { describe, expect, test } from "vitest";
 import { NbdServer, type NbdServerOptions } from "../../src/index.ts";
 import { onCleanup, pattern, temporaryDirectory } from "./support/serving.ts";
 
 const MiB = 1024 * 1024;
-
-function openssl(...args: readonly string[]): void {
-  execFileSync("/usr/bin/env", ["openssl", ...args], { stdio: "ignore" });
-}
 
 async function serveFile(tls?: NbdServerOptions["tls"]) {
   const directory = temporaryDirectory();
@@ -114,53 +109,7 @@ describe.skipIf(lacksPeers("nbdinfo", "nbdcopy", "qemu-img", "qemu-io", "fio"))(
   test("TLS: with the right authority all is well, without TLS nothing is", async () => {
     const directory = temporaryDirectory();
     const at = (name: string): string => path.join(directory, name);
-    openssl(
-      "req",
-      "-x509",
-      "-newkey",
-      "rsa:2048",
-      "-nodes",
-      "-days",
-      "2",
-      "-subj",
-      "/CN=ca",
-      "-keyout",
-      at("ca.key"),
-      "-out",
-      at("ca-cert.pem"),
-    );
-    writeFileSync(at("ext"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
-    for (const who of ["server", "client"]) {
-      openssl(
-        "req",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-subj",
-        "/CN=localhost",
-        "-keyout",
-        at(`${who}-key.pem`),
-        "-out",
-        at(`${who}.csr`),
-      );
-      openssl(
-        "x509",
-        "-req",
-        "-in",
-        at(`${who}.csr`),
-        "-CA",
-        at("ca-cert.pem"),
-        "-CAkey",
-        at("ca.key"),
-        "-CAcreateserial",
-        "-days",
-        "2",
-        "-extfile",
-        at("ext"),
-        "-out",
-        at(`${who}-cert.pem`),
-      );
-    }
+    await makeCertificates(directory);
     const tls = {
       cert: readFileSync(at("server-cert.pem")),
       key: readFileSync(at("server-key.pem")),

@@ -166,7 +166,13 @@ export const JOB_TYPES = {
   },
   QCryptoSecretFormat: { enum: ["raw", "base64"] },
   SecretProperties: {
-    struct: { "format?": "QCryptoSecretFormat", "data?": "str", "file?": "str" },
+    struct: {
+      "format?": "QCryptoSecretFormat",
+      "data?": "str",
+      "file?": "str",
+      "keyid?": "str",
+      "iv?": "str",
+    },
   },
   QCryptoTLSCredsEndpoint: { enum: ["client", "server"] },
   TlsCredsProperties: {

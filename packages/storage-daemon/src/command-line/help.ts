@@ -11,7 +11,10 @@ qemu-storage-daemon's.
   --monitor [chardev=]ID[,pretty=on]            serve QMP there
   --nbd-server addr.type=unix,addr.path=PATH    serve exports there; or addr.type=inet,addr.host=HOST,addr.port=PORT
   --export nbd,id=ID,node-name=NODE[,name=NAME][,writable=on]
-  --object tls-creds-x509,id=ID,dir=DIR,endpoint=server   certificates for --nbd-server ...,tls-creds=ID
+  --object tls-creds-x509,id=ID,dir=DIR,endpoint=server[,passwordid=ID]
+                                                certificates for --nbd-server ...,tls-creds=ID
+  --object tls-creds-psk,id=ID,dir=DIR,endpoint=server   the same with keys.psk, the keys that clients share
+  --object secret,id=ID,data=TEXT               a password; or file=PATH, format=base64
   --pidfile PATH                                write the process id when everything listens
   --daemonize                                   go to the background when everything listens
   --help, --version

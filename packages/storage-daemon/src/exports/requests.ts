@@ -16,19 +16,10 @@ export function serverRequest(args: ServerArguments, objects: ObjectStore): Serv
   if (args["tls-authz"] !== undefined)
     throw commandError("Parameter 'tls-authz' is not supported; leave it out");
   const id = args["tls-creds"];
-  const credentials = id === undefined ? undefined : objects.credentials(id, "server");
   return {
     listen: listenOptions(args.addr),
     maxConnections: args["max-connections"] ?? 0,
-    tls:
-      credentials?.cert === undefined || credentials.key === undefined
-        ? undefined
-        : {
-            cert: credentials.cert,
-            key: credentials.key,
-            ca: credentials.ca,
-            verifyClient: credentials.verifyPeer,
-          },
+    tls: id === undefined ? undefined : objects.serverCredentials(id),
   };
 }
 

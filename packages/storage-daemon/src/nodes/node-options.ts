@@ -1,4 +1,5 @@
 import type { DeviceSpec, DriverRegistry, ThrottleGroup, ZeroDetection } from "@blockmirror/block-driver";
+import type { NbdTlsFiles } from "@blockmirror/nbd";
 import { commandError, isJsonObject, type JsonObject, type JsonValue } from "@blockmirror/qmp";
 import { safeInteger } from "../safe-integer.ts";
 import { isStandardDriver, registeredName } from "../schema/driver-types.ts";
@@ -56,8 +57,8 @@ export interface OptionsContext {
   readonly registry: DriverRegistry;
   /** Whether a node of that name exists. */
   readonly hasNode: (name: string) => boolean;
-  /** Directory of the client's credentials with that id; throws when there are none. */
-  readonly certificates: (id: string) => string;
+  /** The client's credentials with that id; throws when there are none. */
+  readonly credentials: (id: string) => NbdTlsFiles;
   /** The group with that id; throws when there is none. */
   readonly throttleGroup: (id: string) => ThrottleGroup;
   /** Open nodes with `auto-read-only` for reading only, since they could not be opened for writing. */
@@ -119,7 +120,7 @@ class Translation {
   #driverOptions(driver: string, options: JsonObject): Readonly<Record<string, unknown>> {
     switch (driver) {
       case "nbd":
-        return nbdOptions(options, this.#context.certificates);
+        return nbdOptions(options, this.#context.credentials);
       case "blkdebug":
         return { file: this.#child(options["image"] ?? null), controller: blkdebugController(options) };
       case "throttle":

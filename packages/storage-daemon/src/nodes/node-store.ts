@@ -39,7 +39,7 @@ export class NodeStore {
     this.optionsContext = {
       registry: graph.registry,
       hasNode: (name) => graph.find(name) !== undefined,
-      certificates: (id) => objects.credentials(id, "client").directory,
+      credentials: (id) => objects.clientCredentials(id),
       throttleGroup: (id) => objects.throttleGroup(id),
     };
   }

@@ -43,7 +43,9 @@ export function driverTypes(registry: DriverRegistry): Readonly<Record<string, T
   const createOptions: UnionDefinition = { ...BLOCK_SCHEMA.types.BlockdevCreateOptions, union: createUnion };
   const { base, tag, union: objects } = BLOCK_SCHEMA.types.ObjectOptions;
   const objectTypes = {
+    secret: objects.secret,
     "throttle-group": objects["throttle-group"],
+    "tls-creds-psk": objects["tls-creds-psk"],
     "tls-creds-x509": objects["tls-creds-x509"],
   };
   return {

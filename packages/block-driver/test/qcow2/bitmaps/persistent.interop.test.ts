@@ -5,6 +5,7 @@ import {
   BlockGraph,
   createDefaultRegistry,
   keepDirtyBitmap,
+  loadDirtyBitmap,
   type BlockEdge,
   type BlockNode,
   type DirtyBitmap,
@@ -104,6 +105,21 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("persistent bitmaps", () => {
     const third = await openImage(file, true);
     expect(third.node.dirtyBitmaps.size).toBe(0);
     expect(third.node.device.bitmaps?.list()).toHaveLength(2);
+    const copy = await loadDirtyBitmap(third.node, "b0");
+    expect([...third.node.dirtyBitmaps]).toEqual([copy]);
+    expect([copy.name, copy.granularity, copy.enabled, copy.persistent]).toEqual([
+      "b0",
+      64 * KIB,
+      false,
+      false,
+    ]);
+    expect(dirtyOf(copy)).toEqual([
+      [0, 64 * KIB],
+      [3 * MIB, 3 * MIB + 64 * KIB],
+      [16 * MIB, 16 * MIB + 512],
+    ]);
+    await failure("EEXIST", () => loadDirtyBitmap(third.node, "b0"));
+    await failure("ENOENT", () => loadDirtyBitmap(third.node, "b1"));
     await third.graph.closeAll();
     const fourth = await openImage(file);
     expect(dirtyOf(bitmapNamed(fourth.node, "b0"))[0]).toEqual([0, 64 * KIB]);

@@ -1,3 +1,4 @@
+import type { NbdTlsFiles } from "@blockmirror/nbd";
 import { commandError, isJsonObject, type JsonObject, type JsonValue } from "@blockmirror/qmp";
 
 /** QMP counts in seconds. */
@@ -6,18 +7,18 @@ const MS_PER_SECOND = 1000;
 /**
  * The `nbd` driver's options: a socket address and seconds, where ours has an address of its own and milliseconds.
  *
- * @param certificates the directory of the client credentials with that id.
+ * @param credentials the client's credentials with that id.
  * @throws QmpError of class `GenericError` for what the client cannot do.
  */
 export function nbdOptions(
   options: JsonObject,
-  certificates: (id: string) => string,
+  credentials: (id: string) => NbdTlsFiles,
 ): Readonly<Record<string, unknown>> {
   if (options["x-dirty-bitmap"] !== undefined) {
     throw commandError("Parameter 'x-dirty-bitmap' is not supported by driver 'nbd'; leave it out");
   }
-  const { "tls-creds": credentials, "tls-hostname": serverName } = options;
-  if (serverName !== undefined && credentials === undefined) {
+  const { "tls-creds": id, "tls-hostname": serverName } = options;
+  if (serverName !== undefined && id === undefined) {
     throw commandError("Parameter 'tls-hostname' needs 'tls-creds'");
   }
   const reconnect = options["reconnect-delay"];
@@ -27,16 +28,14 @@ export function nbdOptions(
     export: options["export"] ?? "",
     // Without a delay a lost server fails requests at once, as clients of QMP expect.
     reconnectDelayMs: milliseconds(reconnect) ?? 0,
-    ...(typeof credentials === "string"
-      ? {
-          tls: {
-            directory: certificates(credentials),
-            ...(serverName === undefined ? {} : { serverName }),
-          },
-        }
-      : {}),
+    ...(typeof id === "string" ? { tls: tlsOptions(credentials(id), serverName) } : {}),
     ...(open === undefined || open === 0 ? {} : { openTimeoutMs: milliseconds(open) }),
   };
+}
+
+/** Who has a key has no name to be checked. */
+function tlsOptions(files: NbdTlsFiles, serverName: JsonValue | undefined): NbdTlsFiles {
+  return typeof serverName === "string" && files.pskFile === undefined ? { ...files, serverName } : files;
 }
 
 function milliseconds(seconds: JsonValue | undefined): number | undefined {

@@ -1,8 +1,11 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { run } from "@blockmirror/peers";
+import { run } from "./run.ts";
 
-/** A certificate authority with a server `localhost` and a client, in the file names that QEMU and libnbd use. */
+/**
+ * Makes a certificate authority with a server `localhost` and a client, in the file names that QEMU and libnbd use. Needs
+ * `openssl`.
+ */
 export async function makeCertificates(directory: string): Promise<void> {
   mkdirSync(directory, { recursive: true });
   const file = (name: string): string => path.join(directory, name);
