@@ -134,7 +134,7 @@ export class Daemon implements DaemonParts {
   }
 
   #endUsers(): Promise<void> {
-    this.#quitting ??= this.jobs.manager.close().then(() => this.exports.close());
+    this.#quitting ??= this.jobs.close().then(() => this.exports.close());
     return this.#quitting;
   }
 
