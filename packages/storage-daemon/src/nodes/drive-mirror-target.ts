@@ -36,6 +36,9 @@ export async function prepareDriveMirrorTarget(
   const { target: filename } = args;
   const nodeName = args["node-name"];
   if (nodeName !== undefined) nodes.requireFree(nodeName);
+  else if (args.replaces !== undefined) {
+    throw commandError("a node-name must be provided when replacing a named node of the graph");
+  }
   const isNew = args.mode !== "existing";
   const format = args.format ?? (isNew ? formatOf(source) : await probe(nodes, filename));
   if (!nodes.graph.registry.has(format) || nodes.graph.registry.get(format).kind !== "format") {
