@@ -101,7 +101,18 @@ export const NODE_TYPES = {
   BlockdevOptionsThrottle: { struct: { "throttle-group": "str", file: "BlockdevRef" } },
   BlockdevOptionsCor: { base: "BlockdevOptionsGenericFormat", struct: { "bottom?": "str" } },
   BlkdebugIOType: { enum: ["read", "write", "write-zeroes", "discard", "flush", "block-status"] },
-  BlkdebugEvent: { enum: ["none", "read_aio", "write_aio", "pwritev", "pwritev_zero", "flush_to_disk"] },
+  BlkdebugEvent: {
+    enum: [
+      "none",
+      "read_aio",
+      "write_aio",
+      "pwritev",
+      "pwritev_zero",
+      "pwritev_done",
+      "flush_to_os",
+      "flush_to_disk",
+    ],
+  },
   BlkdebugInjectErrorOptions: {
     struct: {
       event: "BlkdebugEvent",

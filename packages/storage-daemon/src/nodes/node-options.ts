@@ -2,7 +2,6 @@ import type { DeviceSpec, DriverRegistry, ZeroDetection } from "@blockmirror/blo
 import { commandError, isJsonObject, type JsonObject, type JsonValue } from "@blockmirror/qmp";
 import { safeInteger } from "../safe-integer.ts";
 import { isStandardDriver, registeredName } from "../schema/driver-types.ts";
-import { blkdebugController } from "./driver-options/blkdebug.ts";
 import { nbdOptions } from "./driver-options/nbd.ts";
 
 /** Options of a node that every driver has; the graph's, or nobody's. */
@@ -118,8 +117,6 @@ class Translation {
     switch (driver) {
       case "nbd":
         return nbdOptions(options, this.#context.certificates);
-      case "blkdebug":
-        return { file: this.#child(options["image"] ?? null), controller: blkdebugController(options) };
       case "file":
       case "host_device":
         return {
