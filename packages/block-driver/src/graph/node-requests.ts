@@ -16,7 +16,9 @@ import { deferred, type Deferred } from "../io/deferred.ts";
 import { RangeLock } from "../io/range-lock.ts";
 import { discardThrough, readThrough, writeThrough, writeZeroesThrough } from "../io/requests.ts";
 import { isZero } from "../io/zero-page.ts";
+import { mustBeResizable } from "./check-resize.ts";
 import { DirtyBitmap, type DirtyBitmapInit } from "./dirty-bitmap.ts";
+import { WriteWatch } from "./write-watch.ts";
 
 /**
  * The requests of one node: bounds and admission, the pipeline that suits them to the device, counting what is in flight,
@@ -26,7 +28,10 @@ export class NodeRequests {
   readonly name: string;
   /** What becomes of writes of zeroes; may be changed at any time, for the writes that follow. */
   detectZeroes: ZeroDetection = "off";
+  /** How far it has been written to. */
+  readonly writes: WriteWatch = new WriteWatch();
   readonly #bitmaps = new Set<DirtyBitmap>();
+  readonly #onEvent: (event: DeviceEvent) => void;
   readonly #onIdle: () => void;
   readonly #widening = new RangeLock();
   readonly #events: DeviceEvent[] = [];
@@ -39,9 +44,13 @@ export class NodeRequests {
   /** Resolved when the last request in flight has settled; closing waits for it. */
   #lastSettled: Deferred | undefined;
 
-  /** `onIdle` is called whenever the last request in flight has ended. */
-  constructor(name: string, onIdle: () => void) {
+  /**
+   * `onIdle` is called whenever the last request in flight has ended, `onEvent` when the device reports what is kept in
+   * `events`.
+   */
+  constructor(name: string, onIdle: () => void, onEvent: (event: DeviceEvent) => void) {
     this.name = name;
+    this.#onEvent = onEvent;
     this.#onIdle = onIdle;
   }
 
@@ -151,6 +160,7 @@ export class NodeRequests {
     if (this.detectZeroes !== "off" && from.every(isZero)) {
       return this.writeZeroes(offset, length, { ...options, unmap: this.detectZeroes === "unmap" });
     }
+    this.writes.note(offset + length);
     return this.#change(offset, length, () =>
       writeThrough(this.device, offset, from, length, options, this.#widening),
     );
@@ -160,6 +170,7 @@ export class NodeRequests {
   writeZeroes(offset: number, length: number, options?: ZeroOptions): MaybePromise<void> {
     this.#admitChange("writeZeroes", offset, length, options);
     if (length === 0) return undefined;
+    this.writes.note(offset + length);
     return this.#change(offset, length, () =>
       writeZeroesThrough(this.device, offset, length, options, this.#widening),
     );
@@ -194,7 +205,7 @@ export class NodeRequests {
     if (!Number.isSafeInteger(size) || size < 0)
       throw new RangeError(`resize: ${size} is not a size in bytes`);
     const { device } = this;
-    this.#mustBeResizable(device, size);
+    mustBeResizable(this.name, device, size);
     for (const bitmap of this.#bitmaps) {
       if (bitmap.busy) {
         throw new BlockError(
@@ -212,33 +223,6 @@ export class NodeRequests {
       throw toBlockError(error, { node: this.name, operation: "resize", length: size });
     } finally {
       this.#end();
-    }
-  }
-
-  #mustBeResizable(device: BlockDevice, size: number): void {
-    const { info } = device;
-    const context = { node: this.name, operation: "resize" };
-    if (device.resize === undefined || info.can.resize === "no") {
-      throw new BlockError(
-        "ENOTSUP",
-        `driver '${info.driver}' of node '${this.name}' cannot resize`,
-        context,
-      );
-    }
-    if (info.can.resize === "grow" && size < info.size) {
-      throw new BlockError(
-        "ENOTSUP",
-        `driver '${info.driver}' of node '${this.name}' cannot shrink from ${info.size} to ${size} bytes`,
-        context,
-      );
-    }
-    const unit = Math.max(info.align.read, info.align.write);
-    if (size % unit !== 0) {
-      throw new BlockError(
-        "EINVAL",
-        `node '${this.name}' cannot have ${size} bytes: not a multiple of its block size ${unit}`,
-        context,
-      );
     }
   }
 
@@ -277,6 +261,7 @@ export class NodeRequests {
     if (event.fatal === true) {
       this.refuseFurther(new BlockError("BLK_CORRUPT", event.message, { node: this.name }));
     }
+    this.#onEvent(event);
   }
 
   /**

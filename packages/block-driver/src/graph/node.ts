@@ -1,4 +1,4 @@
-import type { ChildRole, DriverKind } from "../contract/driver.ts";
+import type { ChildRole, DeviceEvent, DriverKind } from "../contract/driver.ts";
 import type {
   BlockChild,
   DeviceInfo,
@@ -23,6 +23,8 @@ export interface NodeInit {
   readonly owned: boolean;
   /** Called whenever the last request in flight has ended. */
   readonly onIdle: () => void;
+  /** Called when the device reports something outside any request. */
+  readonly onEvent: (event: DeviceEvent) => void;
 }
 
 /**
@@ -40,7 +42,7 @@ export class BlockNode extends NodeRequests {
   readonly #children = new Set<BlockEdge>();
 
   constructor(init: NodeInit) {
-    super(init.name, init.onIdle);
+    super(init.name, init.onIdle, init.onEvent);
     this.kind = init.kind;
     this.owned = init.owned;
     this.parents = this.#parents;

@@ -32,9 +32,13 @@ export async function runGuest(uri: string, commands: readonly string[]): Promis
  *
  * @param image a URI, or the options of a node in QMP's words.
  */
-export async function tryGuest(image: string | JsonObject, commands: readonly string[]): Promise<unknown[]> {
+export async function tryGuest(
+  image: string | JsonObject,
+  commands: readonly string[],
+  options: readonly string[] = [],
+): Promise<unknown[]> {
   const where = typeof image === "string" ? ["-f", "raw", image] : [`json:${JSON.stringify(image)}`];
-  const args = ["-t", "writeback", ...commands.flatMap((command) => ["-c", command]), ...where];
+  const args = ["-t", "writeback", ...options, ...commands.flatMap((command) => ["-c", command]), ...where];
   const { stdout, exitCode } = await run(requirePeer("qemu-io"), args, { allowedExitCodes: [0, 1] });
   return [...(stdout.match(/^(?:\w+ failed.*|(?:wrote|read|discard) \d+.*)$/gmu) ?? []), exitCode];
 }
