@@ -15,12 +15,11 @@ async function addOverlay(side: Side): Promise<void> {
   await qemuIo("-f", "qcow2", "-c", "write -P 1 0 1M", base);
   await qemuImg("create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", top);
   await qemuIo("-f", "qcow2", "-c", "write -P 2 512k 1M", top);
-  const file = (filename: string): JsonObject => ({ driver: "file", filename });
   await side.run("blockdev-add", {
     driver: "qcow2",
     "node-name": "top",
-    file: file(top),
-    backing: { driver: "qcow2", "node-name": "base", file: file(base) },
+    file: { driver: "file", filename: top },
+    backing: { driver: "qcow2", "node-name": "base", file: { driver: "file", filename: base } },
   });
 }
 

@@ -32,7 +32,7 @@ class Onlooker {
     if (brief.length > JOBS) this.complaints.push(brief.length);
     for (const job of all) {
       const [offset, len] = [Number(job.offset), Number(job.len)];
-      const isWhole = STATUSES.includes(job.status) && typeof job.ready === "boolean";
+      const isWhole = STATUSES.has(job.status) && typeof job.ready === "boolean";
       const goesOn = offset >= (this.#offsets.get(job.device) ?? 0) && offset <= len;
       if (!isWhole || !goesOn) this.complaints.push(job);
       this.#offsets.set(job.device, offset);
@@ -48,7 +48,14 @@ class Onlooker {
   }
 }
 
-const STATUSES: readonly string[] = ["created", "running", "ready", "waiting", "pending", "concluded"];
+const STATUSES: ReadonlySet<string> = new Set([
+  "created",
+  "running",
+  "ready",
+  "waiting",
+  "pending",
+  "concluded",
+]);
 
 it("200 jobs that several clients look at all the while go forward and end", async () => {
   await using side = await Side.ours();
@@ -68,7 +75,8 @@ it("200 jobs that several clients look at all the while go forward and end", asy
   const completed = new Set<string>();
   for (let events = 1; left.size > 0; events += 1) {
     const { event, data } = await side.nextEvent();
-    const id = String(data["device"] ?? data["id"]);
+    const named = data["device"] ?? data["id"];
+    const id = typeof named === "string" ? named : "";
     if (event === "BLOCK_JOB_READY") await side.run("job-complete", { id });
     if (event === "BLOCK_JOB_COMPLETED" && data["error"] === undefined) completed.add(id);
     if (event === "JOB_STATUS_CHANGE" && data["status"] === "null") left.delete(id);

@@ -174,26 +174,26 @@ describe("copy-on-read", () => {
   });
 });
 
-describe("copy-on-read down to a bottom", () => {
-  /** Three layers; the lower two hold one cluster each. */
-  async function chain(bottom: string): Promise<{ readonly graph: BlockGraph; readonly edge: BlockEdge }> {
-    const graph = makeGraph();
-    const layer = async (name: string, backing: string | null, cluster: number): Promise<void> => {
-      await graph.open({ driver: "memory", nodeName: `${name}-file`, size: 0 });
-      const named = backing === null ? {} : { backingFile: backing, backingFormat: "qcow2" };
-      await graph.create("qcow2", { file: `${name}-file`, size: SIZE, clusterSize: CLUSTER, ...named });
-      const node = await graph.open({ driver: "qcow2", nodeName: name, file: `${name}-file`, backing });
-      const writer = graph.attach(node, parent("maker"));
-      if (name !== "top") await writer.write(cluster * CLUSTER, [filled(CLUSTER, cluster + 1)]);
-      await graph.detach(writer);
-    };
-    await layer("base", null, 1);
-    await layer("middle", "base", 2);
-    await layer("top", "middle", 0);
-    const node = await graph.open({ driver: "copy-on-read", nodeName: "filter", file: "top", bottom });
-    return { graph, edge: graph.attach(node, parent("guest")) };
-  }
+/** Three layers; the lower two hold one cluster each. */
+async function chain(bottom: string): Promise<{ readonly graph: BlockGraph; readonly edge: BlockEdge }> {
+  const graph = makeGraph();
+  const layer = async (name: string, backing: string | null, cluster: number): Promise<void> => {
+    await graph.open({ driver: "memory", nodeName: `${name}-file`, size: 0 });
+    const named = backing === null ? {} : { backingFile: backing, backingFormat: "qcow2" };
+    await graph.create("qcow2", { file: `${name}-file`, size: SIZE, clusterSize: CLUSTER, ...named });
+    const node = await graph.open({ driver: "qcow2", nodeName: name, file: `${name}-file`, backing });
+    const writer = graph.attach(node, parent("maker"));
+    if (name !== "top") await writer.write(cluster * CLUSTER, [filled(CLUSTER, cluster + 1)]);
+    await graph.detach(writer);
+  };
+  await layer("base", null, 1);
+  await layer("middle", "base", 2);
+  await layer("top", "middle", 0);
+  const node = await graph.open({ driver: "copy-on-read", nodeName: "filter", file: "top", bottom });
+  return { graph, edge: graph.attach(node, parent("guest")) };
+}
 
+describe("copy-on-read down to a bottom", () => {
   test.each([
     ["top", "."],
     ["middle", "..d."],

@@ -36,7 +36,8 @@ const EIO = 5;
 export function injectErrorRule(members: RuleMembers): InjectErrorRule {
   const { errno = EIO, iotype } = members;
   const error = typeof errno === "number" ? ERROR_CODES[errno] : undefined;
-  if (error === undefined && errno !== 0) throw new Error(`cannot inject error number ${String(errno)}`);
+  if (error === undefined && errno !== 0)
+    throw new Error(`cannot inject error number ${JSON.stringify(errno)}`);
   return {
     event: eventOf(members),
     state: integer(members, "state", 0),
@@ -60,7 +61,7 @@ function eventOf({ event }: RuleMembers): BlkdebugEvent {
   if (event === undefined) throw new Error("lacks the event of a rule");
   const known = BLKDEBUG_EVENTS.find((each) => each === event);
   if (known === undefined) {
-    throw new Error(`knows the events ${BLKDEBUG_EVENTS.join(", ")}, not '${String(event)}'`);
+    throw new Error(`knows the events ${BLKDEBUG_EVENTS.join(", ")}, not ${JSON.stringify(event)}`);
   }
   return known;
 }
@@ -68,7 +69,9 @@ function eventOf({ event }: RuleMembers): BlkdebugEvent {
 function ioTypeOf(value: unknown): BlkdebugIoType {
   const known = BLKDEBUG_IO_TYPES.find((each) => each === value);
   if (known === undefined) {
-    throw new Error(`knows the kinds ${BLKDEBUG_IO_TYPES.join(", ")} of requests, not '${String(value)}'`);
+    throw new Error(
+      `knows the kinds ${BLKDEBUG_IO_TYPES.join(", ")} of requests, not ${JSON.stringify(value)}`,
+    );
   }
   return known;
 }
