@@ -14,7 +14,8 @@ async function addOverlay(side: Side): Promise<void> {
   await qemuImg("create", "-q", "-f", "qcow2", base, "4M");
   await qemuIo("-f", "qcow2", "-c", "write -P 1 0 1M", base);
   await qemuImg("create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", top);
-  await qemuIo("-f", "qcow2", "-c", "write -P 2 512k 1M", top);
+  // Zeroes that hide what is below have to be zeroes in the copy, too.
+  await qemuIo("-f", "qcow2", "-c", "write -P 2 512k 1M", "-c", "write -z 128k 64k", top);
   await side.run("blockdev-add", {
     driver: "qcow2",
     "node-name": "top",
@@ -145,12 +146,12 @@ describe("drive-mirror", () => {
       await side.eventsUntil((word) => word === "BLOCK_JOB_READY");
       expect(await side.ask("job-complete", { id: "j" })).toEqual({ error: "GenericError" });
       expect(await side.client.execute("query-jobs")).toMatchObject([{ id: "j", status: "ready" }]);
-      await runGuest(uri, ["read -P 1 0 512k", "write -P 3 2M 64k", "flush"]);
+      await runGuest(uri, ["read -P 1 0 128k", "write -P 3 2M 64k", "flush"]);
       await side.run("block-job-cancel", { device: "j" });
       expect(await side.eventsUntil((word) => word === "null")).toContain("BLOCK_JOB_COMPLETED");
       await side.run("nbd-server-stop");
       await side.run("blockdev-del", { "node-name": "top" });
-      await qemuIo("-r", "-f", "qcow2", "-c", "read -P 1 0 512k", "-c", "read -P 3 2M 64k", target);
+      await qemuIo("-r", "-f", "qcow2", "-c", "read -P 1 0 128k", "-c", "read -P 3 2M 64k", target);
     },
   );
 

@@ -14,7 +14,7 @@ const PROBE_BYTES = 4096;
 /** The node that `drive-mirror` copies to. */
 export interface DriveMirrorTarget {
   readonly node: BlockNode;
-  /** It was made just now and reads as zeroes. */
+  /** It was made just now, and reads as zeroes for good where nothing is written. */
   readonly isZero: boolean;
   /** What it is to stand on when the job succeeds. Until then it stands on nothing. */
   readonly backingMode: BackingMode;
@@ -63,7 +63,8 @@ export async function prepareDriveMirrorTarget(
     });
     return {
       node,
-      isZero: isNew,
+      // Where it will stand on something, zeroes of the source have to be zeroes of its own.
+      isZero: isNew && backing === undefined,
       backingMode: isNew && args.sync !== "none" ? "source-chain" : "open-chain",
       undo: async () => {
         await nodes.releaseUnused();
