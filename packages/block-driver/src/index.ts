@@ -120,6 +120,8 @@ export { BACKING_CLAIM } from "./graph/claims.ts";
 export type { DrainedSection } from "./graph/drain.ts";
 export { BlockGraph, type FilterInit, type GraphOptions } from "./graph/graph.ts";
 export { BlockNode, type NodeInit } from "./graph/node.ts";
+export type { DeviceEventListener } from "./graph/structure.ts";
+export { WriteWatch } from "./graph/write-watch.ts";
 export { ALL_PERMISSIONS, type PermissionClaim } from "./graph/permissions.ts";
 export { keepDirtyBitmap, loadDirtyBitmap } from "./graph/stored-bitmaps.ts";
 export { backingChain, skipFilters } from "./graph/topology.ts";

@@ -1,5 +1,12 @@
 import type { Duplex } from "node:stream";
-import { BlockError, BlockGraph, type DriverRegistry, type OpenGate } from "@blockmirror/block-driver";
+import {
+  BlockError,
+  BlockGraph,
+  type BlockNode,
+  type DeviceEvent,
+  type DriverRegistry,
+  type OpenGate,
+} from "@blockmirror/block-driver";
 import { JobError, JobManager, type JobEvent } from "@blockmirror/blockjob";
 import {
   BLOCK_SCHEMA,
@@ -70,7 +77,11 @@ export class Daemon implements DaemonParts {
 
   constructor(options: DaemonOptions = {}) {
     const registry = options.registry ?? createDaemonRegistry();
-    this.graph = new BlockGraph({ registry, ...(options.gate === undefined ? {} : { gate: options.gate }) });
+    this.graph = new BlockGraph({
+      registry,
+      ...(options.gate === undefined ? {} : { gate: options.gate }),
+      onDeviceEvent: (node, event) => this.#passDeviceEvent(node, event),
+    });
     this.objects = new ObjectStore(options.clock);
     this.nodes = new NodeStore(this.graph, this.objects);
     this.#onError = options.onError ?? (() => undefined);
@@ -163,6 +174,19 @@ export class Daemon implements DaemonParts {
       await Promise.all([...this.#monitors].map((monitor) => monitor.close()));
       this.#tellEnd();
     }
+  }
+
+  #passDeviceEvent(node: BlockNode, { type, message, fatal = false, offset, length }: DeviceEvent): void {
+    if (type !== "corruption") return;
+    this.broadcast("BLOCK_IMAGE_CORRUPTED", {
+      // No guest's device is above a node here.
+      device: "",
+      "node-name": node.name,
+      msg: message,
+      ...(offset === undefined ? {} : { offset }),
+      ...(length === undefined ? {} : { size: length }),
+      fatal,
+    });
   }
 
   #passJobEvent(event: JobEvent): void {

@@ -3,6 +3,7 @@ import type { JsonObject } from "@blockmirror/qmp";
 import { describe, it } from "vitest";
 
 import { compare } from "./support/compare.ts";
+import { addChain } from "./support/layers.ts";
 import { exportOverNbd, qemuImg, qemuIo, runGuest } from "./support/qemu.ts";
 import type { Side } from "./support/sides.ts";
 
@@ -34,11 +35,16 @@ async function storedAfter(side: Side, commands: readonly string[]): Promise<unk
   const inUse = await side.ask("blockdev-del", { "node-name": "top" });
   await side.run("blockdev-del", { "node-name": "cor" });
   await side.run("blockdev-del", { "node-name": "top" });
-  const extents: unknown = JSON.parse(await qemuImg("map", "--output=json", side.path("top.qcow2")));
+  return [inUse, dataOf(await qemuImg("map", "--output=json", side.path("top.qcow2")))];
+}
+
+/** The ranges of a map that hold data, and the layers they are in. */
+function dataOf(map: string): unknown[] {
+  const extents: unknown = JSON.parse(map);
   if (!Array.isArray(extents)) throw new Error("not a map");
   // Zeroes that no layer stores are kept as zero clusters by ours and not at all by QEMU's.
   const stored = extents.filter((extent: JsonObject) => extent["data"] === true);
-  return [inUse, stored.map(({ start, length, depth }: JsonObject) => [start, length, depth])];
+  return stored.map(({ start, length, depth }: JsonObject) => [start, length, depth]);
 }
 
 describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
@@ -57,6 +63,29 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
         await compare((side) => storedAfter(side, commands));
       },
     );
+
+    it.each(["base", "middle"])("keeps what %s holds and what is above it", async (bottom) => {
+      await compare(async (side) => {
+        await addChain(side);
+        const filter = { driver: "copy-on-read", "node-name": "cor", file: "top", bottom };
+        await side.run("blockdev-add", filter);
+        await runGuest(await exportOverNbd(side, "cor"), [
+          "read -P 1 0 64k",
+          "read -P 2 1M 64k",
+          "read 0 4M",
+        ]);
+        await side.run("nbd-server-stop");
+        for (const name of ["cor", "top"]) await side.run("blockdev-del", { "node-name": name });
+        return dataOf(await qemuImg("map", "--output=json", side.path("top")));
+      });
+    });
+
+    it.each([1, null])("refuses %o for a bottom", async (bottom) => {
+      await compare(async (side) => {
+        await addChain(side);
+        return side.ask("blockdev-add", { driver: "copy-on-read", "node-name": "cor", file: "top", bottom });
+      });
+    });
 
     it("refuses a node that is not there", async () => {
       await compare(async (side) => [

@@ -116,9 +116,8 @@ describe("drivers", () => {
   });
 
   it.each([
-    { config: "rules" },
-    { align: 4096 },
-    { "inject-error": [{ event: "read_aio", immediately: true }] },
+    { "take-child-perms": ["write"] },
+    { "unshare-child-perms": ["write"] },
     { "inject-error": [{ event: "read_aio", errno: 9999 }] },
     { "inject-error": [{ event: "l2_load" }] },
   ])("refuse rules that blkdebug here cannot do: %o", async (more) => {

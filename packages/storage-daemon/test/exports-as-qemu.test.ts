@@ -4,6 +4,7 @@ import { describe, it } from "vitest";
 
 import { compare } from "./support/compare.ts";
 import { addPair, makeImage, MIB, rawNode } from "./support/images.ts";
+import { qemuIo, runGuest } from "./support/qemu.ts";
 import { Side } from "./support/sides.ts";
 
 function unixAddress(side: Side): JsonObject {
@@ -12,12 +13,6 @@ function unixAddress(side: Side): JsonObject {
 
 function uri(side: Side, name: string): string {
   return `nbd+unix:///${name}?socket=${side.path("nbd.sock")}`;
-}
-
-/** Runs qemu-io's commands on an export; what it says is for people. */
-async function qemuIo(side: Side, name: string, ...commands: string[]): Promise<void> {
-  const args = commands.flatMap((command) => ["-c", command]);
-  await run(requirePeer("qemu-io"), ["-f", "raw", ...args, uri(side, name)]);
 }
 
 const NBD = { type: "nbd", id: "e", "node-name": "src" };
@@ -100,36 +95,26 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-io"))("exports, beside q
         return first?.["node-name"];
       };
       const seen: unknown[] = [await nodeName()];
-      await qemuIo(side, "disk", "write -P 0x11 0 64k", "flush");
+      await runGuest(uri(side, "disk"), ["write -P 0x11 0 64k", "flush"]);
       await side.run("blockdev-mirror", { ...MIRROR, "filter-node-name": "filter" });
       seen.push(await side.eventsUntil((word) => word === "BLOCK_JOB_READY"), await nodeName());
-      await qemuIo(side, "disk", "write -P 0x22 1M 64k", "read -P 0x11 0 64k", "flush");
+      await runGuest(uri(side, "disk"), ["write -P 0x22 1M 64k", "read -P 0x11 0 64k", "flush"]);
       await side.run("job-complete", { id: "j" });
       seen.push(await side.eventsUntil((word) => word === "null"), await nodeName());
-      await qemuIo(
-        side,
-        "disk",
+      await runGuest(uri(side, "disk"), [
         "read -P 0x11 0 64k",
         "read -P 0x22 1M 64k",
         "write -P 0x33 2M 64k",
         "flush",
-      );
+      ]);
       seen.push(
         await side.ask("blockdev-del", { "node-name": "src" }),
         await side.ask("blockdev-del", { "node-name": "dst" }),
       );
       await side.run("block-export-del", { id: "e" });
       await side.run("blockdev-del", { "node-name": "dst" });
-      await run(requirePeer("qemu-io"), [
-        "-r",
-        "-f",
-        "raw",
-        ...["read -P 0x11 0 64k", "read -P 0x22 1M 64k", "read -P 0x33 2M 64k"].flatMap((each) => [
-          "-c",
-          each,
-        ]),
-        side.path("dst.raw"),
-      ]);
+      const reads = ["read -P 0x11 0 64k", "read -P 0x22 1M 64k", "read -P 0x33 2M 64k"];
+      await qemuIo("-r", "-f", "raw", ...reads.flatMap((each) => ["-c", each]), side.path("dst.raw"));
       return seen;
     });
   });
@@ -186,9 +171,9 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-io"))("exports, beside q
       ] as const) {
         await side.run("block-dirty-bitmap-add", { node: "src", name, granularity });
       }
-      await qemuIo(side, "src", "write 4k 1k", "write -z 1M 64k", "discard 3000k 100k");
+      await runGuest(uri(side, "src"), ["write 4k 1k", "write -z 1M 64k", "discard 3000k 100k"]);
       await side.run("block-dirty-bitmap-disable", { node: "src", name: "fine" });
-      await qemuIo(side, "src", "write 2M 1k", "flush");
+      await runGuest(uri(side, "src"), ["write 2M 1k", "flush"]);
       const seen: unknown[] = [];
       for (const name of ["fine", "coarse", "none"]) {
         seen.push(await side.ask("x-debug-block-dirty-bitmap-sha256", { node: "src", name }));

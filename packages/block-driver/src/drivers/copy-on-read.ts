@@ -10,6 +10,10 @@ import { DRIVER_CONTRACT_VERSION, type BlockDriver } from "../contract/driver.ts
 import { ExtentFlag, ExtentList } from "../contract/extents.ts";
 import { iovCopy, iovLength, iovSlice, isPromise, type IoVec, type MaybePromise } from "../contract/io.ts";
 import { option, optionSchema, type ChildReference } from "../contract/options.ts";
+import { BlockError } from "../errors.ts";
+import { BlockEdge, type BlockNode } from "../graph/node.ts";
+import { StatusResolver } from "../graph/resolve-status.ts";
+import { backingChain } from "../graph/topology.ts";
 import { PassThroughDevice } from "../io/pass-through.ts";
 import { RangeLock } from "../io/range-lock.ts";
 import { isZero } from "../io/zero-page.ts";
@@ -18,6 +22,11 @@ import { isZero } from "../io/zero-page.ts";
 export interface CopyOnReadOptions {
   /** The image that keeps what is read from below it. One that is open read-only keeps nothing. */
   readonly file: ChildReference;
+  /**
+   * Name of an image of the backing chain of `file`, or of `file` itself: what lies below it is not kept. Default: everything is
+   * kept. When it leaves the chain, nothing is kept any more.
+   */
+  readonly bottom: string | undefined;
 }
 
 /**
@@ -33,12 +42,65 @@ export const copyOnReadDriver: BlockDriver<CopyOnReadOptions> = {
   name: "copy-on-read",
   kind: "filter",
   contractVersion: DRIVER_CONTRACT_VERSION,
-  options: optionSchema({ file: option.child("the image that keeps what is read from below it") }),
-  async open(options, context): Promise<BlockDevice> {
-    const child = await context.openChild(options.file, "filtered", ["read", "write-unchanged"]);
-    return new CopyOnReadDevice(child, (message) => context.report({ type: "warning", message }));
+  options: optionSchema({
+    file: option.child("the image that keeps what is read from below it"),
+    bottom: option.optionalString("name of the last image of the chain whose data are kept"),
+  }),
+  async open({ file, bottom }, context): Promise<BlockDevice> {
+    const child = await context.openChild(file, "filtered", ["read", "write-unchanged"]);
+    const limit = bottom === undefined ? undefined : new Bottom(child, bottom);
+    return new CopyOnReadDevice(child, limit, (message) => context.report({ type: "warning", message }));
   },
 };
+
+/** The limit below which nothing is kept. */
+class Bottom {
+  readonly #child: BlockEdge;
+  readonly #name: string;
+  readonly #resolver: StatusResolver = new StatusResolver();
+
+  /** @throws BlockError `EINVAL` when no image of that name is in the chain. */
+  constructor(child: BlockChild, name: string) {
+    // What a graph opens as a child is an edge of it; the chain behind it is the graph's matter and no driver's.
+    if (!(child instanceof BlockEdge)) throw new TypeError("a bottom needs a child that is part of a graph");
+    this.#child = child;
+    this.#name = name;
+    if (this.#find() === undefined) {
+      throw new BlockError("EINVAL", `Bottom node '${name}' not found below '${child.node.name}'`, {
+        operation: "open",
+      });
+    }
+  }
+
+  /** The parts of a range that images down to the limit hold. */
+  async heldIn(offset: number, length: number): Promise<readonly (readonly [start: number, end: number])[]> {
+    const bottom = this.#find();
+    const above = bottom?.child("backing")?.node;
+    if (bottom === undefined) return [];
+    const held: [number, number][] = [];
+    const extents = new ExtentList(STATUS_CAPACITY);
+    const end = offset + length;
+    for (let at = offset; at < end; at = extents.next) {
+      await this.#resolver.resolve(
+        this.#child.node,
+        at,
+        end - at,
+        extents,
+        above === undefined ? {} : { above },
+      );
+      for (let index = 0; index < extents.count; index += 1) {
+        if ((extents.flagsAt(index) & ExtentFlag.Deferred) !== 0) continue;
+        const start = extents.offsetAt(index);
+        held.push([start, start + extents.lengthAt(index)]);
+      }
+    }
+    return held;
+  }
+
+  #find(): BlockNode | undefined {
+    return backingChain(this.#child.node).find((image) => image.name === this.#name);
+  }
+}
 
 /** One step of a read that copies. Bounds the memory of a request and how long writers of the range wait. */
 const MAX_STEP = 1024 * 1024;
@@ -56,11 +118,13 @@ class CopyOnReadDevice extends PassThroughDevice {
    */
   readonly #lock: RangeLock = new RangeLock();
   readonly #scratch: ExtentList = new ExtentList(STATUS_CAPACITY);
+  readonly #bottom: Bottom | undefined;
   readonly #warn: (message: string) => void;
   #hasWarned = false;
 
-  constructor(child: BlockChild, warn: (message: string) => void) {
+  constructor(child: BlockChild, bottom: Bottom | undefined, warn: (message: string) => void) {
     super("copy-on-read", child);
+    this.#bottom = bottom;
     this.#warn = warn;
   }
 
@@ -127,7 +191,11 @@ class CopyOnReadDevice extends PassThroughDevice {
       for (let index = 0; index < extents.count; index += 1) {
         if ((extents.flagsAt(index) & ExtentFlag.Deferred) === 0) continue;
         const from = extents.offsetAt(index);
-        await this.#keep(from, piece.subarray(from - start, from - start + extents.lengthAt(index)));
+        const length = extents.lengthAt(index);
+        const parts = (await this.#bottom?.heldIn(from, length)) ?? [[from, from + length]];
+        for (const [first, stop] of parts) {
+          await this.#keep(first, piece.subarray(first - start, stop - start));
+        }
       }
     }
   }

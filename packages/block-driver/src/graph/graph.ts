@@ -12,7 +12,7 @@ import { openNode, resolveReference } from "./open-node.ts";
 import type { Permission } from "../contract/permissions.ts";
 import { ALL_PERMISSIONS, permissionMask, type PermissionClaim } from "./permissions.ts";
 import { reopenNode } from "./reopen.ts";
-import { GraphStructure } from "./structure.ts";
+import { GraphStructure, type DeviceEventListener } from "./structure.ts";
 import { backingChain, nodesBelow } from "./topology.ts";
 
 /** Options of a {@link BlockGraph}. */
@@ -20,6 +20,8 @@ export interface GraphOptions {
   readonly registry: DriverRegistry;
   /** Decides on names found inside images. Default: refuse them all. */
   readonly gate?: OpenGate;
+  /** Told of what devices report outside any request, when it is put into the node's `events`. Must not throw. */
+  readonly onDeviceEvent?: DeviceEventListener;
 }
 
 /** A filter that a program puts above a node: see {@link BlockGraph.insertFilter}. */
@@ -47,7 +49,11 @@ export class BlockGraph {
 
   constructor(options: GraphOptions) {
     this.registry = options.registry;
-    this.#structure = new GraphStructure(options.registry, options.gate ?? denyGate);
+    this.#structure = new GraphStructure(
+      options.registry,
+      options.gate ?? denyGate,
+      options.onDeviceEvent ?? (() => undefined),
+    );
   }
 
   /** Every node, in order of creation. */

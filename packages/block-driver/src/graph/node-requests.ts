@@ -20,6 +20,7 @@ import { isZero } from "../io/zero-page.ts";
 import type { DirtyBitmap, DirtyBitmapInit } from "./dirty-bitmap.ts";
 import { NodeBitmaps } from "./node-bitmaps.ts";
 import { mustBeResizable, mustFit, readOnlyRefusal } from "./request-checks.ts";
+import { WriteWatch } from "./write-watch.ts";
 
 /**
  * The requests of one node: bounds and admission, the pipeline that suits them to the device, counting what is in flight,
@@ -29,7 +30,10 @@ export class NodeRequests {
   readonly name: string;
   /** What becomes of writes of zeroes; may be changed at any time, for the writes that follow. */
   detectZeroes: ZeroDetection = "off";
+  /** How far it has been written to. */
+  readonly writes: WriteWatch = new WriteWatch();
   readonly #bitmaps: NodeBitmaps;
+  readonly #onEvent: (event: DeviceEvent) => void;
   readonly #onIdle: () => void;
   readonly #widening = new RangeLock();
   readonly #events: DeviceEvent[] = [];
@@ -42,10 +46,14 @@ export class NodeRequests {
   /** Resolved when the last request in flight has settled; closing waits for it. */
   #lastSettled: Deferred | undefined;
 
-  /** `onIdle` is called whenever the last request in flight has ended. */
-  constructor(name: string, onIdle: () => void) {
+  /**
+   * `onIdle` is called whenever the last request in flight has ended, `onEvent` when the device reports what is kept in
+   * `events`.
+   */
+  constructor(name: string, onIdle: () => void, onEvent: (event: DeviceEvent) => void) {
     this.name = name;
     this.#bitmaps = new NodeBitmaps(name);
+    this.#onEvent = onEvent;
     this.#onIdle = onIdle;
   }
 
@@ -137,6 +145,7 @@ export class NodeRequests {
     if (this.detectZeroes !== "off" && from.every(isZero)) {
       return this.writeZeroes(offset, length, { ...options, unmap: this.detectZeroes === "unmap" });
     }
+    this.writes.note(offset + length);
     return this.#change(offset, length, () =>
       writeThrough(this.device, offset, from, length, options, this.#widening),
     );
@@ -146,6 +155,7 @@ export class NodeRequests {
   writeZeroes(offset: number, length: number, options?: ZeroOptions): MaybePromise<void> {
     this.#admitChange("writeZeroes", offset, length, options);
     if (length === 0) return undefined;
+    this.writes.note(offset + length);
     return this.#change(offset, length, () =>
       writeZeroesThrough(this.device, offset, length, options, this.#widening),
     );
@@ -263,6 +273,7 @@ export class NodeRequests {
     if (event.fatal === true) {
       this.refuseFurther(new BlockError("BLK_CORRUPT", event.message, { node: this.name }));
     }
+    this.#onEvent(event);
   }
 
   /**
@@ -321,6 +332,7 @@ export class NodeRequests {
     // Looking for zeroes, or widening to a block, needs the bytes.
     const whole = this.detectZeroes === "off" && device.info.align.write === 1;
     if (length === 0 || !whole || !device.info.can.copyRange) return 0;
+    this.writes.note(offset + length);
     let copied = 0;
     const done = this.#change(offset, length, () => {
       const result = run(device) ?? 0;

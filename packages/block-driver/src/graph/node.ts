@@ -1,4 +1,4 @@
-import type { ChildRole, DriverKind } from "../contract/driver.ts";
+import type { ChildRole, DeviceEvent, DriverKind } from "../contract/driver.ts";
 import type {
   BlockChild,
   BlockDevice,
@@ -25,6 +25,8 @@ export interface NodeInit {
   readonly owned: boolean;
   /** Called whenever the last request in flight has ended. */
   readonly onIdle: () => void;
+  /** Called when the device reports something outside any request. */
+  readonly onEvent: (event: DeviceEvent) => void;
 }
 
 /**
@@ -44,7 +46,7 @@ export class BlockNode extends NodeRequests {
   #drains = 0;
 
   constructor(init: NodeInit) {
-    super(init.name, init.onIdle);
+    super(init.name, init.onIdle, init.onEvent);
     this.kind = init.kind;
     this.owned = init.owned;
     this.parents = this.#parents;

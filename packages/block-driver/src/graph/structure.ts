@@ -1,5 +1,6 @@
 import { BlockError } from "../errors.ts";
 import type { DriverRegistry } from "../registry.ts";
+import type { DeviceEvent } from "../contract/driver.ts";
 import type { DeviceSpec } from "../contract/options.ts";
 import { checkClaims } from "./claims.ts";
 import { DrainSections } from "./drain.ts";
@@ -10,6 +11,9 @@ import { hasPermission, permissionMask } from "./permissions.ts";
 import { nodesBelow } from "./topology.ts";
 
 const NODE_NAME = /^[A-Za-z#_][A-Za-z0-9#._-]{0,126}$/;
+
+/** Told of what the devices of a graph report outside any request. Must not throw. */
+export type DeviceEventListener = (node: BlockNode, event: DeviceEvent) => void;
 
 /** What a node was opened from, kept so that it can be opened again. */
 export interface OpenedFrom {
@@ -29,11 +33,13 @@ export class GraphStructure {
   readonly sections: DrainSections = new DrainSections();
   /** Nodes made from a spec; filters put in by programs are not among them. */
   readonly openedFrom: WeakMap<BlockNode, OpenedFrom> = new WeakMap();
+  readonly #onDeviceEvent: DeviceEventListener;
   #generated = 0;
 
-  constructor(registry: DriverRegistry, gate: OpenGate) {
+  constructor(registry: DriverRegistry, gate: OpenGate, onDeviceEvent: DeviceEventListener) {
     this.registry = registry;
     this.gate = gate;
+    this.#onDeviceEvent = onDeviceEvent;
   }
 
   /** Adds a node without a device yet. @throws BlockError for a bad name or one that is taken. */
@@ -45,7 +51,13 @@ export class GraphStructure {
       );
     }
     if (this.nodes.has(name)) throw new BlockError("EEXIST", `a node named '${name}' exists already`);
-    const node = new BlockNode({ name, kind, owned, onIdle: this.sections.onIdle });
+    const node: BlockNode = new BlockNode({
+      name,
+      kind,
+      owned,
+      onIdle: this.sections.onIdle,
+      onEvent: (event) => this.#onDeviceEvent(node, event),
+    });
     this.nodes.set(name, node);
     return node;
   }

@@ -173,3 +173,50 @@ describe("copy-on-read", () => {
     expect(await held(reader)).toBe(".".repeat(16));
   });
 });
+
+/** Three layers; the lower two hold one cluster each. */
+async function chain(bottom: string): Promise<{ readonly graph: BlockGraph; readonly edge: BlockEdge }> {
+  const graph = makeGraph();
+  const layer = async (name: string, backing: string | null, cluster: number): Promise<void> => {
+    await graph.open({ driver: "memory", nodeName: `${name}-file`, size: 0 });
+    const named = backing === null ? {} : { backingFile: backing, backingFormat: "qcow2" };
+    await graph.create("qcow2", { file: `${name}-file`, size: SIZE, clusterSize: CLUSTER, ...named });
+    const node = await graph.open({ driver: "qcow2", nodeName: name, file: `${name}-file`, backing });
+    const writer = graph.attach(node, parent("maker"));
+    if (name !== "top") await writer.write(cluster * CLUSTER, [filled(CLUSTER, cluster + 1)]);
+    await graph.detach(writer);
+  };
+  await layer("base", null, 1);
+  await layer("middle", "base", 2);
+  await layer("top", "middle", 0);
+  const node = await graph.open({ driver: "copy-on-read", nodeName: "filter", file: "top", bottom });
+  return { graph, edge: graph.attach(node, parent("guest")) };
+}
+
+describe("copy-on-read down to a bottom", () => {
+  test.each([
+    ["top", "."],
+    ["middle", "..d."],
+    ["base", "zddz"],
+  ])("keeps what %s and the layers above it hold: %s", async (bottom, expected) => {
+    const { edge } = await chain(bottom);
+    const bytes = await readBytes(edge, 0, 4 * CLUSTER);
+    expect([bytes[0], bytes[CLUSTER], bytes[2 * CLUSTER]]).toEqual([0, 2, 3]);
+    expect(await held(edge)).toBe(expected.padEnd(16, "."));
+  });
+
+  test("keeps nothing any more when the bottom leaves the chain", async () => {
+    const { graph, edge } = await chain("base");
+    const other = await graph.open({ driver: "memory", nodeName: "other", size: SIZE });
+    const top = graph.find("top");
+    if (top === undefined) throw new Error("there is no top");
+    await graph.setBacking(top, other);
+    expect(await readBytes(edge, CLUSTER, CLUSTER)).toEqual(filled(CLUSTER, 0));
+    expect(await held(edge)).toBe(".".repeat(16));
+  });
+
+  test("a bottom that is not in the chain is refused", async () => {
+    await expect(chain("top-file")).rejects.toMatchObject({ code: "EINVAL" });
+    await expect(chain("nobody")).rejects.toMatchObject({ code: "EINVAL" });
+  });
+});

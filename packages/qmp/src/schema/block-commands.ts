@@ -16,6 +16,11 @@ export const BLOCK_COMMANDS = {
     returns: "Empty",
   },
   "query-named-block-nodes": { arguments: { "flat?": "bool" }, returns: ["BlockDeviceInfo"] },
+  "query-blockstats": { arguments: { "query-nodes?": "bool" }, returns: ["BlockStats"] },
+  "block-set-write-threshold": {
+    arguments: { "node-name": "str", "write-threshold": "uint64" },
+    returns: "Empty",
+  },
   "query-block": { arguments: {}, returns: ["BlockInfo"] },
   "x-debug-query-block-graph": { arguments: {}, returns: "XDbgBlockGraph", features: ["unstable"] },
 

@@ -1,5 +1,5 @@
 import type { BlockGraph } from "@blockmirror/block-driver";
-import type { QmpVersion } from "@blockmirror/qmp";
+import type { BlockEvents, QmpVersion } from "@blockmirror/qmp";
 import type { BlockJobs } from "../jobs/block-jobs.ts";
 import type { BlockExports } from "../exports/block-exports.ts";
 import type { NodeStore } from "../nodes/node-store.ts";
@@ -13,6 +13,8 @@ export interface DaemonParts {
   readonly exports: BlockExports;
   readonly objects: ObjectStore;
   readonly version: QmpVersion;
+  /** Tells every client of an event. */
+  broadcast<Name extends keyof BlockEvents>(name: Name, data: BlockEvents[Name]): void;
   /** Ends jobs and exports; the rest follows after the answer. */
   quit(): Promise<void>;
 }

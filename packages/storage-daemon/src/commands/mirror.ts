@@ -4,7 +4,7 @@ import { commandError, type BlockCommands, type BlockType, type CommandHandlers 
 import type { DaemonParts } from "./daemon-parts.ts";
 import { jobOptions, type JobArguments } from "../jobs/job-arguments.ts";
 import { startFailingJob } from "../jobs/failing-job.ts";
-import { prepareDriveMirrorTarget } from "../nodes/drive-mirror-target.ts";
+import { prepareDriveMirrorTarget, type DriveMirrorTarget } from "../nodes/drive-mirror-target.ts";
 import { safeInteger } from "../safe-integer.ts";
 
 type MirrorArguments = BlockCommands["blockdev-mirror"]["arguments"];
@@ -18,13 +18,18 @@ export function mirrorCommands(daemon: DaemonParts): CommandHandlers<BlockComman
   return {
     "blockdev-mirror": async (args) => {
       const options = checkMirror(daemon, args);
-      await mirrorTo(daemon, options, nodes.find(args.target), args["target-is-zero"] === true);
+      await mirrorTo(daemon, options, {
+        node: nodes.find(args.target),
+        isZero: args["target-is-zero"] === true,
+        // Whoever opened the target has decided what it stands on.
+        backingMode: "leave",
+      });
     },
     "drive-mirror": async (args) => {
       const options = checkMirror(daemon, args);
       const target = await prepareDriveMirrorTarget(nodes, options.source, args);
       try {
-        await mirrorTo(daemon, options, target.node, target.isZero);
+        await mirrorTo(daemon, options, target);
       } catch (error) {
         await target.undo();
         throw error;
@@ -80,8 +85,7 @@ function syncMode(sync: BlockType<"MirrorSyncMode">): SyncMode {
 async function mirrorTo(
   { graph, jobs }: DaemonParts,
   { source, job: options, sync, replaces, args }: CheckedMirror,
-  target: BlockNode,
-  targetIsZero: boolean,
+  { node: target, isZero: targetIsZero, backingMode }: Omit<DriveMirrorTarget, "undo">,
 ): Promise<void> {
   if (source === target) throw commandError("Can't mirror node into itself");
   if (target.info.readOnly) throw commandError("Block node is read-only");
@@ -103,6 +107,7 @@ async function mirrorTo(
     onSourceError: args["on-source-error"] ?? "report",
     onTargetError: args["on-target-error"] ?? "report",
     targetIsZero,
+    backingMode,
     ...(replaces === undefined ? {} : { replaces }),
     ...(filterName === undefined ? {} : { filterNodeName: filterName }),
     copyMode: args["copy-mode"] ?? "background",

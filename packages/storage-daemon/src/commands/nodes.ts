@@ -2,12 +2,14 @@ import { BlockError, type BlockNode } from "@blockmirror/block-driver";
 import { commandError, type BlockCommands, type CommandHandlers, type QmpInteger } from "@blockmirror/qmp";
 import type { DaemonParts } from "./daemon-parts.ts";
 import { backingChain, describeNode, formatOf } from "../nodes/node-info.ts";
+import { nodeStats } from "../nodes/node-stats.ts";
 import { dumpGraph } from "../nodes/graph-dump.ts";
 import { reopenNodes } from "../nodes/reopen.ts";
 import { safeInteger } from "../safe-integer.ts";
 
 /** Making, removing, resizing and showing nodes. */
-export function nodeCommands({ nodes, jobs, graph }: DaemonParts): CommandHandlers<BlockCommands> {
+export function nodeCommands(daemon: DaemonParts): CommandHandlers<BlockCommands> {
+  const { nodes, jobs, graph } = daemon;
   return {
     "blockdev-add": async (options) => {
       await nodes.add(options);
@@ -53,6 +55,24 @@ export function nodeCommands({ nodes, jobs, graph }: DaemonParts): CommandHandle
         .map((node) => describeNode(nodes, node, flat === true)),
     // Guests' devices are listed here, and a daemon has none.
     "query-block": () => [],
+    "query-blockstats": ({ "query-nodes": queryNodes }) =>
+      queryNodes === true
+        ? graph
+            .nodes()
+            .filter((node) => node.isOpen)
+            .map((node) => nodeStats(node))
+        : [],
+    "block-set-write-threshold": ({ "node-name": name, "write-threshold": asked }) => {
+      const { writes } = nodes.find(name);
+      const threshold = safeInteger("write-threshold", asked);
+      writes.watch(threshold, (amount) => {
+        daemon.broadcast("BLOCK_WRITE_THRESHOLD", {
+          "node-name": name,
+          "amount-exceeded": amount,
+          "write-threshold": threshold,
+        });
+      });
+    },
     "x-debug-query-block-graph": () => dumpGraph(graph.nodes(), jobs),
   };
 

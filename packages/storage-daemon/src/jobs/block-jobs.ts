@@ -30,6 +30,8 @@ export class BlockJobs {
   readonly manager: JobManager;
   readonly #entries: Map<string, MutableEntry> = new Map();
   readonly #onEnd: () => Promise<void>;
+  /** What follows the ends of jobs and is not over yet. */
+  readonly #releasing: Set<Promise<void>> = new Set();
 
   /** @param onEnd called after each job's end, when its nodes are released; must not reject. */
   constructor(manager: JobManager, onEnd: () => Promise<void>) {
@@ -48,10 +50,18 @@ export class BlockJobs {
     const entry = new MutableEntry(job, options.isBlockJob !== false, options.mirror, options.nodes ?? {});
     // A job may be over by the time that it is registered.
     if (this.manager.find(job.id) === job) this.#entries.set(job.id, entry);
-    void job.done.then(async ({ outcome }) => {
+    const releasing = job.done.then(async ({ outcome }) => {
       entry.outcome = outcome;
       await this.#onEnd();
+      this.#releasing.delete(releasing);
     });
+    this.#releasing.add(releasing);
+  }
+
+  /** Ends every job, and waits until its nodes are released. May be called again. */
+  async close(): Promise<void> {
+    await this.manager.close();
+    await Promise.all(this.#releasing);
   }
 
   /** Every job that has not been dismissed, newest first. */

@@ -1,9 +1,12 @@
 import { open, rm } from "node:fs/promises";
-import type { BlockNode } from "@blockmirror/block-driver";
+import { skipFilters, type BlockNode } from "@blockmirror/block-driver";
+import type { BackingMode } from "@blockmirror/mirror";
 import { commandError, type BlockCommands } from "@blockmirror/qmp";
 import type { NodeStore } from "./node-store.ts";
 import { fileName, formatOf } from "./node-info.ts";
 import { fileExists, refuseOpenImage } from "./open-image.ts";
+
+type MirrorSync = BlockCommands["drive-mirror"]["arguments"]["sync"];
 
 /** Enough of an image for every driver's probe. */
 const PROBE_BYTES = 4096;
@@ -11,8 +14,10 @@ const PROBE_BYTES = 4096;
 /** The node that `drive-mirror` copies to. */
 export interface DriveMirrorTarget {
   readonly node: BlockNode;
-  /** It was made just now and reads as zeroes. */
+  /** It was made just now, and reads as zeroes for good where nothing is written. */
   readonly isZero: boolean;
+  /** What it is to stand on when the job succeeds. Until then it stands on nothing. */
+  readonly backingMode: BackingMode;
   /** Takes everything back: the job did not start. */
   undo(): Promise<void>;
 }
@@ -31,6 +36,9 @@ export async function prepareDriveMirrorTarget(
   const { target: filename } = args;
   const nodeName = args["node-name"];
   if (nodeName !== undefined) nodes.requireFree(nodeName);
+  else if (args.replaces !== undefined) {
+    throw commandError("a node-name must be provided when replacing a named node of the graph");
+  }
   const isNew = args.mode !== "existing";
   const format = args.format ?? (isNew ? formatOf(source) : await probe(nodes, filename));
   if (!nodes.graph.registry.has(format) || nodes.graph.registry.get(format).kind !== "format") {
@@ -43,17 +51,21 @@ export async function prepareDriveMirrorTarget(
     if (isNew && !existed) await rm(filename, { force: true });
   };
   try {
-    const backing = isNew && args.sync === "top" ? source.child("backing")?.node : undefined;
+    const backing = isNew ? recordedBacking(source, args.sync) : undefined;
     if (isNew) await create(nodes, filename, format, source, backing);
+    const canStandOn = nodes.graph.registry.get(format).options.fields["backing"] !== undefined;
     const node = await nodes.openTemporary({
       driver: format,
       ...(nodeName === undefined ? {} : { "node-name": nodeName }),
       file: { driver: "file", filename },
-      ...(backing === undefined ? {} : { backing: backing.name }),
+      // Guests' writes are copied in whole chunks, so that nothing below is needed before guests are led here.
+      ...(canStandOn ? { backing: null } : {}),
     });
     return {
       node,
-      isZero: isNew,
+      // Where it will stand on something, zeroes of the source have to be zeroes of its own.
+      isZero: isNew && backing === undefined,
+      backingMode: isNew && args.sync !== "none" ? "source-chain" : "open-chain",
       undo: async () => {
         await nodes.releaseUnused();
         await remove();
@@ -65,7 +77,14 @@ export async function prepareDriveMirrorTarget(
   }
 }
 
-/** Makes an image of the source's size; on the source's backing image when there is one to share. */
+/** The image that a new target names as its backing file: whatever holds what the job does not copy. */
+function recordedBacking(source: BlockNode, sync: MirrorSync): BlockNode | undefined {
+  const image = skipFilters(source);
+  if (sync === "none") return image;
+  return sync === "top" ? image.child("backing")?.node : undefined;
+}
+
+/** Makes an image of the source's size. */
 async function create(
   nodes: NodeStore,
   filename: string,

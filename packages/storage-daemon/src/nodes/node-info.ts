@@ -37,7 +37,7 @@ export function describeNode(store: NodeStore, node: BlockNode, isFlat: boolean)
     image: describeImage(store, node, isFlat),
     // Writes are settled when they are in the host's cache, and flushes go through to the disk.
     cache: { writeback: true, direct: false, "no-flush": false },
-    write_threshold: 0,
+    write_threshold: node.writes.threshold,
     ...(bitmaps.length === 0 ? {} : { "dirty-bitmaps": bitmaps }),
   };
 }

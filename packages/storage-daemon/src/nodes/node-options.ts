@@ -3,7 +3,6 @@ import type { NbdTlsFiles } from "@blockmirror/nbd";
 import { commandError, isJsonObject, type JsonObject, type JsonValue } from "@blockmirror/qmp";
 import { safeInteger } from "../safe-integer.ts";
 import { isStandardDriver, registeredName } from "../schema/driver-types.ts";
-import { blkdebugController } from "./driver-options/blkdebug.ts";
 import { nbdOptions } from "./driver-options/nbd.ts";
 
 /** Options of a node that every driver has; the graph's, or nobody's. */
@@ -121,8 +120,6 @@ class Translation {
     switch (driver) {
       case "nbd":
         return nbdOptions(options, this.#context.credentials);
-      case "blkdebug":
-        return { file: this.#child(options["image"] ?? null), controller: blkdebugController(options) };
       case "throttle":
         return {
           file: this.#child(options["file"] ?? null),

@@ -6,7 +6,6 @@ import { BLOCK_SCHEMA } from "@blockmirror/qmp";
 const REGISTERED_NAMES: Readonly<Record<string, string>> = {
   host_device: "file",
   "null-aio": "null-co",
-  blkdebug: "fault",
 };
 
 /** The registry's name of a driver that QMP calls `driver`. */

@@ -1,5 +1,6 @@
 import { requirePeer, run } from "@blockmirror/peers";
 
+import type { JsonObject } from "@blockmirror/qmp";
 import type { Side } from "./sides.ts";
 
 /** What `qemu-img` prints. */
@@ -24,4 +25,20 @@ export async function exportOverNbd(side: Side, nodeName: string): Promise<strin
 /** A guest's requests to an export, in the words of `qemu-io`. */
 export async function runGuest(uri: string, commands: readonly string[]): Promise<void> {
   await qemuIo("-f", "raw", ...commands.flatMap((command) => ["-c", command]), uri);
+}
+
+/**
+ * What becomes of each request of `qemu-io` to an image, without figures of speed, and how it ends.
+ *
+ * @param image a URI, or the options of a node in QMP's words.
+ */
+export async function tryGuest(
+  image: string | JsonObject,
+  commands: readonly string[],
+  options: readonly string[] = [],
+): Promise<unknown[]> {
+  const where = typeof image === "string" ? ["-f", "raw", image] : [`json:${JSON.stringify(image)}`];
+  const args = ["-t", "writeback", ...options, ...commands.flatMap((command) => ["-c", command]), ...where];
+  const { stdout, exitCode } = await run(requirePeer("qemu-io"), args, { allowedExitCodes: [0, 1] });
+  return [...(stdout.match(/^(?:\w+ failed.*|(?:wrote|read|discard) \d+.*)$/gmu) ?? []), exitCode];
 }

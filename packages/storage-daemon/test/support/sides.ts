@@ -23,17 +23,21 @@ export class Side {
   /** For images; removed with the side. */
   readonly directory: string;
   readonly client: SideClient;
+  /** Whether it is our daemon. */
+  readonly isOurs: boolean;
   /** Where other clients can connect; of QEMU's daemon, only when this one has gone. */
   readonly socketPath: string;
   readonly #events: AsyncIterableIterator<QmpAnyEvent, undefined>;
   readonly #dispose: () => Promise<void>;
 
   private constructor(
+    isOurs: boolean,
     directory: string,
     socketPath: string,
     client: SideClient,
     dispose: () => Promise<void>,
   ) {
+    this.isOurs = isOurs;
     this.directory = directory;
     this.socketPath = socketPath;
     this.client = client;
@@ -44,7 +48,7 @@ export class Side {
   static async theirs(): Promise<Side> {
     const daemon = await StorageDaemon.start();
     const client = await QmpClient.connect<BlockCommands, AnyEvents>(daemon.qmpSocketPath);
-    return new Side(daemon.directory, daemon.qmpSocketPath, client, async () => {
+    return new Side(false, daemon.directory, daemon.qmpSocketPath, client, async () => {
       await client.close();
       await daemon.stop();
     });
@@ -54,7 +58,7 @@ export class Side {
     const { directory, path, daemon, dispose } = await startOurs(options);
     const client = await QmpClient.connect<BlockCommands, AnyEvents>(path);
     return Object.assign(
-      new Side(directory, path, client, async () => {
+      new Side(true, directory, path, client, async () => {
         await client.close();
         await dispose();
       }),
