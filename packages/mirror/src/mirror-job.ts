@@ -7,7 +7,7 @@ import { COURTEOUS_OPERATIONS } from "./courtesy.ts";
 import { createDiskMap, drawDiskMap, type DiskMap } from "./disk-map.ts";
 import { GuestHold } from "./guest-hold.ts";
 import { GuestWrites } from "./guest-writes.ts";
-import { scanSource } from "./initial-scan.ts";
+import { hasBacking, scanSource } from "./initial-scan.ts";
 import { COPY_MODES, type CopyMode } from "./options.ts";
 import type { MirrorDetails } from "./mirror-details.ts";
 import type { MirrorJobInit } from "./mirror-job-init.ts";
@@ -103,7 +103,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       source,
       target,
       size: this.#size,
-      tuning,
+      backing: init.backing,
       fold: init.fold,
       replaces: init.replaces,
     });
@@ -210,7 +210,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
 
   /** On every exit path: filter, bitmap, claims and the hold on the guests go (mirror rule S32.3). */
   async clean(): Promise<void> {
-    const { graph, filter, dirty, source, target } = this.#init;
+    const { graph, filter, dirty, source, target, backing } = this.#init;
     dirty.busy = false;
     filter.removeDirtyBitmap(dirty);
     // A concluded job may stay to be looked at; its buffer need not.
@@ -219,8 +219,10 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       await graph.removeFilter(filter);
     } finally {
       this.#held?.end();
+      this.#switchOver.letGo();
       await graph.detach(source);
       await graph.detach(target);
+      await backing.settle();
       await this.#init.fold?.clean(this.switched);
     }
   }
@@ -255,7 +257,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     const { source, target, dirty, tuning } = this.#init;
     // Nothing is done, and all of it may have to be: 0 of 0 would look finished.
     job.setProgress(0, this.#size);
-    if (tuning.targetIsZero) this.#zeroMap.learn(0, this.#size);
+    if (tuning.targetIsZero && !hasBacking(target.node)) this.#zeroMap.learn(0, this.#size);
     await scanSource({
       job,
       source: source.node,

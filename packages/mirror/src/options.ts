@@ -25,7 +25,8 @@ export type LargerTarget = "refuse" | "zero" | "leave";
  * What the target stands on when the job succeeds:
  * - `leave`: on what it stands already;
  * - `open-chain`: on the backing file that its image names, opened by `complete()`;
- * - `source-chain`: with sync `top` on the backing node of the source; with `full`, on what it stands already.
+ * - `source-chain`: with sync `full` on nothing; with `top` on the backing node of the source, from the start; with `none` on
+ *   the source itself, when its users are led to the target. The target records it where its format can.
  */
 export type BackingMode = "leave" | "open-chain" | "source-chain";
 
@@ -118,10 +119,10 @@ export function resolveTuning(tuning: MirrorTuning): ResolvedTuning {
   const bitmap = tuning.bitmap;
   mustBeOneOf("sync mode", sync, SYNC_MODES);
   mustBeOneOf("backing mode", tuning.backingMode ?? "leave", BACKING_MODES);
-  if (tuning.backingMode === "source-chain" && (sync === "none" || sync === "bitmap")) {
+  if (tuning.backingMode === "source-chain" && sync === "bitmap") {
     throw new BlockError(
       "EINVAL",
-      `backing mode source-chain is for sync top and full, not ${sync}; open the target over the backing node that it needs`,
+      "backing mode source-chain is for sync full, top and none; a target of sync bitmap stands on what it did",
       { operation: "mirror" },
     );
   }
