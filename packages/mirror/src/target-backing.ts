@@ -115,7 +115,10 @@ export class TargetBacking {
         );
       }
       if (backingChain(source).includes(this.#image)) {
-        throw refusal(target, `target '${target.name}' is below '${source.name}' and cannot stand on '${wanted.name}'`);
+        throw refusal(
+          target,
+          `target '${target.name}' is below '${source.name}' and cannot stand on '${wanted.name}'`,
+        );
       }
     }
     if (namedBacking !== undefined && this.#image.device.changeBackingFile === undefined) {

@@ -138,7 +138,15 @@ describe("what the target stands on afterwards", () => {
 async function mustHold(name: string, expected: Buffer): Promise<void> {
   await images.close();
   writeFileSync(images.path("expected.raw"), expected);
-  await run("qemu-img", ["compare", "-f", "raw", "-F", "qcow2", images.path("expected.raw"), images.path(name)]);
+  await run("qemu-img", [
+    "compare",
+    "-f",
+    "raw",
+    "-F",
+    "qcow2",
+    images.path("expected.raw"),
+    images.path(name),
+  ]);
   await run("qemu-img", ["check", "-q", images.path(name)]);
 }
 
@@ -254,7 +262,11 @@ describe.skipIf(lacksPeers("qemu-img"))("source-chain, as qemu-img finds the tar
   it.each([
     ["names nothing", {}, {}],
     ["names another image", { backingFile: "other.raw", backingFormat: "raw" }, {}],
-    ["names another image, which is not open", { backingFile: "other.raw", backingFormat: "raw" }, { backing: null }],
+    [
+      "names another image, which is not open",
+      { backingFile: "other.raw", backingFormat: "raw" },
+      { backing: null },
+    ],
   ] as const)(
     "sync top: a target with larger clusters that %s shows the source's base, and records it",
     async (_what, create, open) => {
@@ -292,19 +304,22 @@ describe.skipIf(lacksPeers("qemu-img"))("source-chain, as qemu-img finds the tar
 });
 
 describe("source-chain, when the job does not succeed", () => {
-  it.each(["full", "top", "none"] as const)("sync %s, thrown away: the target stands on what it did", async (sync) => {
-    const { source, target } = await overlayAndCopy();
-    await images.graph.close(target);
-    const backed = await images.open("copy.qcow2");
-    const stoodOn = backed.child("backing")?.node;
-    const mirror = await images.ready(source, backed, { sync, backingMode: "source-chain" });
-    mirror.job.cancel({ force: true });
-    expect(await mirror.job.done).toEqual({ outcome: "cancelled" });
-    expect(stoodOn?.isOpen).toBe(true);
-    expect(backed.child("backing")?.node).toBe(stoodOn);
-    expect(backed.info.namedBacking).toEqual({ filename: "base.raw", format: "raw" });
-    expect(images.graph.nodes().filter(({ parents }) => parents.size === 0)).toEqual([source, backed]);
-  });
+  it.each(["full", "top", "none"] as const)(
+    "sync %s, thrown away: the target stands on what it did",
+    async (sync) => {
+      const { source, target } = await overlayAndCopy();
+      await images.graph.close(target);
+      const backed = await images.open("copy.qcow2");
+      const stoodOn = backed.child("backing")?.node;
+      const mirror = await images.ready(source, backed, { sync, backingMode: "source-chain" });
+      mirror.job.cancel({ force: true });
+      expect(await mirror.job.done).toEqual({ outcome: "cancelled" });
+      expect(stoodOn?.isOpen).toBe(true);
+      expect(backed.child("backing")?.node).toBe(stoodOn);
+      expect(backed.info.namedBacking).toEqual({ filename: "base.raw", format: "raw" });
+      expect(images.graph.nodes().filter(({ parents }) => parents.size === 0)).toEqual([source, backed]);
+    },
+  );
 
   it("a refusal leaves the target on what it stood on", async () => {
     const { source, target } = await overlayAndCopy();
