@@ -5,7 +5,7 @@ import type { CopyMode } from "./options.ts";
 import { SharedWrite, type SharedWriteInit } from "./shared-write.ts";
 
 /** What following the guests needs. */
-export interface GuestWritesInit extends Omit<SharedWriteInit, "mark" | "turns"> {
+export interface GuestWritesInit extends Omit<SharedWriteInit, "mark" | "turns" | "onTarget"> {
   /** Told that chunks which a guest had for itself can be copied again. */
   readonly onLeave: () => void;
 }
@@ -21,6 +21,8 @@ export class GuestWrites implements WriteFollower {
   readonly #init: GuestWritesInit;
   readonly #turns: ChunkTurns;
   readonly #shared: SharedWriteInit;
+  /** Writes to the target that are under way, whether somebody waits for them or not. */
+  readonly #onTarget = new Set<Promise<void>>();
   #synced = false;
   /** Requests under way that will mark what they have written. */
   #marking = 0;
@@ -28,12 +30,26 @@ export class GuestWrites implements WriteFollower {
   constructor(init: GuestWritesInit) {
     this.#init = init;
     this.#turns = new ChunkTurns(init);
-    this.#shared = { ...init, turns: this.#turns, mark: (offset, length) => this.#mark(offset, length) };
+    this.#shared = {
+      ...init,
+      turns: this.#turns,
+      mark: (offset, length) => this.#mark(offset, length),
+      onTarget: (change) => {
+        const settled = (): void => void this.#onTarget.delete(change);
+        this.#onTarget.add(change);
+        change.then(settled, settled);
+      },
+    };
   }
 
   /** The job has failed or was given up: guests wait for its target no longer. `follows` says so from now on. */
   giveUp(): void {
     this.#turns.giveUp();
+  }
+
+  /** Resolves when the writes to the target that are under way now have settled. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#onTarget);
   }
 
   /** Every settled write is on the target, and every further one will be before it settles. */

@@ -1,5 +1,5 @@
 import { BlockError } from "@blockmirror/block-driver";
-import type { ErrorPolicy } from "@blockmirror/blockjob";
+import type { ChangeOptions, ErrorPolicy } from "@blockmirror/blockjob";
 
 /**
  * What is copied before the job is READY:
@@ -71,7 +71,7 @@ export interface MirrorTuning {
 const BACKING_MODES: readonly BackingMode[] = ["leave", "open-chain", "source-chain"];
 const SYNC_MODES: readonly SyncMode[] = ["full", "top", "bitmap", "none"];
 /** The copy modes, in the words of the options. */
-export const COPY_MODES: readonly CopyMode[] = ["background", "write-blocking", "auto"];
+const COPY_MODES: readonly CopyMode[] = ["background", "write-blocking", "auto"];
 
 function mustBeOneOf(what: string, value: string, words: readonly string[]): void {
   if (words.includes(value)) return;
@@ -150,4 +150,21 @@ export function resolveTuning(tuning: MirrorTuning): ResolvedTuning {
     detectZeroes: tuning.detectZeroes,
     switchPauseMs,
   };
+}
+
+/**
+ * What the change verb of a mirror asks for.
+ * @throws BlockError `EINVAL` for another option or an unknown mode.
+ */
+export function copyModeOf({ copyMode, ...others }: ChangeOptions): CopyMode {
+  const mode = COPY_MODES.find((word) => word === copyMode);
+  const [other] = Object.keys(others);
+  if (mode !== undefined && other === undefined) return mode;
+  throw new BlockError(
+    "EINVAL",
+    other === undefined
+      ? `Change to copy mode '${String(copyMode)}' is not implemented; there are ${COPY_MODES.join(", ")}`
+      : `a mirror has no option '${other}' that can be changed; it has copyMode`,
+    { operation: "change" },
+  );
 }

@@ -26,6 +26,8 @@ export interface SharedWriteInit {
   /** Marks what reached the source only. */
   readonly mark: (offset: number, length: number) => void;
   readonly turns: ChunkTurns;
+  /** Told of a write to the target that takes its time. */
+  readonly onTarget: (change: Promise<void>) => void;
 }
 
 /**
@@ -119,6 +121,7 @@ export class SharedWrite {
       return this.#targetFailed(from, to, error);
     }
     if (!isPromise(changed)) return this.#targetChanged(from, to);
+    this.#init.onTarget(changed);
     this.#takeTurn();
     return this.#init.turns.unlessGivenUp(changed).then(
       (done) => {

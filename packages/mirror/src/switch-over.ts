@@ -19,9 +19,9 @@ export interface SwitchOverInit {
   /** Bytes of the disk. */
   readonly size: number;
   readonly backing: TargetBacking;
-  readonly fold: FoldInit | undefined;
+  readonly fold?: FoldInit;
   /** The node below the source whose users are led to the target, instead of the source's. */
-  readonly replaces: BlockNode | undefined;
+  readonly replaces?: BlockNode;
 }
 
 /**

@@ -105,7 +105,7 @@ function standingOf(node: BlockNode): unknown {
 }
 
 interface Group {
-  readonly jobs: readonly Job<unknown>[];
+  readonly jobs: readonly Job[];
   readonly guests: readonly BlockEdge[];
   /** Where each of them is before and after the switch. */
   readonly homes: readonly (readonly [before: string, after: string])[];
@@ -160,7 +160,7 @@ async function openGroup(): Promise<Group & { readonly before: readonly unknown[
   ].map(({ job }) => job);
   const commit = (await startCommit({ ...common, id: "commit-job", top: middle, base: low })).job;
   const stream = await startStream({ ...common, id: "stream-job", image: filled });
-  const all: readonly Job<unknown>[] = [...mirrors, commit, stream];
+  const all: readonly Job[] = [...mirrors, commit, stream];
   await until(() => mirrors.every(({ status }) => status === "ready"));
   for (const job of mirrors) await job.complete();
   await until(() => all.every(({ status }) => status === "pending"));
@@ -202,12 +202,12 @@ async function finalize(
   const [first] = jobs;
   first?.finalize();
   const ended = Promise.all(jobs.map(({ done }) => done));
-  let isOver = false;
-  void ended.then(() => (isOver = true));
+  const over = new AbortController();
+  void ended.then(() => over.abort());
   await Promise.all(
     // The last of them are on images whose faults would be theirs.
     guests.slice(0, 2).map(async (guest, index) => {
-      for (let at = 0; !isOver && at < SIZE; at += 5000) {
+      for (let at = 0; !over.signal.aborted && at < SIZE; at += 5000) {
         try {
           await guest.write(at, [Buffer.alloc(100, 10)]);
         } catch (error) {
