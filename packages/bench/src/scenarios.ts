@@ -1,6 +1,7 @@
 import { hbitmap } from "./hbitmap/scenario.ts";
 import { nbdGuestLatency } from "./nbd/guest-latency.ts";
 import { nbdMirrorToQemuNbd } from "./nbd/mirror-to-qemu-nbd.ts";
+import { jobsAuto } from "./jobs/auto.ts";
 import { jobsGuest, jobsWriteBlocking } from "./jobs/guest.ts";
 import { jobsMany } from "./jobs/many.ts";
 import { jobsCommit, jobsTop } from "./jobs/overlay.ts";
@@ -32,6 +33,7 @@ export const SCENARIOS: readonly Scenario[] = [
   jobsCommit,
   jobsGuest,
   jobsWriteBlocking,
+  jobsAuto,
   jobsMany,
   nbdMirrorToQemuNbd,
   nbdRandread,

@@ -70,10 +70,12 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
 
   async pause(): Promise<void> {
     await this.#engine.waitForAll();
+    this.#convergence.deadline.pause(this.#parts.nowMs);
   }
 
   resume(): void {
-    if (this.#parts.control !== undefined) this.#meter.restart(this.#parts.control.clock.now());
+    this.#meter.restart(this.#parts.nowMs);
+    this.#convergence.deadline.resume(this.#parts.nowMs);
   }
 
   /** Before READY there is nothing worth finishing, so every cancel is a forced one (mirror rules S25.1 and S26.1). */
@@ -243,6 +245,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       const onWrite = (): void => this.#flush.noteWrite();
       await zeroTail(job, { target, from: this.#parts.size, failures: this.#failures, onWrite });
     }
+    this.#convergence.deadline.begin(job.clock.now(), dirty.dirtyBytes);
     this.#phase = "copy";
   }
 
@@ -285,9 +288,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   /** One slice of copying, then whatever it has to wait for. */
   async #copySlice(job: JobControl): Promise<void> {
     const nowMs = job.clock.now();
-    const yields = !this.#shouldFinish(job) && this.#convergence.courtesy.yields(nowMs);
-    const restMs = yields ? this.#convergence.courtesy.restMs(nowMs, this.#engine.sweeps > 0) : 0;
-    if (restMs > 0) {
+    const restMs = this.#shouldFinish(job) ? undefined : this.#convergence.restMs(nowMs);
+    if (restMs !== undefined && restMs > 0) {
       await job.sleep(restMs);
       return;
     }
@@ -296,7 +298,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     const result = await this.#copySome(
       job,
       () => this.#parts.mayCopy(job) && job.limitDelayMs === 0 && job.clock.now() < endMs,
-      yields ? COURTEOUS_OPERATIONS : undefined,
+      restMs === undefined ? undefined : COURTEOUS_OPERATIONS,
     );
     if (isTraced("yield")) {
       const inFlightOperations = this.#engine.inFlight.operations;

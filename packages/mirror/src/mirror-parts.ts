@@ -3,6 +3,7 @@ import { Convergence } from "./convergence.ts";
 import { CopyEngine } from "./copy-engine.ts";
 import { Failures } from "./failures.ts";
 import { GuestHold } from "./guest-hold.ts";
+import { GuestReach } from "./guest-reach.ts";
 import { GuestWrites } from "./guest-writes.ts";
 import type { MirrorJobInit } from "./mirror-job-init.ts";
 import { ProgressMeter } from "./progress-meter.ts";
@@ -64,7 +65,8 @@ export class MirrorParts {
       },
     });
     const { engine } = this;
-    this.meter = new ProgressMeter(engine, dirty);
+    const reach = new GuestReach(size, granularity);
+    this.meter = new ProgressMeter(engine, dirty, reach);
     this.guestWrites = new GuestWrites({
       target,
       size,
@@ -72,6 +74,7 @@ export class MirrorParts {
       dirty,
       zeroMap,
       engine,
+      reach,
       wholeChunksOnly: init.wholeChunksOnly,
       follows: () => !this.failures.any && this.control?.isForceCancelled !== true,
       onError: (error) => {
@@ -81,7 +84,14 @@ export class MirrorParts {
       onWrite: () => this.flush.noteWrite(),
       onLeave: () => this.control?.kick(),
     });
-    const convergence = new Convergence({ engine, dirty, meter: this.meter, switchPauseMs, guestRequests });
+    const convergence = new Convergence({
+      engine,
+      dirty,
+      meter: this.meter,
+      reach,
+      switchPauseMs,
+      guestRequests,
+    });
     this.convergence = convergence;
     this.hold = new GuestHold({
       id,
@@ -95,6 +105,11 @@ export class MirrorParts {
       hasFailed: () => this.failures.any,
       flush: () => this.flush.run(),
     });
+  }
+
+  /** The job's time in milliseconds; 0 before it runs. */
+  get nowMs(): number {
+    return this.control?.clock.now() ?? 0;
   }
 
   /** Nothing is submitted while the I/O status is not ok (mirror rule S18.1), or before the time of a retry. */
