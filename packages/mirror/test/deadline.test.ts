@@ -1,52 +1,6 @@
 import { describe, expect, it } from "vitest";
+import { CopyModeGovernor, type Pressure } from "../src/copy-mode-governor.ts";
 import { Deadline, type Standing } from "../src/deadline.ts";
-import { MIB, openRig, type Rig } from "./support/rig.ts";
-
-const SIZE = 128 * MIB;
-const CHUNK = 64 * 1024;
-
-/** Milliseconds of the rig's clock until the job is READY, beside a guest that writes at random places without a pause. */
-async function readyMs(rig: Rig, copyMode: "auto" | "background", guestWrites: number, limitMs: number) {
-  const guest = rig.guest();
-  const started = rig.clock.now();
-  const { job } = await rig.mirror({ copyMode });
-  let at = 0;
-  const outstanding = new Set<Promise<void>>();
-  while (job.status !== "ready" && rig.clock.now() - started < limitMs) {
-    while (outstanding.size < guestWrites) {
-      // A stride that is prime to the number of chunks comes to each of them, in no order that helps the sweep.
-      at = (at + 757 * CHUNK + 4096) % (SIZE - 4096);
-      const write = Promise.resolve(guest.write(at, [Buffer.alloc(4096, 7)]));
-      outstanding.add(write);
-      void write.then(() => outstanding.delete(write));
-    }
-    await rig.clock.advance(1);
-  }
-  const elapsed = rig.clock.now() - started;
-  const { status } = job;
-  await rig.run(Promise.all(outstanding));
-  job.cancel({ force: true });
-  await rig.run(job.done);
-  return { elapsed, status };
-}
-
-async function fullRig(): Promise<Rig> {
-  const rig = await openRig({ size: SIZE, latency: () => 20 });
-  rig.fill("source", 0, SIZE, 1);
-  return rig;
-}
-
-describe("automatic copy mode has a deadline", () => {
-  it("READY comes within three times what it takes alone, beside a guest that dirties faster than is copied", async () => {
-    const alone = await readyMs(await fullRig(), "auto", 0, 180_000);
-    expect(alone.status).toBe("ready");
-    const outrun = await readyMs(await fullRig(), "background", 128, 3 * alone.elapsed);
-    expect(outrun.status, "the guest must be too fast for a mirror in the background").not.toBe("ready");
-    const inTime = await readyMs(await fullRig(), "auto", 128, 4 * alone.elapsed);
-    expect(inTime.status).toBe("ready");
-    expect(inTime.elapsed).toBeLessThanOrEqual(3 * alone.elapsed);
-  }, 180_000);
-});
 
 describe("whether the deadline is missed", () => {
   const standing = (doneBytes: number, leftBytes: number, dirtyBytesPerSec = 0): Standing => ({
@@ -93,5 +47,26 @@ describe("whether the deadline is missed", () => {
     deadline.resume(60_300);
     expect(deadline.isMissed(60_400, standing(400, 700))).toBe(false);
     expect(deadline.isMissed(62_000, standing(400, 700))).toBe(true);
+  });
+});
+
+describe("what automatic copy mode does about it", () => {
+  const pressure: Pressure = {
+    isReady: false,
+    isLate: false,
+    converging: false,
+    etaSec: 1,
+    guestBytesPerSec: 1,
+    capacityBytesPerSec: 1000,
+  };
+
+  it("a copy that comes too late brings writes to both sides during its first pass, and until READY", () => {
+    const governor = new CopyModeGovernor();
+    expect(governor.decide(0, { ...pressure, isLate: true })).toBe("background");
+    expect(governor.decide(99, { ...pressure, isLate: true })).toBe("background");
+    expect(governor.decide(100, { ...pressure, isLate: true })).toBe("write-blocking");
+    expect(governor.decide(60_000, pressure), "guests that have become calm").toBe("write-blocking");
+    expect(governor.decide(60_000, { ...pressure, isReady: true })).toBe("write-blocking");
+    expect(governor.decide(65_000, { ...pressure, isReady: true })).toBe("background");
   });
 });
