@@ -2,6 +2,7 @@ import { hbitmap } from "./hbitmap/scenario.ts";
 import { nbdGuestLatency } from "./nbd/guest-latency.ts";
 import { nbdIdle } from "./nbd/idle.ts";
 import { nbdMirrorToQemuNbd } from "./nbd/mirror-to-qemu-nbd.ts";
+import { jobsAuto } from "./jobs/auto.ts";
 import { jobsGuest, jobsWriteBlocking } from "./jobs/guest.ts";
 import { jobsMany } from "./jobs/many.ts";
 import { jobsCommit, jobsTop } from "./jobs/overlay.ts";
@@ -33,6 +34,7 @@ export const SCENARIOS: readonly Scenario[] = [
   jobsCommit,
   jobsGuest,
   jobsWriteBlocking,
+  jobsAuto,
   jobsMany,
   nbdMirrorToQemuNbd,
   nbdRandread,

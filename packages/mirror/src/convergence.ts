@@ -2,6 +2,8 @@ import type { DirtyBitmap } from "@blockmirror/block-driver";
 import type { CopyEngine } from "./copy-engine.ts";
 import { CopyModeGovernor } from "./copy-mode-governor.ts";
 import { Courtesy } from "./courtesy.ts";
+import { Deadline, type Standing } from "./deadline.ts";
+import type { GuestReach } from "./guest-reach.ts";
 import type { CopyMode } from "./options.ts";
 import type { ProgressMeter } from "./progress-meter.ts";
 
@@ -15,6 +17,7 @@ export interface ConvergenceInit {
   readonly engine: CopyEngine;
   readonly dirty: DirtyBitmap;
   readonly meter: ProgressMeter;
+  readonly reach: GuestReach;
   /** The longest that guests should be held, in milliseconds. */
   readonly switchPauseMs: number;
   /** How many requests guests have made so far. */
@@ -23,16 +26,19 @@ export interface ConvergenceInit {
 
 /** How near source and target are to each other, and what is done about guests that keep them apart. */
 export class Convergence {
-  /** Who goes first, guests or the copy. */
-  readonly courtesy: Courtesy;
+  /** When the job should be READY, if the copy mode is chosen here. */
+  readonly deadline: Deadline = new Deadline();
+  readonly #courtesy: Courtesy;
   readonly #init: ConvergenceInit;
   #governor: CopyModeGovernor | undefined;
   /** Sweeps at the time when next to nothing was left first. */
   #nearlyCleanSince: number | undefined;
+  /** The copy takes all of the time, or it comes too late. */
+  #hurries = false;
 
   constructor(init: ConvergenceInit) {
     this.#init = init;
-    this.courtesy = new Courtesy(init.guestRequests);
+    this.#courtesy = new Courtesy(init.guestRequests);
   }
 
   /** Whether the copy mode is chosen by {@link govern}. */
@@ -49,13 +55,41 @@ export class Convergence {
   govern(nowMs: number, isReady: boolean): Exclude<CopyMode, "auto"> | undefined {
     const { meter, engine } = this.#init;
     const { etaSec } = meter;
-    this.courtesy.note(nowMs, this.isNearlyClean() ? "even" : etaSec === "never" ? "behind" : undefined);
+    this.#init.reach.note(nowMs);
+    const isDue = this.#governor !== undefined && !isReady;
+    const standing = this.#standing();
+    // Guests that are slowed down so that the job comes to an end are not served by its taking longer.
+    this.#hurries =
+      isDue &&
+      (this.#governor?.mode === "write-blocking" ||
+        this.deadline.isMeasuring(nowMs, standing.doneBytes) ||
+        this.deadline.isMissedAtThisPace(nowMs, standing));
+    this.#courtesy.note(nowMs, this.isNearlyClean() ? "even" : etaSec === "never" ? "behind" : undefined);
     return this.#governor?.decide(nowMs, {
+      isReady,
+      isLate: isDue && this.deadline.isMissed(nowMs, standing),
       converging: engine.sweeps > 0 || isReady,
       etaSec,
       guestBytesPerSec: meter.guestBytesPerSec,
       capacityBytesPerSec: meter.capacityBytesPerSec,
     });
+  }
+
+  /**
+   * Milliseconds that the copy leaves to busy guests before it goes on; undefined when it need not be courteous, and may use
+   * all of its operations. To be asked often.
+   */
+  restMs(nowMs: number): number | undefined {
+    if (!this.#courtesy.yields(nowMs) || this.#hurries) return undefined;
+    // What is written to both sides is not copied for nothing.
+    return this.#courtesy.restMs(nowMs, this.#governor === undefined && this.#init.engine.sweeps > 0);
+  }
+
+  #standing(): Standing {
+    const { meter } = this.#init;
+    const { done, left } = meter.work();
+    const dirtyBytesPerSec = this.#governor?.mode === "background" ? (meter.guestBytesPerSec ?? 0) : 0;
+    return { doneBytes: done, leftBytes: left, dirtyBytesPerSec };
   }
 
   /** Nothing is dirty and nothing is being copied. */

@@ -1,11 +1,14 @@
 import { isPromise, iovLength, iovSlice, type IoVec, type MaybePromise } from "@blockmirror/block-driver";
 import { ChunkTurns } from "./chunk-turns.ts";
+import type { GuestReach } from "./guest-reach.ts";
 import type { ChangeSource, WriteFollower } from "./mirror-filter.ts";
 import type { CopyMode } from "./options.ts";
 import { SharedWrite, type SharedWriteInit } from "./shared-write.ts";
 
 /** What following the guests needs. */
-export interface GuestWritesInit extends Omit<SharedWriteInit, "mark" | "turns"> {
+export interface GuestWritesInit extends Omit<SharedWriteInit, "mark" | "turns" | "onTarget"> {
+  /** Counts where guests write. */
+  readonly reach: GuestReach;
   /** Told that chunks which a guest had for itself can be copied again. */
   readonly onLeave: () => void;
 }
@@ -21,6 +24,8 @@ export class GuestWrites implements WriteFollower {
   readonly #init: GuestWritesInit;
   readonly #turns: ChunkTurns;
   readonly #shared: SharedWriteInit;
+  /** Writes to the target that are under way, whether somebody waits for them or not. */
+  readonly #onTarget = new Set<Promise<void>>();
   #synced = false;
   /** Requests under way that will mark what they have written. */
   #marking = 0;
@@ -28,12 +33,26 @@ export class GuestWrites implements WriteFollower {
   constructor(init: GuestWritesInit) {
     this.#init = init;
     this.#turns = new ChunkTurns(init);
-    this.#shared = { ...init, turns: this.#turns, mark: (offset, length) => this.#mark(offset, length) };
+    this.#shared = {
+      ...init,
+      turns: this.#turns,
+      mark: (offset, length) => this.#mark(offset, length),
+      onTarget: (change) => {
+        const settled = (): void => void this.#onTarget.delete(change);
+        this.#onTarget.add(change);
+        change.then(settled, settled);
+      },
+    };
   }
 
   /** The job has failed or was given up: guests wait for its target no longer. `follows` says so from now on. */
   giveUp(): void {
     this.#turns.giveUp();
+  }
+
+  /** Resolves when the writes to the target that are under way now have settled. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#onTarget);
   }
 
   /** Every settled write is on the target, and every further one will be before it settles. */
@@ -74,6 +93,7 @@ export class GuestWrites implements WriteFollower {
 
   /** Marked when it has settled, whether it succeeded or not: a failed write may have written a part. */
   #marked(offset: number, length: number, change: ChangeSource): MaybePromise<void> {
+    this.#touch(offset, length);
     this.#marking += 1;
     const mark = (): void => {
       this.#marking -= 1;
@@ -96,6 +116,12 @@ export class GuestWrites implements WriteFollower {
     return undefined;
   }
 
+  #touch(offset: number, length: number): void {
+    const { reach, size } = this.#init;
+    const inside = Math.min(length, size - offset);
+    if (inside > 0) reach.touch(offset, inside);
+  }
+
   #mark(offset: number, length: number): void {
     const { dirty, size } = this.#init;
     this.#synced = false;
@@ -109,6 +135,15 @@ export class GuestWrites implements WriteFollower {
     change: ChangeSource,
     changeTarget: (start: number, end: number) => MaybePromise<void>,
   ): MaybePromise<void> {
+    // The copy comes there yet, and brings what is written before. Later it would never have the last word.
+    if (this.#isStillToBeCopied(offset, length)) return this.#marked(offset, length, change);
+    this.#touch(offset, length);
     return new SharedWrite(this.#shared, offset, length, change, changeTarget).run();
+  }
+
+  /** Nothing of the range has been copied or brought to the target so far, and all of it will be. */
+  #isStillToBeCopied(offset: number, length: number): boolean {
+    const { dirty, engine } = this.#init;
+    return engine.copied.nextDirty(offset, length) < 0 && dirty.bits.nextZero(offset, length) < 0;
   }
 }

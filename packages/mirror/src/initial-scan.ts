@@ -17,6 +17,12 @@ export function namesClosedBacking(node: BlockNode): boolean {
   return layer.info.namedBacking !== undefined && layer.child("backing") === undefined;
 }
 
+/** Whether anything shows, now or later, where the image holds nothing itself. */
+export function hasBacking(node: BlockNode): boolean {
+  const layer = skipFilters(node);
+  return layer.info.namedBacking !== undefined || layer.child("backing") !== undefined;
+}
+
 /** What the scan works on, and how it lets others have their turn. */
 interface ScanInit {
   readonly source: BlockNode;

@@ -1,6 +1,7 @@
 import type { BlockEdge, BlockGraph, BlockNode, DirtyBitmap } from "@blockmirror/block-driver";
 import type { FoldInit } from "./commit/fold.ts";
 import type { ResolvedTuning } from "./options.ts";
+import type { TargetBacking } from "./target-backing.ts";
 
 /** What a mirror job is made from; everything is attached already. */
 export interface MirrorJobInit {
@@ -21,6 +22,8 @@ export interface MirrorJobInit {
   readonly tuning: ResolvedTuning;
   /** The target names a backing image that is not open; see `SharedWrite`. */
   readonly wholeChunksOnly: boolean;
+  /** What the target stands on. */
+  readonly backing: TargetBacking;
   /** The node below the source whose users are led to the target; absent: the source's. */
   readonly replaces?: BlockNode;
   /** Set when the target is a backing node of the source, which a commit folds the layers above it into. */

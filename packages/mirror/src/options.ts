@@ -1,5 +1,5 @@
 import { BlockError } from "@blockmirror/block-driver";
-import type { ErrorPolicy } from "@blockmirror/blockjob";
+import type { ChangeOptions, ErrorPolicy } from "@blockmirror/blockjob";
 
 /**
  * What is copied before the job is READY:
@@ -25,7 +25,8 @@ export type LargerTarget = "refuse" | "zero" | "leave";
  * What the target stands on when the job succeeds:
  * - `leave`: on what it stands already;
  * - `open-chain`: on the backing file that its image names, opened by `complete()`;
- * - `source-chain`: with sync `top` on the backing node of the source; with `full`, on what it stands already.
+ * - `source-chain`: with sync `full` on nothing; with `top` on the backing node of the source, from the start; with `none` on
+ *   the source itself, when its users are led to the target. The target records it where its format can.
  */
 export type BackingMode = "leave" | "open-chain" | "source-chain";
 
@@ -70,7 +71,7 @@ export interface MirrorTuning {
 const BACKING_MODES: readonly BackingMode[] = ["leave", "open-chain", "source-chain"];
 const SYNC_MODES: readonly SyncMode[] = ["full", "top", "bitmap", "none"];
 /** The copy modes, in the words of the options. */
-export const COPY_MODES: readonly CopyMode[] = ["background", "write-blocking", "auto"];
+const COPY_MODES: readonly CopyMode[] = ["background", "write-blocking", "auto"];
 
 function mustBeOneOf(what: string, value: string, words: readonly string[]): void {
   if (words.includes(value)) return;
@@ -118,10 +119,10 @@ export function resolveTuning(tuning: MirrorTuning): ResolvedTuning {
   const bitmap = tuning.bitmap;
   mustBeOneOf("sync mode", sync, SYNC_MODES);
   mustBeOneOf("backing mode", tuning.backingMode ?? "leave", BACKING_MODES);
-  if (tuning.backingMode === "source-chain" && (sync === "none" || sync === "bitmap")) {
+  if (tuning.backingMode === "source-chain" && sync === "bitmap") {
     throw new BlockError(
       "EINVAL",
-      `backing mode source-chain is for sync top and full, not ${sync}; open the target over the backing node that it needs`,
+      "backing mode source-chain is for sync full, top and none; a target of sync bitmap stands on what it did",
       { operation: "mirror" },
     );
   }
@@ -149,4 +150,21 @@ export function resolveTuning(tuning: MirrorTuning): ResolvedTuning {
     detectZeroes: tuning.detectZeroes,
     switchPauseMs,
   };
+}
+
+/**
+ * What the change verb of a mirror asks for.
+ * @throws BlockError `EINVAL` for another option or an unknown mode.
+ */
+export function copyModeOf({ copyMode, ...others }: ChangeOptions): CopyMode {
+  const mode = COPY_MODES.find((word) => word === copyMode);
+  const [other] = Object.keys(others);
+  if (mode !== undefined && other === undefined) return mode;
+  throw new BlockError(
+    "EINVAL",
+    other === undefined
+      ? `Change to copy mode '${String(copyMode)}' is not implemented; there are ${COPY_MODES.join(", ")}`
+      : `a mirror has no option '${other}' that can be changed; it has copyMode`,
+    { operation: "change" },
+  );
 }

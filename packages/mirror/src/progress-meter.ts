@@ -1,21 +1,24 @@
 import type { DirtyBitmap } from "@blockmirror/block-driver";
 import type { CopyEngine } from "./copy-engine.ts";
 import { MAX_OPERATIONS } from "./fair-share.ts";
+import type { GuestReach } from "./guest-reach.ts";
 import { estimateEta, RateMeter, type MirrorPhase, type MirrorProgress } from "./progress.ts";
 
 /** Turns the counters of a copy engine into progress: what is done, what is left, how fast, until when. */
 export class ProgressMeter {
   readonly #engine: CopyEngine;
   readonly #dirty: DirtyBitmap;
+  readonly #reach: GuestReach;
   readonly #copyRate = new RateMeter();
   readonly #dirtyRate = new RateMeter();
   readonly #guestRate = new RateMeter();
   /** Bytes that the scan found to need nothing; undefined while it runs. */
   #scanSkipped: number | undefined;
 
-  constructor(engine: CopyEngine, dirty: DirtyBitmap) {
+  constructor(engine: CopyEngine, dirty: DirtyBitmap, reach: GuestReach) {
     this.#engine = engine;
     this.#dirty = dirty;
+    this.#reach = reach;
   }
 
   /** How fast the job has copied when it had enough to do; undefined until it has. */
@@ -23,7 +26,7 @@ export class ProgressMeter {
     return this.#copyRate.peakPerSecond;
   }
 
-  /** How fast guests write, on whichever way; undefined until it is known. */
+  /** How fast guests write, as {@link GuestReach} counts; undefined until it is known. */
   get guestBytesPerSec(): number | undefined {
     return this.#guestRate.perSecond;
   }
@@ -55,14 +58,14 @@ export class ProgressMeter {
   sample(nowMs: number): void {
     this.#copyRate.sample(this.#engine.bytesCopied + this.#engine.bytesZeroed, nowMs);
     this.#dirtyRate.sample(this.#engine.bytesDirtied, nowMs);
-    this.#guestRate.sample(this.#engine.bytesDirtied + this.#engine.bytesMirrored, nowMs);
+    this.#guestRate.sample(this.#reach.bytes, nowMs);
   }
 
   /** Forgets the time since the last sample: the job was paused. */
   restart(nowMs: number): void {
     this.#copyRate.restart(this.#engine.bytesCopied + this.#engine.bytesZeroed, nowMs);
     this.#dirtyRate.restart(this.#engine.bytesDirtied, nowMs);
-    this.#guestRate.restart(this.#engine.bytesDirtied + this.#engine.bytesMirrored, nowMs);
+    this.#guestRate.restart(this.#reach.bytes, nowMs);
   }
 
   report(phase: MirrorPhase): MirrorProgress {

@@ -26,6 +26,8 @@ export interface SharedWriteInit {
   /** Marks what reached the source only. */
   readonly mark: (offset: number, length: number) => void;
   readonly turns: ChunkTurns;
+  /** Told of a write to the target that takes its time. */
+  readonly onTarget: (change: Promise<void>) => void;
 }
 
 /**
@@ -119,6 +121,7 @@ export class SharedWrite {
       return this.#targetFailed(from, to, error);
     }
     if (!isPromise(changed)) return this.#targetChanged(from, to);
+    this.#init.onTarget(changed);
     this.#takeTurn();
     return this.#init.turns.unlessGivenUp(changed).then(
       (done) => {
@@ -130,14 +133,31 @@ export class SharedWrite {
     );
   }
 
-  /** The part that the target gets; what is left out becomes dirty. */
+  /**
+   * The part that the target gets. A chunk at either end that is dirty stays so whatever is written to a part of it, and is
+   * copied later as a whole; with whole chunks only, an end that is clean becomes dirty.
+   */
   #forTarget(): { readonly from: number; readonly to: number } {
-    if (!this.#init.wholeChunksOnly) return { from: this.#offset, to: this.#end };
-    const from = this.#inside > 0 ? this.#inner : this.#end;
-    const to = this.#inside > 0 ? this.#inner + this.#inside : this.#end;
-    if (from > this.#offset) this.#init.mark(this.#offset, from - this.#offset);
-    if (this.#end > to) this.#init.mark(to, this.#end - to);
-    return { from, to };
+    const { wholeChunksOnly, mark } = this.#init;
+    const innerEnd = this.#inner + this.#inside;
+    if (this.#inside === 0 && this.#stop - this.#start <= this.#init.granularity) {
+      const leftOut = wholeChunksOnly || this.#isDirty(this.#start);
+      if (wholeChunksOnly) mark(this.#offset, this.#end - this.#offset);
+      return { from: this.#offset, to: leftOut ? this.#offset : this.#end };
+    }
+    const headEnd = Math.min(this.#inner, this.#end);
+    const tailStart = Math.max(innerEnd, headEnd);
+    const hasHead = headEnd > this.#offset;
+    const hasTail = this.#end > tailStart;
+    const leavesHead = hasHead && (wholeChunksOnly || this.#isDirty(this.#start));
+    const leavesTail = hasTail && (wholeChunksOnly || this.#isDirty(tailStart));
+    if (leavesHead && wholeChunksOnly) mark(this.#offset, headEnd - this.#offset);
+    if (leavesTail && wholeChunksOnly) mark(tailStart, this.#end - tailStart);
+    return { from: leavesHead ? headEnd : this.#offset, to: leavesTail ? tailStart : this.#end };
+  }
+
+  #isDirty(offset: number): boolean {
+    return this.#init.dirty.bits.nextDirty(offset, 1) >= 0;
   }
 
   #targetChanged(from: number, to: number): void {

@@ -5,6 +5,7 @@ import {
   type BlockGraph,
   type BlockNode,
   type DirtyBitmap,
+  type DrainedSection,
 } from "@blockmirror/block-driver";
 import type { Job, JobManager, JobOptions } from "@blockmirror/blockjob";
 import type { DiskMap } from "./disk-map.ts";
@@ -14,10 +15,10 @@ import { COMMIT_FILTER_DRIVER, MIRROR_FILTER_DRIVER, MirrorFilter } from "./mirr
 import type { FoldInit } from "./commit/fold.ts";
 import type { MirrorDetails } from "./mirror-details.ts";
 import { MirrorJob } from "./mirror-job.ts";
-import { copyBitmap, namesClosedBacking } from "./initial-scan.ts";
+import { copyBitmap } from "./initial-scan.ts";
 import { isTraced, trace } from "./tracing.ts";
 import { mustBeReplaceable } from "./switch-over.ts";
-import { mustTakeBacking } from "./target-backing.ts";
+import { TargetBacking } from "./target-backing.ts";
 import { StreamFilter } from "./stream/stream-filter.ts";
 import { resolveTuning, type LargerTarget, type MirrorTuning } from "./options.ts";
 
@@ -67,18 +68,20 @@ export function startMirror(options: MirrorOptions): Promise<Mirror> {
 export async function startCopying(options: MirrorOptions, fold?: FoldInit): Promise<Mirror> {
   const { graph, jobs, source, target, id } = options;
   const tuning = resolveTuning(options);
-  const wholeChunksOnly = namesClosedBacking(target);
-  const granularity = chooseGranularity(tuning.granularity, target.info, wholeChunksOnly);
   checkNodes(source, target, tuning.largerTarget);
   const replaces = options.replaces === source ? undefined : options.replaces;
   if (replaces !== undefined) mustBeReplaceable(replaces, source, target);
-  mustTakeBacking(graph, tuning, source, target);
   const from = tuning.bitmap === undefined ? undefined : findBitmap(source, tuning.bitmap);
+  const backing = new TargetBacking({ graph, tuning, source, target, replaces });
+  const wholeChunksOnly = backing.isClosed;
+  const granularity = chooseGranularity(tuning.granularity, target.info, wholeChunksOnly);
   const relay = new DrainRelay();
-  const undo: (() => Promise<void> | void)[] = [];
+  const undo: (() => Promise<void> | void)[] = [() => backing.undo()];
   // Guests are held until the bitmap is in place, so that no write falls between filter and bitmap.
-  const section = await graph.drain(source);
+  let section: DrainedSection | undefined;
   try {
+    await backing.begin();
+    section = await graph.drain(source);
     const { node: filter, device } = await insertFilter(
       graph,
       source,
@@ -112,6 +115,7 @@ export async function startCopying(options: MirrorOptions, fold?: FoldInit): Pro
       granularity,
       tuning,
       wholeChunksOnly,
+      backing,
       ...(replaces !== undefined && { replaces }),
       ...(fold !== undefined && { fold }),
     });
@@ -132,7 +136,7 @@ export async function startCopying(options: MirrorOptions, fold?: FoldInit): Pro
     for (const step of undo.toReversed()) await step();
     throw explain(error, source, granularity);
   } finally {
-    section.end();
+    section?.end();
   }
 }
 

@@ -1,14 +1,13 @@
 import {
   ALL_PERMISSIONS,
   BlockError,
-  skipFilters,
   type BlockEdge,
   type BlockGraph,
   type BlockNode,
+  type DrainedSection,
 } from "@blockmirror/block-driver";
 import type { FoldInit } from "./commit/fold.ts";
-import type { ResolvedTuning } from "./options.ts";
-import { backingForTarget } from "./target-backing.ts";
+import type { TargetBacking } from "./target-backing.ts";
 
 /** What a {@link SwitchOver} works on. */
 export interface SwitchOverInit {
@@ -19,20 +18,23 @@ export interface SwitchOverInit {
   readonly target: BlockEdge;
   /** Bytes of the disk. */
   readonly size: number;
-  readonly tuning: ResolvedTuning;
-  readonly fold: FoldInit | undefined;
+  readonly backing: TargetBacking;
+  readonly fold?: FoldInit;
   /** The node below the source whose users are led to the target, instead of the source's. */
-  readonly replaces: BlockNode | undefined;
+  readonly replaces?: BlockNode;
 }
 
 /**
- * The end of a mirror: the target gets what it stands on, and the source's place in the graph. Everything that can fail
- * comes before the instant of the switch, and until the whole transaction has succeeded the switch can be undone.
+ * The end of a mirror: the target gets what it stands on, and the source's place in the graph. Until the whole transaction has
+ * succeeded everything can be undone, and whoever was led to the target is held: what a guest wrote there would be lost on the
+ * way back.
  */
 export class SwitchOver {
   readonly #init: SwitchOverInit;
   /** Who was led to the target; undefined before the switch. */
   #moved: ReadonlySet<BlockEdge> | undefined;
+  #held: DrainedSection | undefined;
+  #madeReadOnly = false;
 
   constructor(init: SwitchOverInit) {
     this.#init = init;
@@ -49,7 +51,7 @@ export class SwitchOver {
    * source any more; what opening the target's backing file meets.
    */
   async ready(): Promise<void> {
-    const { graph, filter, source, target, size, tuning, replaces } = this.#init;
+    const { filter, source, target, size, backing, replaces } = this.#init;
     if (target.info.size !== size && filter.parents.size > 0) {
       throw new BlockError(
         "EINVAL",
@@ -58,41 +60,63 @@ export class SwitchOver {
       );
     }
     if (replaces !== undefined) mustBeReplaceable(replaces, source.node, target.node);
-    if (tuning.backingMode === "open-chain") await graph.openBacking(skipFilters(target.node));
+    await backing.ready();
   }
 
   /** A successful job: what the target stands on, then the switch if that was asked for (mirror rules S29.1 to S29.3). */
   async run(requested: boolean): Promise<void> {
-    const { graph, filter, source, target, tuning, fold, replaces } = this.#init;
-    if (fold === undefined) {
-      const backing = backingForTarget(tuning, source.node);
-      if (backing !== undefined) await graph.setBacking(skipFilters(target.node), backing);
-    } else if (fold.record !== undefined) {
+    const { graph, filter, source, target, backing, fold, replaces } = this.#init;
+    if (fold?.record !== undefined) {
       await fold.record();
       await this.#leadHeld(filter);
       return;
     }
+    await backing.finish(requested);
     if (!requested) return;
+    if (replaces !== undefined) mustBeReplaceable(replaces, source.node, target.node);
+    this.#held = await graph.drain(target.node);
     // From here on the guests use the target as they used the source; the job's own claim would exclude them.
     graph.reclaim(target, { uses: [], shares: ALL_PERMISSIONS });
     if (fold === undefined && source.info.readOnly && !target.info.readOnly) {
       await graph.reopen(target.node, { readOnly: true });
+      this.#madeReadOnly = true;
     }
     if (replaces === undefined) this.#lead(filter);
-    else {
-      mustBeReplaceable(replaces, source.node, target.node);
-      await this.#leadHeld(replaces);
+    else await this.#leadHeld(replaces);
+    await backing.switched();
+  }
+
+  /**
+   * Leads the guests back and puts the target back as it was: this job, or another one of its transaction, could not be
+   * switched. The guests come first: they are led back whatever else fails.
+   * @throws BlockError whatever putting the target back meets.
+   */
+  async undo(): Promise<void> {
+    const { graph, target, backing, fold } = this.#init;
+    const moved = this.#moved;
+    this.#moved = undefined;
+    try {
+      if (moved !== undefined) await this.#leadBack(moved);
+    } finally {
+      try {
+        await fold?.unrecord?.();
+        await backing.undo();
+      } finally {
+        if (this.#madeReadOnly) await graph.reopen(target.node, { readOnly: false });
+      }
     }
   }
 
-  /** Leads the guests back: another job of the transaction could not be switched. They are held still. */
-  async undo(): Promise<void> {
-    const { graph, filter, target, replaces } = this.#init;
-    const moved = this.#moved;
-    if (moved === undefined) return;
-    this.#moved = undefined;
+  /** Lets those go who were led to the target. Idempotent. */
+  letGo(): void {
+    this.#held?.end();
+  }
+
+  async #leadBack(moved: ReadonlySet<BlockEdge>): Promise<void> {
+    const { graph, filter, target, backing, replaces } = this.#init;
     const section = await graph.drain(target.node);
     try {
+      backing.letGo();
       graph.replaceNow(target.node, replaces ?? filter, (edge) => !moved.has(edge));
     } finally {
       section.end();

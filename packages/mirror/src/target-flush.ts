@@ -27,6 +27,11 @@ export class TargetFlush {
     return this.#latest;
   }
 
+  /** Resolves when no flush is under way, whether somebody waited for it or not. */
+  async settled(): Promise<void> {
+    await this.#latest;
+  }
+
   async #flush(): Promise<boolean> {
     this.#needed = false;
     this.#onBegin();

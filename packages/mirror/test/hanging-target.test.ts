@@ -128,3 +128,122 @@ test("in write-blocking mode guests wait for a target that hangs, and a force ca
   expect(await rig.run(job.done)).toEqual({ outcome: "cancelled" });
   expect([rig.content("source")[0], rig.content("source")[2 * MIB]]).toEqual([4, 5]);
 });
+
+describe("a target that never answers", () => {
+  /** Where the job waits for it when it is thrown away. */
+  const WAITS = {
+    "while it copies": async (rig: Rig) => {
+      rig.fill("source", 0, SIZE, 1);
+      rig.targetFaults.add({ operation: "write", hold: true, times: 0 });
+      return rig.mirror();
+    },
+    "while it asks what the target holds": async (rig: Rig) => {
+      rig.targetFaults.add({ operation: "status", hold: true, times: 0 });
+      return rig.mirror();
+    },
+    "in the flush before READY": async (rig: Rig) => {
+      rig.targetFaults.add({ operation: "flush", hold: true, times: 0 });
+      return rig.mirror();
+    },
+    "while it is being paused": async (rig: Rig) => {
+      rig.fill("source", 0, SIZE, 1);
+      rig.targetFaults.add({ operation: "write", hold: true, times: 0 });
+      const mirror = await rig.mirror();
+      await rig.clock.advance(100);
+      mirror.job.pause();
+      return mirror;
+    },
+    "in the flush at the end": async (rig: Rig) => {
+      const mirror = await rig.mirror();
+      await rig.until("BLOCK_JOB_READY");
+      await rig.run(
+        Promise.resolve(rig.guest(rig.graph.find("#mirror-m0")).write(0, [Buffer.alloc(KIB, 1)])),
+      );
+      rig.targetFaults.add({ operation: "flush", hold: true, times: 0 });
+      await mirror.job.complete();
+      return mirror;
+    },
+    "while it is being finalized": async (rig: Rig) => {
+      const mirror = await rig.mirror({ autoFinalize: false });
+      await rig.until("BLOCK_JOB_READY");
+      await mirror.job.complete();
+      await rig.until("BLOCK_JOB_PENDING");
+      rig.targetFaults.add({ operation: "write", hold: true, times: 0 });
+      await rig.run(
+        Promise.resolve(rig.guest(rig.graph.find("#mirror-m0")).write(0, [Buffer.alloc(KIB, 1)])),
+      );
+      mirror.job.finalize();
+      return mirror;
+    },
+    "in a guest's write": async (rig: Rig) => {
+      const mirror = await rig.mirror({ copyMode: "write-blocking" });
+      await rig.until("BLOCK_JOB_READY");
+      rig.targetFaults.add({ operation: "write", hold: true, times: 0 });
+      void rig.guest(rig.graph.find("#mirror-m0")).write(0, [Buffer.alloc(KIB, 1)]);
+      return mirror;
+    },
+    "while it makes the end of the target zero": async (rig: Rig) => {
+      rig.targetFaults.add({ operation: "writeZeroes", hold: true, times: 0 });
+      return rig.mirror({ largerTarget: "zero" });
+    },
+  };
+
+  test.each(Object.entries(WAITS))(
+    "%s: a forced cancel ends the job within seconds",
+    async (where, start) => {
+      const rig = await openRig({
+        size: SIZE,
+        ...(where.includes("end of the target") && { targetSize: 2 * SIZE }),
+      });
+      const guest = rig.guest();
+      const { job } = await start(rig);
+      await rig.clock.advance(300);
+      expect(rig.targetFaults.held.length).toBeGreaterThan(0);
+      job.cancel({ force: true });
+      const end = await rig.run(job.done, 6000);
+      expect(end).toMatchObject({ outcome: "cancelled", cleanupError: { code: "ETIMEDOUT" } });
+      expect(job.snapshot().status).toBe("concluded");
+      // The source is free, with its guests, and can be mirrored again.
+      expect(guest.node).toBe(rig.source);
+      expect(await guestGetsThrough(rig, () => guest.write(MIB, [Buffer.alloc(KIB, 2)]))).toBe(true);
+      expect(rig.graph.find("#mirror-m0")).toBeUndefined();
+      // Until the target has answered nobody else may write there.
+      await expect(rig.mirror({ id: "m1", largerTarget: "leave" })).rejects.toThrow(/mirror job 'm0'/u);
+      const told = rig.events.length;
+      rig.targetFaults.clear();
+      rig.targetFaults.release();
+      await rig.clock.advance(200);
+      expect(rig.events.slice(told), "a job that is over tells nothing more").toEqual([]);
+      const again = await rig.mirror({ id: "m1", largerTarget: "leave" });
+      await rig.until("BLOCK_JOB_READY");
+      again.job.cancel({ force: true });
+      await rig.run(again.job.done);
+      await rig.graph.closeAll();
+    },
+  );
+
+  test("what fails at last, when the job is over, is told to nobody", async () => {
+    const rig = await openRig({ size: SIZE });
+    rig.fill("source", 0, SIZE, 1);
+    rig.targetFaults.add({ operation: "write", hold: true, error: "EIO", times: 0 });
+    const { job } = await rig.mirror();
+    await rig.clock.advance(100);
+    job.cancel({ force: true });
+    await rig.run(job.done, 6000);
+    const told = rig.events.length;
+    rig.targetFaults.release();
+    await rig.clock.advance(200);
+    expect(rig.events).toHaveLength(told);
+    expect([...rig.target.parents]).toEqual([]);
+  });
+
+  test("the manager closes in bounded time", async () => {
+    const rig = await openRig({ size: SIZE });
+    rig.fill("source", 0, SIZE, 1);
+    rig.targetFaults.add({ operation: "write", hold: true, times: 0 });
+    await rig.mirror();
+    await rig.clock.advance(100);
+    await rig.run(rig.jobs.close(), 6000);
+    rig.targetFaults.release();
+  });
+});

@@ -147,6 +147,8 @@ async function closeThenOpen(
   readOnly: boolean,
 ): Promise<void> {
   const before = structure.openedFrom.get(node) ?? from;
+  // What cannot be stored is found out while there is still a device: one that cannot be closed leaves none.
+  await node.device.flush?.();
   try {
     await node.device.close();
   } catch (error) {

@@ -2,7 +2,7 @@ import { chmod, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { ALL_PERMISSIONS, keepDirtyBitmap, type BlockNode } from "../../src/index.ts";
+import { ALL_PERMISSIONS, FaultController, keepDirtyBitmap, type BlockNode } from "../../src/index.ts";
 import { disturbed, failure, filled, isSettled, makeGraph, parent, readBytes } from "../support/graphs.ts";
 
 const MIB = 1024 * 1024;
@@ -196,6 +196,26 @@ describe("reopening a qcow2 image", () => {
     const [again] = node.dirtyBitmaps;
     expect(again?.name).toBe("b");
     expect(again?.dirtyBytes).toBe(65_536);
+    await graph.closeAll();
+  });
+
+  test("a write that fails on the way keeps the image as it was, in use", async () => {
+    const graph = makeGraph();
+    const controller = new FaultController();
+    await graph.open({ driver: "memory", nodeName: "storage", size: 0 });
+    const file = { driver: "fault", controller, file: "storage" };
+    await graph.create("qcow2", { file: "storage", size: MIB });
+    const node = await graph.open({ driver: "qcow2", nodeName: "q", file });
+    const edge = writer(graph, node);
+    await edge.write(70_000, [filled(100_000, 5)]);
+    graph.reclaim(edge, { uses: ["read"], shares: ALL_PERMISSIONS });
+    controller.add({ operation: "write", error: "EIO" });
+    await failure("EIO", () => graph.reopen(node, { readOnly: true }));
+    expect(node.fence).toBeUndefined();
+    expect(node.info.readOnly).toBe(false);
+    expect(await readBytes(edge, 70_000, 100_000)).toEqual(filled(100_000, 5));
+    await graph.reopen(node, { readOnly: true });
+    expect(await readBytes(edge, 70_000, 100_000)).toEqual(filled(100_000, 5));
     await graph.closeAll();
   });
 });

@@ -9,6 +9,8 @@ export interface FoldInit {
    * READY, and makes those record the base as their backing file before they are led there.
    */
   readonly record?: () => Promise<void>;
+  /** Makes them record what they did before. */
+  readonly unrecord?: () => Promise<void>;
   /** Called at the instant of the switch, before the guests come to the base. */
   readonly letGo: () => void;
   /** Called on every exit path, last. */

@@ -1,10 +1,4 @@
-import {
-  BlockError,
-  skipFilters,
-  type BlockGraph,
-  type BlockNode,
-  type NamedBacking,
-} from "@blockmirror/block-driver";
+import { BlockError, skipFilters, type BlockNode, type NamedBacking } from "@blockmirror/block-driver";
 
 /** The images that stand on `node`, directly or over filters. */
 export function overlaysOf(node: BlockNode): readonly BlockNode[] {
@@ -47,15 +41,4 @@ export function recordFor(
     );
   }
   return { filename, format: skipFilters(base).info.driver };
-}
-
-/** Makes an overlay record its backing file, in an image that was opened read-only as well. */
-export async function record(graph: BlockGraph, overlay: BlockNode, backing: NamedBacking): Promise<void> {
-  const { readOnly } = overlay.info;
-  if (readOnly) await graph.reopen(overlay, { readOnly: false });
-  try {
-    if (overlay.device.changeBackingFile !== undefined) await graph.changeBackingFile(overlay, backing);
-  } finally {
-    if (readOnly) await graph.reopen(overlay, { readOnly: true });
-  }
 }

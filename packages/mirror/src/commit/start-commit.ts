@@ -1,9 +1,10 @@
 import { BlockError, type BlockGraph, type BlockNode } from "@blockmirror/block-driver";
 import type { ErrorPolicy, JobManager, JobOptions } from "@blockmirror/blockjob";
+import { BackingChange } from "../backing-change.ts";
 import type { MirrorTuning } from "../options.ts";
 import { refuseBusy, startCopying, type Mirror } from "../start-mirror.ts";
 import { ChainHold, layersAbove } from "./chain-hold.ts";
-import { overlaysOf, record, recordFor } from "./overlays.ts";
+import { overlaysOf, recordFor } from "./overlays.ts";
 
 /** What to commit and how. */
 export interface CommitOptions
@@ -61,6 +62,7 @@ export async function startCommit(options: CommitOptions): Promise<Mirror> {
   }
   for (const overlay of overlays) refuseTail(overlay, top, base);
   const recorded = recordFor(overlays, base, backingFile);
+  const changes = overlays.map((overlay) => new BackingChange(graph, overlay));
   const wasReadOnly = base.info.readOnly;
   const undo: (() => Promise<void>)[] = [];
   try {
@@ -91,7 +93,10 @@ export async function startCommit(options: CommitOptions): Promise<Mirror> {
         ...(overlays.length > 0 && {
           record: async () => {
             if (recorded === undefined) return;
-            for (const overlay of overlays) await record(graph, overlay, recorded);
+            for (const change of changes) await change.record(recorded);
+          },
+          unrecord: async () => {
+            for (const change of changes.toReversed()) await change.undo();
           },
         }),
         letGo: () => hold.letGo(),

@@ -1,7 +1,7 @@
 import { BlockError, skipFilters, type BlockGraph, type BlockNode } from "@blockmirror/block-driver";
 import type { ErrorPolicy, Job, JobManager, JobOptions } from "@blockmirror/blockjob";
+import { BackingChange } from "../backing-change.ts";
 import { layersAbove } from "../commit/chain-hold.ts";
-import { record } from "../commit/overlays.ts";
 import { refuseBusy } from "../start-mirror.ts";
 import { StreamFilter } from "./stream-filter.ts";
 import { StreamJob, type StreamDetails } from "./stream-job.ts";
@@ -43,6 +43,7 @@ export async function startStream(options: StreamOptions): Promise<Job<StreamDet
   const layer = skipFilters(image);
   if (base !== undefined) layersAbove(image, base);
   const recorded = base === undefined ? null : nameOf(base, backingFile);
+  const change = new BackingChange(graph, layer);
   const wasReadOnly = layer.info.readOnly;
   const undo: (() => Promise<void> | void)[] = [];
   try {
@@ -80,11 +81,12 @@ export async function startStream(options: StreamOptions): Promise<Job<StreamDet
       relink: async () => {
         const below = layer.child("backing")?.node;
         if (below === undefined || below === base) return;
-        if (recorded === null) await graph.changeBackingFile(layer, null);
-        else await record(graph, layer, recorded);
-        await graph.setBacking(layer, base ?? null);
+        await change.record(recorded);
+        await change.lead(base ?? null);
       },
+      undo: () => change.undo(),
       clean: async () => {
+        await change.settle();
         if (wasReadOnly) await graph.reopen(layer, { readOnly: true });
       },
     });

@@ -40,6 +40,8 @@ export interface StreamJobInit {
   readonly onError: ErrorPolicy;
   /** Makes the image record what it stands on, and stand on it. */
   readonly relink: () => Promise<void>;
+  /** Takes that back. */
+  readonly undo: () => Promise<void>;
   /** Called on every exit path, last. */
   readonly clean: () => Promise<void>;
 }
@@ -97,6 +99,11 @@ export class StreamJob implements JobDriver<StreamDetails> {
   /** The image has everything: it leaves the layers that it does not need. */
   async prepare(): Promise<void> {
     await this.#init.relink();
+  }
+
+  /** It could not, or another job of the transaction could not be switched. */
+  async abort(): Promise<void> {
+    await this.#init.undo();
   }
 
   async clean(): Promise<void> {

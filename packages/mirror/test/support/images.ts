@@ -69,7 +69,12 @@ export class Images {
   }
 
   /** Mirrors until READY, or the end if that comes first. */
-  async ready(source: BlockNode, target: BlockNode, tuning: MirrorTuning): Promise<Mirror> {
+  async ready(
+    source: BlockNode,
+    target: BlockNode,
+    tuning: MirrorTuning,
+    replaces?: BlockNode,
+  ): Promise<Mirror> {
     const { graph, jobs } = this;
     const ready = new Promise<void>((resolve) => {
       jobs.subscribe(({ event }) => {
@@ -83,6 +88,7 @@ export class Images {
       source,
       target,
       autoDismiss: false,
+      ...(replaces !== undefined && { replaces }),
       ...tuning,
     });
     await Promise.race([ready, mirror.job.done]);

@@ -1,0 +1,72 @@
+import { describe, expect, it } from "vitest";
+import { CopyModeGovernor, type Pressure } from "../src/copy-mode-governor.ts";
+import { Deadline, type Standing } from "../src/deadline.ts";
+
+describe("whether the deadline is missed", () => {
+  const standing = (doneBytes: number, leftBytes: number, dirtyBytesPerSec = 0): Standing => ({
+    doneBytes,
+    leftBytes,
+    dirtyBytesPerSec,
+  });
+
+  /** A copy of 1000 bytes that did 200 in 200 ms when it had all of the time, so that alone it takes 1000 ms. */
+  function measured(): Deadline {
+    const deadline = new Deadline();
+    deadline.begin(0, 1000);
+    expect(deadline.isMeasuring(199, 199)).toBe(true);
+    expect(deadline.isMeasuring(200, 200)).toBe(false);
+    return deadline;
+  }
+
+  it("is not known before the copy was measured, nor once nothing is left", () => {
+    const deadline = new Deadline();
+    expect(deadline.isMeasuring(0, 0), "before the copy begins").toBe(false);
+    deadline.begin(0, 1000);
+    expect(deadline.isMeasuring(1000, 0), "nothing was copied").toBe(true);
+    expect(deadline.isMissed(1000, standing(0, 1000))).toBe(false);
+    expect(measured().isMissed(1_000_000, standing(1000, 0))).toBe(false);
+  });
+
+  it("a pace that would take more than twice as long as alone is too slow", () => {
+    // 400 ms are left for 200 bytes in the first case, and 200 ms in the second.
+    expect(measured().isMissedAtThisPace(1600, standing(900, 200))).toBe(false);
+    expect(measured().isMissedAtThisPace(1800, standing(800, 200))).toBe(true);
+    expect(measured().isMissed(1600, standing(900, 200))).toBe(false);
+    expect(measured().isMissed(1900, standing(900, 200))).toBe(true);
+  });
+
+  it("what is dirtied meanwhile counts, and a copy that is outrun never comes", () => {
+    expect(measured().isMissed(300, standing(300, 700, 500))).toBe(false);
+    expect(measured().isMissed(300, standing(300, 700, 700))).toBe(true);
+    expect(measured().isMissed(300, standing(300, 700, 1000))).toBe(true);
+  });
+
+  it("a pause of the user is no delay", () => {
+    const deadline = measured();
+    deadline.pause(300);
+    deadline.resume(60_300);
+    expect(deadline.isMissed(60_400, standing(400, 700))).toBe(false);
+    expect(deadline.isMissed(62_000, standing(400, 700))).toBe(true);
+  });
+});
+
+describe("what automatic copy mode does about it", () => {
+  const pressure: Pressure = {
+    isReady: false,
+    isLate: false,
+    converging: false,
+    etaSec: 1,
+    guestBytesPerSec: 1,
+    capacityBytesPerSec: 1000,
+  };
+
+  it("a copy that comes too late brings writes to both sides during its first pass, and until READY", () => {
+    const governor = new CopyModeGovernor();
+    expect(governor.decide(0, { ...pressure, isLate: true })).toBe("background");
+    expect(governor.decide(99, { ...pressure, isLate: true })).toBe("background");
+    expect(governor.decide(100, { ...pressure, isLate: true })).toBe("write-blocking");
+    expect(governor.decide(60_000, pressure), "guests that have become calm").toBe("write-blocking");
+    expect(governor.decide(60_000, { ...pressure, isReady: true })).toBe("write-blocking");
+    expect(governor.decide(65_000, { ...pressure, isReady: true })).toBe("background");
+  });
+});
