@@ -29,7 +29,7 @@ async function disturbed(
 }
 
 describe("a failed write", () => {
-  test("of guest data leaves the old content, and its clusters are used again", async () => {
+  test("J04: of guest data leaves the old content, and its clusters are used again", async () => {
     const { edge, close, controller } = await disturbed(MIB);
     await edge.write(0, [Buffer.alloc(512, 1)]);
     controller.add({ operation: "write", error: "EIO" });

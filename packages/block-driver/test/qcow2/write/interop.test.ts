@@ -54,52 +54,67 @@ async function map(filename: string): Promise<readonly string[]> {
 }
 
 describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("beside qemu", () => {
-  test.each(["", "extended_l2=on"])("zeroing and discarding leave the same map (%s)", async (options) => {
-    const commands = [
-      ["write", 0, MIB],
-      ["write", 2 * MIB, MIB],
-      ["zero", 128 * KIB, 64 * KIB],
-      ["unmap", 256 * KIB, 128 * KIB],
-      ["discard", 512 * KIB, 128 * KIB],
-      ["discard", 2 * MIB + 1024, 128 * KIB],
-      ["unmap", 2 * MIB + 512 * KIB, 512 * KIB],
-      ["zero", 3 * MIB, 64 * KIB],
-      ["write", 256 * KIB + 4096, 4096],
-      ["write", 128 * KIB, 4096],
-    ] as const;
-    const spelling = { write: "write -P 7", zero: "write -z", unmap: "write -z -u", discard: "discard" };
-    writeFileSync(at("base.raw"), Buffer.alloc(4 * MIB, 3));
-    for (const name of ["theirs.qcow2", "ours.qcow2"]) {
-      const extra = options === "" ? [] : ["-o", options];
-      await qemuImg(["create", "-q", "-f", "qcow2", ...extra, "-b", "base.raw", "-F", "raw", at(name), "4M"]);
-    }
-    await run("qemu-io", [
-      "-d",
-      "unmap",
-      "-f",
-      "qcow2",
-      ...commands.flatMap(([kind, offset, length]) => ["-c", `${spelling[kind]} ${offset} ${length}`]),
-      at("theirs.qcow2"),
-    ]);
-    const backing = {
-      driver: "raw",
-      readOnly: true,
-      file: { driver: "file", filename: at("base.raw"), readOnly: true },
-    };
-    await withImage(
-      at("ours.qcow2"),
-      async ({ edge }) => {
-        for (const [kind, offset, length] of commands) {
-          if (kind === "write") await edge.write(offset, [Buffer.alloc(length, 7)]);
-          else if (kind === "discard") await edge.discard(offset, length);
-          else await edge.writeZeroes(offset, length, { unmap: kind === "unmap" });
-        }
-      },
-      { backing },
-    );
-    await mustBeClean(at("ours.qcow2"));
-    expect(await map(at("ours.qcow2"))).toEqual(await map(at("theirs.qcow2")));
-  });
+  test.each(["", "extended_l2=on"])(
+    "J08: zeroing and discarding leave the same map (%s)",
+    async (options) => {
+      const commands = [
+        ["write", 0, MIB],
+        ["write", 2 * MIB, MIB],
+        ["zero", 128 * KIB, 64 * KIB],
+        ["unmap", 256 * KIB, 128 * KIB],
+        ["discard", 512 * KIB, 128 * KIB],
+        ["discard", 2 * MIB + 1024, 128 * KIB],
+        ["unmap", 2 * MIB + 512 * KIB, 512 * KIB],
+        ["zero", 3 * MIB, 64 * KIB],
+        ["write", 256 * KIB + 4096, 4096],
+        ["write", 128 * KIB, 4096],
+      ] as const;
+      const spelling = { write: "write -P 7", zero: "write -z", unmap: "write -z -u", discard: "discard" };
+      writeFileSync(at("base.raw"), Buffer.alloc(4 * MIB, 3));
+      for (const name of ["theirs.qcow2", "ours.qcow2"]) {
+        const extra = options === "" ? [] : ["-o", options];
+        await qemuImg([
+          "create",
+          "-q",
+          "-f",
+          "qcow2",
+          ...extra,
+          "-b",
+          "base.raw",
+          "-F",
+          "raw",
+          at(name),
+          "4M",
+        ]);
+      }
+      await run("qemu-io", [
+        "-d",
+        "unmap",
+        "-f",
+        "qcow2",
+        ...commands.flatMap(([kind, offset, length]) => ["-c", `${spelling[kind]} ${offset} ${length}`]),
+        at("theirs.qcow2"),
+      ]);
+      const backing = {
+        driver: "raw",
+        readOnly: true,
+        file: { driver: "file", filename: at("base.raw"), readOnly: true },
+      };
+      await withImage(
+        at("ours.qcow2"),
+        async ({ edge }) => {
+          for (const [kind, offset, length] of commands) {
+            if (kind === "write") await edge.write(offset, [Buffer.alloc(length, 7)]);
+            else if (kind === "discard") await edge.discard(offset, length);
+            else await edge.writeZeroes(offset, length, { unmap: kind === "unmap" });
+          }
+        },
+        { backing },
+      );
+      await mustBeClean(at("ours.qcow2"));
+      expect(await map(at("ours.qcow2"))).toEqual(await map(at("theirs.qcow2")));
+    },
+  );
 
   test("D10: a mapping into the L1 table of a snapshot, or the list of snapshots, is not written to", async () => {
     for (const field of [64, 0]) {
