@@ -207,10 +207,12 @@ export class NodeRequests {
     this.#inFlight += 1;
     try {
       await device.resize?.(size, options);
-      for (const bitmap of this.#bitmaps) bitmap.truncate(device.info.size);
     } catch (error) {
       throw toBlockError(error, { node: this.name, operation: "resize", length: size });
     } finally {
+      // A device that failed half way has the size that it says.
+      const now = device.info.size;
+      for (const bitmap of this.#bitmaps) if (bitmap.bits.size !== now) bitmap.truncate(now);
       this.#end();
     }
   }
