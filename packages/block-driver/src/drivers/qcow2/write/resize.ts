@@ -159,7 +159,7 @@ async function growL1(state: WriteState, entries: number): Promise<void> {
     if (state.fence.failure === undefined) await allocator.giveBack(placed, clusters).catch(() => {});
     throw error;
   }
-  await flushFile(state);
+  await state.fence.flush();
   const header = { ...image.header, l1Entries: entries, l1Offset: placed * clusterSize };
   try {
     await writeL1Location(file, header);
@@ -173,7 +173,7 @@ async function growL1(state: WriteState, entries: number): Promise<void> {
   image.l1.grow(entries);
   map.add(MetadataKind.L1Table, placed, clusters);
   map.remove(MetadataKind.L1Table, old.cluster, old.count);
-  await flushFile(state);
+  await state.fence.flush();
   if (old.count > 0) state.released.add(old.cluster, old.count, false);
 }
 
@@ -230,15 +230,6 @@ function dropTables(state: WriteState, firstIndex: number, endIndex: number): vo
 async function recordSize(state: WriteState, size: number): Promise<void> {
   const header = { ...state.image.header, size };
   await writeSize(state.file, header);
-  await flushFile(state);
+  await state.fence.flush();
   state.image.header = header;
-}
-
-async function flushFile(state: WriteState): Promise<void> {
-  try {
-    await state.file.flush();
-  } catch (error) {
-    state.fence.flushFailed(error);
-    throw error;
-  }
 }
