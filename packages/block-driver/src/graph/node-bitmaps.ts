@@ -71,7 +71,7 @@ export class NodeBitmaps implements Iterable<DirtyBitmap> {
 
   /** Follows a new size; new space counts as clean, since it reads as zeroes. */
   truncate(size: number): void {
-    for (const bitmap of this.#bitmaps) bitmap.truncate(size);
+    for (const bitmap of this.#bitmaps) if (bitmap.bits.size !== size) bitmap.truncate(size);
   }
 
   /** Marks a range in every enabled bitmap. `size` is the device's, undefined when it is gone. */

@@ -230,10 +230,11 @@ export class NodeRequests {
     this.#inFlight += 1;
     try {
       await device.resize?.(size, options);
-      this.#bitmaps.truncate(device.info.size);
     } catch (error) {
       throw toBlockError(error, { node: this.name, operation: "resize", length: size });
     } finally {
+      // A device that failed half way has the size that it says.
+      this.#bitmaps.truncate(device.info.size);
       this.#end();
     }
   }

@@ -144,7 +144,7 @@ describe("allocating", () => {
     expect(again.map.kindsIn(blockEntries, 1)).toBe(MetadataKind.RefcountBlock);
   });
 
-  test("moves a full refcount table to a larger place and frees the old one", async () => {
+  test("J03: moves a full refcount table to a larger place and frees the old one", async () => {
     const { blockEntries, capacity } = bench.refcounts;
     for (let taken = 0; taken <= capacity * blockEntries; taken += 128) await bench.allocator.allocate(128);
     expect(bench.refcounts.tableClusters).toBeGreaterThan(1);
@@ -195,7 +195,7 @@ describe("giving back", () => {
     bench = await openBench(await emptyImage(4), 4);
   });
 
-  test("keeps a released cluster out of use until the commit after which nothing reads it any more", async () => {
+  test("J04: keeps a released cluster out of use until the commit after which nothing reads it any more", async () => {
     const run = await bench.allocator.allocate(1);
     bench.released.add(run.cluster, 1, true);
     expect((await bench.allocator.allocate(1)).cluster).not.toBe(run.cluster);

@@ -120,8 +120,12 @@ export class Qcow2Device implements BlockDevice {
 
   async #resize(writer: Writer, size: number, options?: ResizeOptions): Promise<void> {
     this.#bitmaps.mustBeResizable();
-    await writer.resize(size, options);
-    this.#info = this.#describe();
+    try {
+      await writer.resize(size, options);
+    } finally {
+      // A disk that became smaller is so, whatever failed afterwards: what is written behind its end would be lost.
+      this.#info = this.#describe();
+    }
   }
 
   async #changeBackingFile(writer: Writer, backing: NamedBacking | null): Promise<void> {

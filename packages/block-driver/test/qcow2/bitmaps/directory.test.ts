@@ -76,7 +76,7 @@ describe("the bitmap directory", () => {
     ["padding that is not zero", (bytes: Uint8Array) => ((bytes[31] = 1), bytes), 1],
     ["half an entry", (bytes: Uint8Array) => bytes.subarray(0, 16), 1],
     ["an entry too many", (bytes: Uint8Array) => Buffer.concat([bytes, bytes]), 1],
-    ["a name twice (G11)", (bytes: Uint8Array) => Buffer.concat([bytes, bytes]), 2],
+    ["G11: a name twice", (bytes: Uint8Array) => Buffer.concat([bytes, bytes]), 2],
   ])("G09: is refused with %s", async (_what, harm, count) => {
     const bytes = harm(encodeBitmapDirectory([entry()]));
     await failure("BLK_CORRUPT", () => parseBitmapDirectory(bytes, count, CLUSTER, "image"));

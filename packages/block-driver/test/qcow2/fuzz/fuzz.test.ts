@@ -23,7 +23,7 @@ const MOST_BUFFERS = 512 * 1024 * 1024;
 const path = scratchFiles();
 
 test(
-  "mutated images break no invariant",
+  "K01: mutated images break no invariant",
   async () => {
     console.info(`fuzzing: BLOCKMIRROR_SEED=${firstSeed}`);
     // By hand, images that only qemu can make are poked too; a seed then means them as well.

@@ -203,7 +203,7 @@ const HEADER: readonly HeaderCase[] = [
     readOnly: "ok",
   },
   {
-    name: "A38: version 2 with other bytes behind its header",
+    name: "A38, J12: version 2 with other bytes behind its header",
     create: { version: "v2" },
     // An unknown extension of eight bytes whose payload would be feature bits in version 3.
     damage: extension(0x1234_5678, 8, Buffer.alloc(8, 0xff)),
@@ -213,7 +213,7 @@ const HEADER: readonly HeaderCase[] = [
 
 const FEATURES: readonly HeaderCase[] = [
   ...Array.from({ length: 59 }, (_unused, index) => 1n << BigInt(index + 5)).flatMap((bit) =>
-    refusing("B01", "ENOTSUP", 72, 64, [bit]),
+    refusing("B01, J11", "ENOTSUP", 72, 64, [bit]),
   ),
   {
     name: "B02: nonsense in the table of feature names",

@@ -125,7 +125,7 @@ const CASES: readonly MappingCase[] = [
     found: "BLK_CORRUPT",
   },
   {
-    name: "D21: a cluster of which the file has one byte",
+    name: "D21, J07: a cluster of which the file has one byte",
     damage: ({ file, aimEntry }) => {
       const end = Math.ceil(readFileSync(file).length / 65536) * 65536;
       poke(file, end, Buffer.from([0]));
@@ -360,7 +360,7 @@ describe("hostile mappings", () => {
     );
   });
 
-  test("D20: the file ends within an L2 table: what is not there is not allocated", async () => {
+  test("D20, J07: the file ends within an L2 table: what is not there is not allocated", async () => {
     const file = at("disk.qcow2");
     const places = await makeVictim(file);
     const bytes = readFileSync(file);

@@ -5,10 +5,11 @@ import { failure, filled } from "../../support/graphs.ts";
 import { Recording } from "../../support/recording.ts";
 import "../../support/seed.ts";
 import { Random } from "../../../src/conformance/random.ts";
+import { FaultController } from "../../../src/index.ts";
 import { checkFile } from "../support/check.ts";
 import { createImage } from "../support/create.ts";
 import { crashedFile } from "../crash/replay.ts";
-import { read, withImage } from "../support/open.ts";
+import { openImage, read, withImage } from "../support/open.ts";
 import { peek64, poke, poke32 } from "../support/poke.ts";
 import { qemuCheck, qemuImg, qemuInfo } from "../support/qemu-img.ts";
 import { scratchFiles } from "../support/scratch.ts";
@@ -240,4 +241,19 @@ describe.skipIf(lacksPeers("qemu-img"))("beside qemu-img", () => {
     }
     expect(told).toEqual(new Set([undefined, "base.raw"]));
   });
+});
+
+test("after a header that may not have become durable nothing is written any more", async () => {
+  const file = at("disk.qcow2");
+  await createImage(file, MIB);
+  const controller = new FaultController();
+  const below = { driver: "fault", controller, file: { driver: "file", filename: file } };
+  const { graph, node, edge, close } = await openImage(below);
+  await edge.write(0, [filled(512, 1)]);
+  controller.add({ operation: "flush", nth: 3, error: "EIO" });
+  const backing = { filename: "base.raw", format: "raw" };
+  await failure("EIO", () => graph.changeBackingFile(node, backing));
+  await failure("BLK_FENCED", () => edge.write(0, [filled(512, 2)]));
+  await failure("BLK_FENCED", close);
+  expect([undefined, backing]).toContainEqual(await recorded(file));
 });

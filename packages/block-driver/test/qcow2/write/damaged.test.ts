@@ -59,7 +59,7 @@ const COPIED = 1n << 63n;
 
 describe("a mapping that leads to metadata", () => {
   test.each(["header", "refcountTable", "refcountBlock", "l1", "l2"] as const)(
-    "D09, D10: is not written to: %s",
+    "D09, D10, J06: is not written to: %s",
     async (target) => {
       const places = await makeImage();
       const offset = places[target] === 0 ? 0x200 : places[target];
@@ -69,7 +69,7 @@ describe("a mapping that leads to metadata", () => {
   );
 
   test.each(["header", "refcountTable", "refcountBlock", "l1", "l2"] as const)(
-    "D09, D10: is not written to by a request that goes straight down, either: %s",
+    "D09, D10, J06: is not written to by a request that goes straight down, either: %s",
     async (target) => {
       const places = await makeImage();
       const offset = places[target] === 0 ? 0x200 : places[target];

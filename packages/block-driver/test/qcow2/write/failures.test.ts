@@ -7,6 +7,7 @@ import { failure } from "../../support/graphs.ts";
 import { checkFile } from "../support/check.ts";
 import { createImage } from "../support/create.ts";
 import { openImage, read, withImage, type OpenImage } from "../support/open.ts";
+import { peek64, poke32 } from "../support/poke.ts";
 import { scratchFiles } from "../support/scratch.ts";
 
 const KIB = 1024;
@@ -29,7 +30,7 @@ async function disturbed(
 }
 
 describe("a failed write", () => {
-  test("of guest data leaves the old content, and its clusters are used again", async () => {
+  test("J04: of guest data leaves the old content, and its clusters are used again", async () => {
     const { edge, close, controller } = await disturbed(MIB);
     await edge.write(0, [Buffer.alloc(512, 1)]);
     controller.add({ operation: "write", error: "EIO" });
@@ -58,6 +59,41 @@ describe("a failed write", () => {
       expect((await read(image.edge, 0, MIB)).every((byte) => byte === 1)).toBe(true);
     });
   });
+});
+
+test("an L2 table that a failed flush may have linked never names clusters that are not counted yet", async () => {
+  const create = { clusterSize: 512, refcountBits: 64 };
+  const { edge, close, controller } = await disturbed(MIB, create);
+  const [l1, refcountTable] = [40, 48].map((field) => Number(peek64(at("disk.qcow2"), field)));
+  await edge.write(0, [Buffer.alloc(512, 1)]);
+  // The entry reaches the file, and the request fails all the same.
+  controller.add({ operation: "write", offset: l1 ?? 0, error: "EIO", transferred: 8 });
+  await failure("EIO", () => edge.flush());
+  expect(peek64(at("disk.qcow2"), l1 ?? 0)).not.toBe(0n);
+  // So many clusters that they need another refcount block, which the refcount table never gets to know.
+  await edge.write(512, [Buffer.alloc(31 * KIB, 2)]);
+  await edge.write(32 * KIB, [Buffer.alloc(32 * KIB, 3)]);
+  controller.add({ operation: "write", offset: refcountTable ?? 0, length: 512, error: "EIO", times: 0 });
+  await failure("EIO", () => edge.flush());
+  await failure("EIO", close);
+  expect(await checkFile(at("disk.qcow2"))).toMatchObject({ corruptions: 0, checkErrors: 0 });
+});
+
+test("a header that may name one refcount table or the other fences the image, which is in order either way", async () => {
+  await createImage(at("disk.qcow2"), 64 * MIB, { clusterSize: 512, refcountBits: 64 });
+  // A table of one cluster counts 2 MiB; that of a new image would do for all of the disk.
+  poke32(at("disk.qcow2"), 56, 1);
+  const table = peek64(at("disk.qcow2"), 48);
+  const controller = new FaultController();
+  controller.add({ operation: "write", offset: 48, error: "EIO", transferred: 12 });
+  const file = { driver: "fault", controller, file: { driver: "file", filename: at("disk.qcow2") } };
+  const { edge, close, node } = await openImage(file);
+  await edge.write(0, [Buffer.alloc(3 * MIB, 1)]);
+  await failure("EIO", () => edge.flush());
+  expect(peek64(at("disk.qcow2"), 48)).not.toBe(table);
+  expect(node.fence?.code).toBe("BLK_FENCED");
+  await failure("BLK_FENCED", close);
+  expect(await checkFile(at("disk.qcow2"))).toMatchObject({ corruptions: 0, checkErrors: 0 });
 });
 
 test("after a failed flush nothing is written any more, because nobody knows what the file holds", async () => {

@@ -182,11 +182,11 @@ export class PersistentBitmaps implements BitmapStore {
     if (marked.some((entry, index) => entry !== this.#directory?.entries[index])) {
       const { header } = image;
       await writeAutoclear(state.file, { ...header, autoclear: header.autoclear & ~Autoclear.Bitmaps });
-      await state.file.flush();
+      await state.fence.flush();
       await state.file.write(extension.directoryOffset, [encodeBitmapDirectory(marked)]);
-      await state.file.flush();
+      await state.fence.flush();
       await writeAutoclear(state.file, header);
-      await state.file.flush();
+      await state.fence.flush();
       this.#directory = { extension, entries: marked };
       this.#entries = marked.filter(({ name }) => this.#entries.some((entry) => entry.name === name));
     }

@@ -111,5 +111,5 @@ async function recordDirectory(state: WriteState, directory: BitmapDirectory | u
     autoclear: directory === undefined ? autoclear & ~Autoclear.Bitmaps : autoclear | Autoclear.Bitmaps,
   };
   const { backingName } = image;
-  await switchHeader(image, state.file, { header, extensions, backingName });
+  await switchHeader(state, { header, extensions, backingName });
 }

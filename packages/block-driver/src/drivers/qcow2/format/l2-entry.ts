@@ -58,16 +58,15 @@ export type ClusterType = (typeof ClusterType)[keyof typeof ClusterType];
 
 /**
  * Classifies a standard L2 entry. With an external data file a cluster at host offset 0 is told from an unallocated one
- * by its COPIED bit. Without the zero flag, which version 2 does not have, an entry with its bit contradicts itself.
+ * by its COPIED bit; one that reads as zeroes cannot be, and counts as without a place. Without the zero flag, which version 2
+ * does not have, an entry with its bit contradicts itself.
  */
 export function clusterType(high: number, low: number, dataFile: boolean, hasZeroFlag = true): ClusterType {
   if ((high & COMPRESSED) !== 0) return dataFile ? ClusterType.Invalid : ClusterType.Compressed;
   const allocated = (high & 0x00ff_ffff) !== 0 || (low & 0xffff_fe00) !== 0;
   if ((low & ZERO) !== 0) {
     if (!hasZeroFlag) return ClusterType.Invalid;
-    return allocated || (dataFile && (high & COPIED) !== 0)
-      ? ClusterType.ZeroAllocated
-      : ClusterType.ZeroPlain;
+    return allocated ? ClusterType.ZeroAllocated : ClusterType.ZeroPlain;
   }
   if (allocated || (dataFile && (high & COPIED) !== 0)) return ClusterType.Normal;
   return ClusterType.Unallocated;

@@ -53,6 +53,7 @@ interface Snapshot {
  * 4. clusters that lost their last reference by this are given back.
  *
  * A new L2 table may be written in step 1, before what it points to is counted, because it is not reachable before step 3.
+ * Once it is durable it counts as written, whatever becomes of step 3, which may have made it reachable even if it failed.
  * At most three barriers make a flush, however many writes it covers; callers that ask meanwhile share the next one.
  */
 export class CommitEngine {
@@ -125,25 +126,29 @@ export class CommitEngine {
     const { fence, released } = this.#init;
     fence.check();
     const snapshot = this.#take();
-    const { first, second, third } = snapshot;
+    const stages = [snapshot.first, snapshot.second, snapshot.third];
+    let durable = 0;
     try {
-      await this.#write(first);
-      await this.#barrier();
-      if (second.length > 0) {
-        await this.#write(second);
-        await this.#barrier();
-      }
-      if (third.length > 0) {
-        await this.#write(third);
-        await this.#barrier();
+      for (const stage of stages) {
+        // The first barrier is for guest data as well, whether or not there is metadata.
+        if (durable === 0 || stage.length > 0) {
+          await this.#write(stage);
+          await this.#barrier();
+        }
+        // What is durable stays so should a later stage fail: a new L2 table may be reachable from then on.
+        for (const write of stage) write.done();
+        durable += 1;
       }
     } catch (error) {
-      for (const writes of [first, second, third]) for (const write of writes) write.failed();
+      for (const stage of stages.slice(durable)) for (const write of stage) write.failed();
       released.restore(snapshot.released);
+      // Which refcount table the header names is unknown now; neither may be changed as if nobody read it.
+      if (durable === 1 && snapshot.second.some(({ kind }) => kind === MetadataKind.Header)) {
+        fence.flushFailed(error);
+      }
       throw error;
     }
-    for (const writes of [first, second, third]) for (const write of writes) write.done();
-    if (first.length + third.length > 0) this.commits += 1;
+    if (snapshot.first.length + snapshot.third.length > 0) this.commits += 1;
     released.giveBack(snapshot.released);
   }
 

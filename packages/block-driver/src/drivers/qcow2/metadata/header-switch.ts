@@ -2,9 +2,17 @@ import { encodeHeaderCluster, type EncodedHeader, type HeaderCluster } from "../
 import type { Image } from "../image.ts";
 import type { HostFile } from "./host-file.ts";
 import { readHost } from "./host-read.ts";
+import type { ImageFence } from "./image-fence.ts";
 
 /** What storage writes wholly or not at all. */
 const SECTOR = 512;
+
+/** What writes the header of an image. */
+export interface HeaderWriter {
+  readonly image: Image;
+  readonly file: HostFile;
+  readonly fence: ImageFence;
+}
 
 /**
  * Replaces header, extensions and backing file name, durably when it settles. The caller sees to it that nothing else
@@ -14,35 +22,35 @@ const SECTOR = 512;
  * to unused space of the header cluster, and the first sector, written at once, leads there over a gap; then they are moved
  * to their place in the same way. Whatever is on disk at any time is the old header or the new one. Only where the cluster
  * has no room for both, as the smallest clusters may, it is one write, as QEMU does it everywhere.
- * @throws BlockError `ENOSPC` when it does not fit into the cluster, before anything was written.
+ * @throws BlockError `ENOSPC` when it does not fit into the cluster, before anything was written; what the file meets: then the
+ * header is the old one or the new one, and after a failed flush the image is fenced.
  */
-export async function switchHeader(image: Image, file: HostFile, next: HeaderCluster): Promise<void> {
+export async function switchHeader({ image, file, fence }: HeaderWriter, next: HeaderCluster): Promise<void> {
   const { label } = image;
+  const put = async ({ bytes }: EncodedHeader, from: number, to: number): Promise<void> => {
+    if (from >= to) return;
+    await file.write(from, [bytes.subarray(from, to)]);
+    await fence.flush();
+  };
   const wanted = encodeHeaderCluster(next, label);
   const current = new Uint8Array(wanted.bytes.length);
   await readHost(image.file, 0, [current]);
   const only = onlyChangedSector(current, wanted);
   if (only !== undefined) {
-    await put(file, wanted, only, Math.min(only + SECTOR, wanted.length));
+    await put(wanted, only, Math.min(only + SECTOR, wanted.length));
   } else {
     const aside = besideBoth(current, wanted, next, label);
-    if (aside === undefined) await put(file, wanted, 0, wanted.bytes.length);
+    if (aside === undefined) await put(wanted, 0, wanted.bytes.length);
     else {
-      await put(file, aside.encoded, aside.at, aside.encoded.length);
-      await put(file, aside.encoded, 0, SECTOR);
-      await put(file, wanted, SECTOR, wanted.length);
-      await put(file, wanted, 0, SECTOR);
+      await put(aside.encoded, aside.at, aside.encoded.length);
+      await put(aside.encoded, 0, SECTOR);
+      await put(wanted, SECTOR, wanted.length);
+      await put(wanted, 0, SECTOR);
     }
   }
   image.header = wanted.header;
   image.extensions = next.extensions;
   image.backingName = next.backingName;
-}
-
-async function put(file: HostFile, { bytes }: EncodedHeader, from: number, to: number): Promise<void> {
-  if (from >= to) return;
-  await file.write(from, [bytes.subarray(from, to)]);
-  await file.flush();
 }
 
 /** The one sector in which `wanted` differs from what is there; undefined when there are several. */

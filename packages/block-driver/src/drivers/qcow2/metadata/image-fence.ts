@@ -53,6 +53,19 @@ export class ImageFence {
     return error;
   }
 
+  /**
+   * Makes what was written to the image's file durable.
+   * @throws BlockError what the flush met; everything is refused from then on.
+   */
+  async flush(): Promise<void> {
+    try {
+      await this.#file.flush();
+    } catch (error) {
+      this.flushFailed(error);
+      throw error;
+    }
+  }
+
   /** What the file holds is unknown after a failed flush: refuses everything from now on. */
   flushFailed(cause: unknown): void {
     if (this.#failure !== undefined) return;

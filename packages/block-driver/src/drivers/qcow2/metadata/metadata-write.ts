@@ -9,8 +9,8 @@ export interface MetadataWrite {
   readonly kind: MetadataKind;
   readonly offset: number;
   readonly bytes: Uint8Array;
-  /** It is durable. */
+  /** It is durable. Called before the writes of later steps, which depend on it. */
   readonly done: () => void;
-  /** The commit failed: it counts as changed again. */
+  /** The commit failed before it was durable: it counts as changed again. */
   readonly failed: () => void;
 }

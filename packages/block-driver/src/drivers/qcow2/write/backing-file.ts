@@ -35,7 +35,7 @@ export async function recordBackingFile(state: WriteState, backing: NamedBacking
   const { image } = state;
   // Whatever was linked before must not depend on a header that a crash may bring back.
   await state.commit.flush();
-  await switchHeader(image, state.file, headerWithBacking(image, backing));
+  await switchHeader(state, headerWithBacking(image, backing));
   image.backingFormat = backing?.format;
 }
 

@@ -15,9 +15,10 @@ type Preallocation = NonNullable<ResizeOptions["preallocation"]>;
 /**
  * Changes the virtual size. Nothing else runs meanwhile. The recorded size changes in one write, after everything that a
  * larger disk needs is durable, and before anything of a smaller one is given up.
- * @throws BlockError `EINVAL` for a size that is no multiple of 512, and for preallocation with a smaller one; `EFBIG` beyond the largest L1 table, `ENOTSUP` for
- * version 2 images with snapshots (they do not record the size a snapshot had); what allocating all of a larger disk meets,
- * with the size as it was.
+ * @throws BlockError `EINVAL` for a size that is no multiple of 512, and for preallocation with a smaller one; `EFBIG` beyond
+ * the largest L1 table; `ENOTSUP` for version 2 images with snapshots (they do not record the size a snapshot had), and for a
+ * larger disk over a backing file that is named and not open; what allocating all of a larger disk meets, with the size as it
+ * was. A smaller disk can have its new size though giving up the rest of it failed.
  */
 export async function resizeImage(
   state: WriteState,
@@ -56,6 +57,13 @@ async function grow(
     throw new BlockError(
       "EFBIG",
       `${image.label}: ${size} bytes need an L1 table of ${needed} entries; with clusters of ${geometry.clusterSize} bytes at most ${(Limits.l1Bytes / 8) * geometry.l2Coverage} bytes are possible`,
+      { node: image.label, operation: "resize" },
+    );
+  }
+  if (image.backing === undefined && image.backingName !== undefined) {
+    throw new BlockError(
+      "ENOTSUP",
+      `${image.label}: it names a backing file, which is not open and may be longer; open it with '${image.backingName}', or it would show in the new part`,
       { node: image.label, operation: "resize" },
     );
   }
@@ -144,7 +152,6 @@ async function growL1(state: WriteState, entries: number): Promise<void> {
   try {
     // The entries must not point to tables that are not there yet.
     await state.commit.flush();
-    image.l1.grow(entries);
     const bytes = new Uint8Array(clusters * clusterSize);
     bytes.set(image.l1.encode());
     await file.write(placed * clusterSize, [bytes]);
@@ -152,7 +159,7 @@ async function growL1(state: WriteState, entries: number): Promise<void> {
     if (state.fence.failure === undefined) await allocator.giveBack(placed, clusters).catch(() => {});
     throw error;
   }
-  await flushFile(state);
+  await state.fence.flush();
   const header = { ...image.header, l1Entries: entries, l1Offset: placed * clusterSize };
   try {
     await writeL1Location(file, header);
@@ -162,9 +169,11 @@ async function growL1(state: WriteState, entries: number): Promise<void> {
     throw error;
   }
   image.header = header;
+  // Not before: an entry that the table in the file has no room for would be written behind its end.
+  image.l1.grow(entries);
   map.add(MetadataKind.L1Table, placed, clusters);
   map.remove(MetadataKind.L1Table, old.cluster, old.count);
-  await flushFile(state);
+  await state.fence.flush();
   if (old.count > 0) state.released.add(old.cluster, old.count, false);
 }
 
@@ -221,15 +230,6 @@ function dropTables(state: WriteState, firstIndex: number, endIndex: number): vo
 async function recordSize(state: WriteState, size: number): Promise<void> {
   const header = { ...state.image.header, size };
   await writeSize(state.file, header);
-  await flushFile(state);
+  await state.fence.flush();
   state.image.header = header;
-}
-
-async function flushFile(state: WriteState): Promise<void> {
-  try {
-    await state.file.flush();
-  } catch (error) {
-    state.fence.flushFailed(error);
-    throw error;
-  }
 }

@@ -251,7 +251,7 @@ export class WriteState {
     if (autoclear === image.header.autoclear) return;
     const header = { ...image.header, autoclear };
     await writeAutoclear(this.file, header);
-    await this.file.flush();
+    await this.fence.flush();
     image.header = header;
   }
 

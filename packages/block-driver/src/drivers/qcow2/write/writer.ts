@@ -272,11 +272,15 @@ export class Writer {
 
   /** Runs a request beside others, but not beside one that tolerates none. */
   async #shared(run: () => Promise<void>): Promise<void> {
-    if (this.#closing !== undefined) {
-      const { label } = this.state.image;
-      throw new BlockError("ESHUTDOWN", `${label} is closed`, { node: label });
+    for (;;) {
+      // Asked again after each wait: what is waited for may be the closing.
+      if (this.#closing !== undefined) {
+        const { label } = this.state.image;
+        throw new BlockError("ESHUTDOWN", `${label} is closed`, { node: label });
+      }
+      if (this.#exclusive === undefined) break;
+      await this.#exclusive;
     }
-    while (this.#exclusive !== undefined) await this.#exclusive;
     this.#active += 1;
     try {
       await run();
