@@ -37,6 +37,7 @@ export interface JobTask {
 /** Runs a job in an engine, shows it until it has ended, and returns the exit status. Closes engine and view. */
 export async function runInView(task: JobTask, flags: JobFlags, host: JobHost): Promise<number> {
   const { engine, view } = host;
+  let told: string | undefined;
   try {
     const entry = await task.start(host);
     steerWhenReady(engine, entry, flags.whenReady ?? (view.mode === "tui" ? "wait" : "complete"));
@@ -44,6 +45,7 @@ export async function runInView(task: JobTask, flags: JobFlags, host: JobHost): 
     const shown = await view.show(entry.job.done, flags.whenReady !== undefined);
     if (shown === "quit") await engine.cancelAll({ force: false });
     const result = await entry.job.done;
+    told = result.error?.message;
     const status = conclude(task, host, entry, result, shown);
     host.ended?.(entry, result, status);
     if (shown === "done") await task.afterwards?.(host, entry);
@@ -54,6 +56,9 @@ export async function runInView(task: JobTask, flags: JobFlags, host: JobHost): 
     try {
       await task.close?.();
       await engine.close();
+    } catch (error) {
+      // An image that was lost fails its job, and cannot be closed for the same reason: that is said once.
+      if (!(error instanceof Error) || error.message !== told) throw error;
     } finally {
       view.close();
     }

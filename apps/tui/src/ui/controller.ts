@@ -1,5 +1,5 @@
 import { formatExactSize } from "../format/bytes.ts";
-import type { JobMap, JobSource, JobSourceEvent } from "../job-source/job-source.ts";
+import type { JobMap, JobSource, JobSourceEvent, NoJobMap } from "../job-source/job-source.ts";
 import type { ControllerOptions } from "./controller-options.ts";
 import { FormController } from "./form-controller.ts";
 import { type Frame, modeOf } from "./frame.ts";
@@ -167,8 +167,11 @@ export class UiController {
     this.#overlays.edit({ kind: "insert", text });
   }
 
-  /** The disk of a job, if the endpoint can tell. */
-  readonly map = (id: string, cellCount: number): JobMap | undefined => this.#source.map?.(id, cellCount);
+  /** The disk of a job, or why there is no picture of it; undefined when that is not known yet. */
+  readonly map = (id: string, cellCount: number): JobMap | NoJobMap | undefined =>
+    this.#source.map === undefined
+      ? { reason: "this endpoint has no map of the disk" }
+      : this.#source.map(id, cellCount);
 
   /** Looks at the jobs now. */
   refresh(): void {

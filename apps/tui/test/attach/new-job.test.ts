@@ -38,6 +38,11 @@ describe("looking at a request", () => {
     expect(problems).toEqual([{ field: "sourcePath", message: "no such node; there are disk" }]);
   });
 
+  it("looks for the node whose users are to be switched, too", async () => {
+    const { problems } = await mirror.validate({ ...REQUEST, replaces: "throttle" });
+    expect(problems).toEqual([{ field: "replaces", message: "no such node; there are disk" }]);
+  });
+
   it("wants a target that means something to the peer", async () => {
     const { problems } = await mirror.validate({ ...REQUEST, targetPath: "copy.raw" });
     expect(problems).toMatchObject([{ field: "targetPath" }]);
@@ -77,8 +82,10 @@ describe("starting a mirror on a peer", () => {
       onSourceError: "stop",
       onTargetError: "enospc",
       unmap: false,
+      replaces: "throttled",
     });
     expect(mirrorOf(peer)).toMatchObject({
+      replaces: "throttled",
       granularity: 4096,
       "buf-size": 2 ** 20,
       "copy-mode": "write-blocking",
@@ -88,7 +95,14 @@ describe("starting a mirror on a peer", () => {
     });
     const plain = new FakePeer(COMMANDS);
     await new PeerMirror(plain).start(REQUEST);
-    for (const option of ["buf-size", "copy-mode", "on-source-error", "on-target-error", "unmap"]) {
+    for (const option of [
+      "buf-size",
+      "copy-mode",
+      "on-source-error",
+      "on-target-error",
+      "unmap",
+      "replaces",
+    ]) {
       expect(mirrorOf(plain)).not.toHaveProperty(option);
     }
   });

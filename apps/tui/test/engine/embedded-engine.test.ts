@@ -152,6 +152,14 @@ describe("a review has no side effects", () => {
     expect(engine.list()).toEqual([]);
   });
 
+  test("a backing mode that does not go with the sync mode is a complaint about that field", async () => {
+    const asked = request({ sync: "none", backingMode: "source-chain" });
+    const { problems } = await engine.validate(asked);
+    expect(problems.map(({ field }) => field)).toEqual(["backingMode"]);
+    await expect(engine.start(asked)).rejects.toThrow("sync full and top");
+    expect(existsSync(file("b.raw"))).toBe(false);
+  });
+
   test("names what would be destroyed", async () => {
     writeFileSync(file("b.raw"), "");
     truncateSync(file("b.raw"), 2 * MIB);

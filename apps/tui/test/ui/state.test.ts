@@ -283,11 +283,15 @@ describe("the form", () => {
       copyModes: ["background", "write-blocking", "auto"],
       largerTargets: ["refuse", "zero"],
       unmap: true,
+      backingModes: ["leave", "open-chain"],
+      replaces: true,
     } as const;
     const short = fieldsInOrder(newJobForm(["full"]));
     const long = fieldsInOrder(newJobForm(["full"], further));
     const more = [
       "largerTarget",
+      "backingMode",
+      "replaces",
       "copyMode",
       "onSourceError",
       "onTargetError",
@@ -296,9 +300,10 @@ describe("the form", () => {
     ] as const;
     expect(long.filter((field) => !short.includes(field)).toSorted()).toEqual(more.toSorted());
     let form = newJobForm(["full"], further);
-    for (const focus of more.filter((field) => field !== "bufferSize")) {
+    for (const focus of more.filter((field) => field !== "bufferSize" && field !== "replaces")) {
       form = cycleChoice({ ...form, focus }, 1);
     }
+    form = editForm({ ...form, focus: "replaces" }, { kind: "insert", text: " throttle " });
     form = editForm({ ...form, focus: "bufferSize" }, { kind: "insert", text: "4M" });
     expect(readForm(form).request).toMatchObject({
       largerTarget: "zero",
@@ -307,7 +312,11 @@ describe("the form", () => {
       onTargetError: "ignore",
       unmap: false,
       bufferSize: 4 * 2 ** 20,
+      backingMode: "leave",
+      replaces: "throttle",
     });
+    const untouched = readForm(newJobForm(["full"], further)).request;
+    for (const field of ["backingMode", "replaces"]) expect(untouched).not.toHaveProperty(field);
     expect(readForm(newJobForm(["full"])).request).not.toHaveProperty("copyMode");
   });
 

@@ -2,7 +2,7 @@ import { type ReactNode, use, useMemo } from "react";
 import { describeBytes, describeRate } from "../../format/bytes.ts";
 import { formatTimeOfDay } from "../../format/duration.ts";
 import { fit, truncateMiddle } from "../../format/text.ts";
-import type { JobMap } from "../../job-source/job-source.ts";
+import type { JobMap, NoJobMap } from "../../job-source/job-source.ts";
 import type { Frame } from "../frame.ts";
 import { drawPlot } from "../draw/chart.ts";
 import { drawDiskMap, drawMapLegend } from "../draw/disk-map.ts";
@@ -25,7 +25,7 @@ export interface DetailViewProps {
   readonly view: JobView;
   readonly width: number;
   readonly height: number;
-  readonly readMap: (id: string, cellCount: number) => JobMap | undefined;
+  readonly readMap: (id: string, cellCount: number) => JobMap | NoJobMap | undefined;
 }
 
 function titleLine(frame: Frame, view: JobView, width: number, glyphs: Glyphs): Line {
@@ -71,12 +71,16 @@ function fieldLines(view: JobView, width: number, columns: number, glyphs: Glyph
 
 function mapLines(
   view: JobView,
-  map: JobMap | undefined,
+  map: JobMap | NoJobMap | undefined,
   width: number,
   columns: number,
   glyphs: Glyphs,
 ): Line[] {
   if (map === undefined) return [];
+  if ("reason" in map) {
+    const reason = segment(`  ${showName(map.reason, glyphs)}`, "dim");
+    return [fitLine([segment(" DISK", "strong"), reason], width, glyphs.ellipsis)];
+  }
   const size = view.snapshot.source?.size ?? view.snapshot.length;
   const title = [
     segment(" DISK", "strong"),

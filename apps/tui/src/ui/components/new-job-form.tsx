@@ -24,6 +24,8 @@ const LABELS: readonly (readonly [FormField, string, string])[] = [
   ["sync", "Sync", ""],
   ["existing", "Existing", ""],
   ["largerTarget", "Larger target", ""],
+  ["backingMode", "Backing", ""],
+  ["replaces", "Replaces", "the source"],
   ["copyMode", "Copy mode", ""],
   ["speed", "Speed limit", "none"],
   ["onSourceError", "Source error", ""],

@@ -1,6 +1,6 @@
 import { Box } from "ink";
 import { type ReactNode, useMemo } from "react";
-import type { JobMap } from "../../job-source/job-source.ts";
+import type { JobMap, NoJobMap } from "../../job-source/job-source.ts";
 import type { Frame } from "../frame.ts";
 import type { Command } from "../keymap.ts";
 import { StyleContext, type UiStyle } from "../style-context.ts";
@@ -25,7 +25,7 @@ export interface ScreenProps {
   readonly rows: number;
   readonly style: UiStyle;
   readonly refusal: (command: Command) => string | undefined;
-  readonly readMap: (id: string, cellCount: number) => JobMap | undefined;
+  readonly readMap: (id: string, cellCount: number) => JobMap | NoJobMap | undefined;
 }
 
 /** Rows between header and footer. */

@@ -16,6 +16,8 @@ const FIELD_NAMES: Readonly<Record<FormField, string>> = {
   existing: "Target exists",
   copyMode: "Copy mode",
   largerTarget: "Larger target",
+  backingMode: "What the target stands on",
+  replaces: "Node whose users are switched",
   onSourceError: "On a source error",
   onTargetError: "On a target error",
   unmap: "Holes in the target",
