@@ -34,6 +34,16 @@ function exportSentence({ name, image, clients, failedRequests }: ExportView): s
   return `Export ${name === "" ? image : name}: ${who}${failed}.`;
 }
 
+function spokenKeys({ keymap }: Frame): string {
+  return keymap.entries
+    .filter(
+      ([, { category, keys }]) =>
+        category !== "Dialogs" && category !== "Typing" && keys.list?.[0] !== undefined,
+    )
+    .map(([command, { description }]) => `${keymap.label(command)}, ${description}`)
+    .join("; ");
+}
+
 function spokenConfirmation(frame: Frame, overlay: Overlay & { readonly kind: "confirm" }): string {
   const { confirmation } = overlay;
   const { intent } = confirmation;
@@ -60,7 +70,7 @@ function spokenOverlay(frame: Frame): string | undefined {
     case "sort":
       return `Sort by ${SORT_KEYS[overlay.index] ?? ""}; Enter accepts.`;
     case "help":
-      return "Keys: p pause, r resume, l limit, c complete, x cancel, X force-cancel, f finalize, d dismiss, n new, / filter, s sort, e error, q quit. Escape closes.";
+      return `Keys: ${spokenKeys(frame)}. Escape closes.`;
     case "error": {
       const error = frame.views.get(overlay.jobId)?.snapshot.error;
       return error === undefined ? "No error text." : `Error ${error.code}: ${error.message}`;
@@ -95,11 +105,15 @@ export function SpokenScreen({ frame }: { readonly frame: Frame }): ReactNode {
           frame.visible.map((view) => (
             <Box key={view.snapshot.id} aria-role="listitem">
               <Text>
-                {sentenceOf(view, {
-                  selected: view.snapshot.id === selectedId,
-                  pending: frame.state.pending.get(view.snapshot.id),
-                  detailed: frame.state.view === "detail",
-                })}
+                {sentenceOf(
+                  view,
+                  {
+                    selected: view.snapshot.id === selectedId,
+                    pending: frame.state.pending.get(view.snapshot.id),
+                    detailed: frame.state.view === "detail",
+                  },
+                  frame.keymap,
+                )}
               </Text>
             </Box>
           ))

@@ -1,4 +1,5 @@
-import { type Command, COMMANDS, keyLabel, type Mode } from "../keymap.ts";
+import { keyLabel, type Keymap } from "../key-bindings.ts";
+import type { Command, Mode } from "../keymap.ts";
 import type { JobView } from "./job-view.ts";
 
 /** A key worth showing now. */
@@ -68,9 +69,10 @@ export function hintsFor(
   mode: Mode,
   view: JobView | undefined,
   refusal: (command: Command) => string | undefined,
+  keymap: Keymap,
 ): Hint[] {
   return commandsFor(mode, view).flatMap((command) => {
-    const key = COMMANDS[command].keys[mode]?.[0];
+    const [key] = keymap.keysOf(command, mode);
     if (key === undefined) return [];
     const label = mode !== "dialog" && command === "refuse" ? "leave" : (LABELS[command] ?? command);
     return [{ command, key: keyLabel(key), label, refusal: refusal(command) }];
