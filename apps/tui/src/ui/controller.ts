@@ -1,7 +1,7 @@
 import type { JobMap, JobSource, JobSourceEvent, NoJobMap } from "../job-source/job-source.ts";
 import type { ControllerOptions } from "./controller-options.ts";
 import { FormController } from "./form-controller.ts";
-import { type Frame, modeOf } from "./frame.ts";
+import { type Frame, modeOf, type ScreenReach } from "./frame.ts";
 import type { KeyPress } from "./key-names.ts";
 import type { Command } from "./keymap.ts";
 import { refusalOf } from "./job-actions.ts";
@@ -32,7 +32,7 @@ export class UiController {
   readonly #listeners = new Set<() => void>();
   #state: UiState;
   #frame: Frame | undefined;
-  #pageSize = 10;
+  #reach: ScreenReach = { pageSize: 10, helpScroll: 0 };
   #cancelTick: (() => void) | undefined;
   #cancelRefresh: (() => void) | undefined;
   #unsubscribe: (() => void) | undefined;
@@ -75,7 +75,7 @@ export class UiController {
     return new OverlayController({
       form: this.#form,
       frame: this.frame,
-      pageSize: () => this.#pageSize,
+      reach: () => this.#reach,
       show: (overlay) => {
         this.#show(overlay);
       },
@@ -106,7 +106,7 @@ export class UiController {
       verbs: this.#verbs,
       frame: this.frame,
       refusal: this.refusal,
-      pageSize: () => this.#pageSize,
+      reach: () => this.#reach,
       dispatch: (action) => {
         this.#dispatch(action);
       },
@@ -177,9 +177,9 @@ export class UiController {
     return this.#frame;
   };
 
-  /** Rows that a page key moves by. */
-  setPageSize(rows: number): void {
-    this.#pageSize = Math.max(1, rows);
+  /** Tells how far keys move on the screen as it was last drawn. */
+  setReach(reach: ScreenReach): void {
+    this.#reach = reach;
   }
 
   /** Why an action is not possible now; `undefined` when it is. */

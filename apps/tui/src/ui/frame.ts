@@ -32,6 +32,14 @@ export interface Frame {
   readonly files: readonly ProgramFile[];
 }
 
+/** How far keys move, which the size of the terminal decides. */
+export interface ScreenReach {
+  /** Jobs on a page. */
+  readonly pageSize: number;
+  /** Lines that the help can be scrolled by. */
+  readonly helpScroll: number;
+}
+
 /** The keyboard mode of a state. */
 export function modeOf(frame: Frame): Mode {
   const { overlay, view } = frame.state;

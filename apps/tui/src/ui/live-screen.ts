@@ -5,7 +5,7 @@ import type { Glyphs } from "./glyphs.ts";
 import type { JobView } from "./model/job-view.ts";
 import { ScreenWriter } from "./screen-writer.ts";
 import type { Theme } from "./theme.ts";
-import { drawScreen, pageSize } from "./views/screen.ts";
+import { drawScreen, reachOf } from "./views/screen.ts";
 
 /** The terminal as far as a picture needs it. */
 export interface ScreenOutput {
@@ -106,7 +106,7 @@ export class LiveScreen {
     this.#cancelDraw = undefined;
     this.#drawnAtMs = performance.now();
     const { columns, rows } = this.#output;
-    this.#controller.setPageSize(pageSize(this.#controller.frame(), columns, rows));
+    this.#controller.setReach(reachOf(this.#controller.frame(), columns, rows));
     this.#writer.draw(this.#picture(), columns);
   }
 

@@ -1,7 +1,7 @@
 import { formatExactSize } from "../format/bytes.ts";
 import type { ControllerOptions } from "./controller-options.ts";
 import type { FormController } from "./form-controller.ts";
-import type { Frame } from "./frame.ts";
+import type { Frame, ScreenReach } from "./frame.ts";
 import { actionOf } from "./job-actions.ts";
 import type { JobsDisplay } from "./jobs-display.ts";
 import { type Command, MUTATING_COMMANDS } from "./keymap.ts";
@@ -22,7 +22,7 @@ export interface ViewHost {
   readonly frame: () => Frame;
   /** Why a command is not possible now; undefined when it is. */
   readonly refusal: (command: Command) => string | undefined;
-  readonly pageSize: () => number;
+  readonly reach: () => ScreenReach;
   readonly dispatch: (action: UiAction) => void;
   readonly show: (overlay: Overlay | undefined) => void;
   readonly say: (text: string, tone?: Tone) => void;
@@ -53,9 +53,9 @@ export class ViewController {
       case "next-job":
         return this.#move(1);
       case "page-up":
-        return this.#move(-this.#host.pageSize());
+        return this.#move(-this.#host.reach().pageSize);
       case "page-down":
-        return this.#move(this.#host.pageSize());
+        return this.#move(this.#host.reach().pageSize);
       case "first":
         return this.#move(-count);
       case "last":

@@ -248,6 +248,19 @@ function progress(text: string): string | undefined {
 }
 
 describe("looking around", () => {
+  test("the help ends where it ends: one key up from there moves", async () => {
+    const { press, waitFor, waitForGone } = await openList({ columns: 80 });
+    press("?");
+    await waitFor("more below");
+    for (let page = 0; page < 9; page++) press("pagedown");
+    await waitForGone("more below");
+    await waitFor("FILES");
+    press("up");
+    await waitFor("more below");
+    press("escape");
+    await waitForGone("Keys");
+  });
+
   test("the selection follows its job when rows move", async () => {
     const { press, waitFor, advance, source } = await openList();
     press("j", "j");

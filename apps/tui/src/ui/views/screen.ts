@@ -1,4 +1,4 @@
-import type { Frame } from "../frame.ts";
+import type { Frame, ScreenReach } from "../frame.ts";
 import type { Line } from "../draw/line.ts";
 import type { Glyphs } from "../glyphs.ts";
 import type { Command } from "../keymap.ts";
@@ -7,7 +7,7 @@ import { drawDetails, type ReadMap } from "./detail-view.ts";
 import { drawErrorPanel } from "./error-panel.ts";
 import { drawExportsPane, exportRows } from "./exports-pane.ts";
 import { drawHeader, HEADER_ROWS } from "./header.ts";
-import { drawHelp } from "./help-overlay.ts";
+import { drawHelp, helpScrollLimit } from "./help-overlay.ts";
 import { drawJobTable, jobRows, jobsPerPage } from "./job-table.ts";
 import { drawKeyHints, HINT_ROWS } from "./key-hints.ts";
 import { drawNewJobForm } from "./new-job-form.ts";
@@ -42,9 +42,17 @@ function listRows({ exports, visible }: Frame, columns: number, rows: number): n
   return Math.max(jobs, body - exportRows(exports));
 }
 
-/** Jobs on a page of the list as {@link drawScreen} draws it. */
-export function pageSize(frame: Frame, columns: number, rows: number): number {
-  return jobsPerPage(columns, listRows(frame, columns, rows));
+/** Where overlays lie. The lowest two rows stay free of them: that is where keys and answers are. */
+function overlayArea(columns: number, rows: number): Area {
+  return { width: columns, height: rows - STATUS_ROWS - HINT_ROWS };
+}
+
+/** How far keys move in what {@link drawScreen} draws of a frame. */
+export function reachOf(frame: Frame, columns: number, rows: number): ScreenReach {
+  return {
+    pageSize: Math.max(1, jobsPerPage(columns, listRows(frame, columns, rows))),
+    helpScroll: frame.state.overlay?.kind === "help" ? helpScrollLimit(frame, overlayArea(columns, rows)) : 0,
+  };
 }
 
 function drawBody(frame: Frame, { columns, rows, glyphs, readMap }: ScreenContext): Line[] {
@@ -91,8 +99,7 @@ export function drawScreen(frame: Frame, context: ScreenContext): readonly Line[
     drawStatusLine(frame, columns, glyphs),
     drawKeyHints(frame, columns, refusal, glyphs),
   ];
-  // The lowest two rows stay free of overlays: that is where keys and answers are.
-  const area = { width: columns, height: rows - STATUS_ROWS - HINT_ROWS };
+  const area = overlayArea(columns, rows);
   const overlay = drawOverlay(frame, area, context);
   return overlay === undefined ? screen : layOver(screen, overlay, area, glyphs);
 }
