@@ -54,14 +54,21 @@ export async function runInView(task: JobTask, flags: JobFlags, host: JobHost): 
   } finally {
     // Images that cannot be closed are an error; the lines and the signals go all the same, or the program would never end.
     try {
-      await task.close?.();
-      await engine.close();
-    } catch (error) {
-      // An image that was lost fails its job, and cannot be closed for the same reason: that is said once.
-      if (!(error instanceof Error) || error.message !== told) throw error;
+      await close(task, engine, told);
     } finally {
       view.close();
     }
+  }
+}
+
+/** @param told the error that the job failed with, if it did. */
+async function close(task: JobTask, engine: EmbeddedEngine, told: string | undefined): Promise<void> {
+  try {
+    await task.close?.();
+    await engine.close();
+  } catch (error) {
+    // An image that was lost fails its job, and cannot be closed for the same reason: that is said once.
+    if (!(error instanceof Error) || error.message !== told) throw error;
   }
 }
 

@@ -124,8 +124,8 @@ export async function runUi(source: JobSource, options: UiOptions): Promise<UiRe
   });
   // A UI waits for keys; the process must not end before them just because no job keeps it busy.
   const keepAlive = setInterval(() => {}, 2 ** 30);
-  const done = (): void => end({ reason: "done" });
-  options.until?.then(done, done);
+  const showDone = (): void => end({ reason: "done" });
+  options.until?.then(showDone, showDone);
   try {
     await instance.waitUntilExit();
   } finally {

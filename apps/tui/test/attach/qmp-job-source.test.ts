@@ -245,11 +245,6 @@ describe("verbs", () => {
 describe("the map of a job's disk", () => {
   const MAP = "x-blockmirror-query-dirty-map";
 
-  function mapOf(cells: number, copied: number): unknown {
-    const all = (value: number): readonly number[] => Array.from({ length: cells }, () => value);
-    return { copied: all(copied), dirty: all(1 - copied), "in-flight": all(0), failed: all(0) };
-  }
-
   it("is there one look after it was asked for, and is asked for again when it has grown old", async () => {
     let copied = 0.25;
     const { peer, source, tick } = await rig([blockJob()], {
@@ -320,3 +315,8 @@ it("closing ends the connection and the questions", async () => {
   expect(peer.closed).toBe(true);
   expect(clock.pendingTimers).toBe(0);
 });
+
+function mapOf(cells: number, copied: number): unknown {
+  const all = (value: number): readonly number[] => Array.from({ length: cells }, () => value);
+  return { copied: all(copied), dirty: all(1 - copied), "in-flight": all(0), failed: all(0) };
+}

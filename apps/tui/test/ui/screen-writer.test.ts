@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import headless from "@xterm/headless";
 import { describe, expect, test } from "vitest";
 import { type Line, lineText, lineWidth, segment, sliceLine } from "../../src/ui/draw/line.ts";
@@ -86,6 +86,7 @@ describe("what is on the terminal", () => {
   test("has no style at all without colours", async () => {
     const rig = new Rig(false);
     await rig.show([[segment("a", "failure"), segment("b", "selection")]]);
+    // oxlint-disable-next-line no-control-regex
     expect(rig.written.join("")).not.toMatch(/\u001B\[[\d;]*m/u);
   });
 });
