@@ -3,6 +3,7 @@ import { EmbeddedEngine } from "../engine/embedded-engine.ts";
 import { addDisplayOptions, toDisplay, type DisplayFlags } from "./display-options.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
 import { JobView, chooseOutput } from "./job-view.ts";
+import { unknownCommand } from "./unknown-command.ts";
 
 /** The program without a command: the terminal UI on an engine without jobs; `n` starts one. */
 export function addUiCommand(program: Command, finish: (status: number) => void): void {
@@ -12,7 +13,10 @@ export function addUiCommand(program: Command, finish: (status: number) => void)
     .action(async (flags: DisplayFlags, command: Command) => {
       const [word] = command.args;
       if (word !== undefined) {
-        throw new UsageError(`there is no command '${word}'; see blockmirror --help for those there are`);
+        throw unknownCommand(
+          word,
+          program.commands.map((each) => each.name()),
+        );
       }
       finish(await ui(flags));
     });
