@@ -48,7 +48,10 @@ export class PeerMirror {
     if (source === undefined) throw new Error(`there is no node '${request.sourcePath}'`);
     if (!request.existing) await this.#createFile(request, source.size ?? 0);
     const nodeName = `${request.id}-target`;
-    await this.#peer.execute("blockdev-add", await targetOptions(request.targetPath, nodeName));
+    await this.#peer.execute(
+      "blockdev-add",
+      await targetOptions(request.targetPath, nodeName, request.unmap ?? true),
+    );
     try {
       await this.#peer.execute("blockdev-mirror", {
         "job-id": request.id,
@@ -61,7 +64,6 @@ export class PeerMirror {
         ...(request.copyMode !== undefined && { "copy-mode": request.copyMode }),
         ...(request.onSourceError !== undefined && { "on-source-error": request.onSourceError }),
         ...(request.onTargetError !== undefined && { "on-target-error": request.onTargetError }),
-        ...(request.unmap !== undefined && { unmap: request.unmap }),
         ...(request.replaces !== undefined && { replaces: request.replaces }),
         // Its outcome waits for us, even if we look away meanwhile.
         "auto-dismiss": false,

@@ -227,7 +227,7 @@ export interface NewJobRequest {
   readonly unmap?: boolean | undefined;
   /** Left out: `source-chain` with sync `top`, else `leave`. */
   readonly backingMode?: NewJobBackingMode | undefined;
-  /** Node whose users are led to the target, where filters stand between them and the source. Left out: the source. */
+  /** A node below the filters that the source begins with, whose users are led to the target. Left out: the source's. */
   readonly replaces?: string | undefined;
 }
 

@@ -32,6 +32,8 @@ const LABELS: Readonly<Partial<Record<Command, string>>> = {
   "next-field": "move",
   back: "close",
   // One word for both.
+  "edit-left": "",
+  "edit-right": "choose",
   up: "",
   down: "move",
 };
@@ -40,7 +42,9 @@ function jobCommands(view: JobView | undefined): Command[] {
   const status = view?.snapshot.status;
   if (view?.concluded === true) return ["dismiss"];
   const steer: Command[] = [view?.snapshot.userPaused === true ? "resume" : "pause", "limit"];
-  return [...steer, status === "pending" ? "finalize" : "complete", "cancel"];
+  const end: Command[] = [status === "pending" ? "finalize" : "complete", "cancel"];
+  // What waits for a decision names the decision first: a narrow terminal drops the last ones.
+  return status === "ready" || status === "pending" ? [...end, ...steer] : [...steer, ...end];
 }
 
 function commandsFor(mode: Mode, view: JobView | undefined): Command[] {
@@ -54,7 +58,7 @@ function commandsFor(mode: Mode, view: JobView | undefined): Command[] {
     case "input":
       return ["activate", "refuse"];
     case "form":
-      return ["next-field", "activate", "refuse"];
+      return ["next-field", "edit-left", "edit-right", "activate", "refuse"];
     case "menu":
       return ["up", "down", "activate", "back"];
     case "help":

@@ -1,5 +1,5 @@
 import { textWidth, truncateMiddle, wrapText } from "../../format/text.ts";
-import { type Line, segment } from "../draw/line.ts";
+import { type Line, lineWidth, segment } from "../draw/line.ts";
 import type { Glyphs } from "../glyphs.ts";
 import { showName } from "../model/cells.ts";
 import {
@@ -53,7 +53,7 @@ function valueOf(
   glyphs: Glyphs,
 ): Line {
   const focused = form.focus === field;
-  if (isChoice(field)) return choices(form.options[field], form.choices[field]);
+  if (isChoice(field)) return choices(form.options[field], form.choices[field], width);
   if (!isTextField(field)) return [];
   const { text, cursor } = form.texts[field];
   if (focused) return aroundCursor(text, cursor, width);
@@ -62,10 +62,13 @@ function valueOf(
   return [segment(hint, "dim")];
 }
 
-function choices(options: readonly string[], chosen: string): Line {
-  return options.map((option) =>
+function choices(options: readonly string[], chosen: string, width: number): Line {
+  const all = options.map((option) =>
     option === chosen ? segment(`[${option}] `, "strong") : segment(` ${option}  `, "dim"),
   );
+  if (lineWidth(all) <= width) return all;
+  const place = `${options.indexOf(chosen) + 1} of ${options.length}`;
+  return [segment(`[${chosen}] `, "strong"), segment(` ${place}`, "dim")];
 }
 
 /** The form of a new mirror job; complaints stand below the field they are about. */
