@@ -79,6 +79,23 @@ test("without a command: an empty table; q leaves", async () => {
   expectTerminalRestored();
 });
 
+test("without a command: jobs that are left say on the terminal how they ended", async () => {
+  run();
+  await program.waitFor("n new");
+  program.press("n");
+  await program.waitFor("New mirror");
+  program.press("a.raw", "tab", "b.raw", "up", "up");
+  await program.waitFor("> Start <");
+  program.press("enter");
+  await program.waitFor("READY");
+  program.press("q");
+  await program.waitFor("Quit?");
+  program.press("y");
+  expect((await program.exited()).exitCode).toBe(0);
+  expectTerminalRestored();
+  expect(program.screen()).toMatch(/mirror-a: completed, b\.raw is up to date; 4\.00 MiB copied/u);
+});
+
 test("serve shows exports and clients, and a mirror of what it serves leads them to the copy", async () => {
   run("serve", "a.raw", "--listen", `nbd+unix:///disk?socket=${join(scratch.path, "n.sock")}`);
   await program.waitFor("1 export, no clients");

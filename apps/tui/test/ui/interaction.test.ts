@@ -378,12 +378,17 @@ describe("read-only", () => {
   });
 });
 
-describe("the new-job form", () => {
-  const files = new Map([
-    ["/images/a.raw", 4 * GiB],
-    ["/images/b.raw", 4 * GiB],
-  ]);
+test("a READY job names the decision first, so that a narrow terminal shows it", async () => {
+  open({
+    columns: 40,
+    rows: 10,
+    setup: (source) => source.add({ id: "vm", size: MiB, copyRateBytesPerSec: GiB }),
+  });
+  await tui.waitFor("READY");
+  await tui.waitFor("c complete  x cancel");
+});
 
+describe("the new-job form", () => {
   test("starts a job from two paths", async () => {
     const { press, waitFor, source } = await openList({ source: { files } });
     press("n");

@@ -32,7 +32,6 @@ const LABELS: Readonly<Partial<Record<Command, string>>> = {
   "next-field": "move",
   back: "close",
   // One word for both.
-  "edit-left": "",
   "edit-right": "choose",
   up: "",
   down: "move",
@@ -58,7 +57,7 @@ function commandsFor(mode: Mode, view: JobView | undefined): Command[] {
     case "input":
       return ["activate", "refuse"];
     case "form":
-      return ["next-field", "edit-left", "edit-right", "activate", "refuse"];
+      return ["next-field", "edit-right", "activate", "refuse"];
     case "menu":
       return ["up", "down", "activate", "back"];
     case "help":
