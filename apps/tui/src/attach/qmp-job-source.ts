@@ -145,7 +145,8 @@ export class QmpJobSource implements JobSource {
   map(id: string, cellCount: number): JobMap | NoJobMap | undefined {
     if (this.#peer.state !== "connected") return { reason: "the peer is not connected" };
     if (this.#commands === undefined || this.#jobs.find(id) === undefined) return undefined;
-    if (!this.#commands.has(MAP_COMMAND)) return { reason: `this peer has no ${MAP_COMMAND}` };
+    if (!this.#commands.has(MAP_COMMAND))
+      return { reason: "this peer has no map of it; Blockmirror's own daemon has" };
     return this.#maps.look(id, cellCount, this.#clock.now());
   }
 

@@ -40,6 +40,7 @@ export class LiveScreen {
   #unsubscribe: (() => void) | undefined;
   #cancelDraw: (() => void) | undefined;
   #drawnAtMs = -Infinity;
+  #running = false;
   #paused = false;
 
   constructor(controller: UiController, output: ScreenOutput, style: ScreenStyle) {
@@ -51,13 +52,15 @@ export class LiveScreen {
 
   /** Begins to draw. */
   start(): void {
+    this.#running = true;
     this.#unsubscribe = this.#controller.subscribe(() => this.#drawSoon());
     this.#output.on("resize", this.redraw);
     this.#draw();
   }
 
-  /** Draws no more. */
+  /** Draws no more, whoever asks for it. */
   stop(): void {
+    this.#running = false;
     this.#unsubscribe?.();
     this.#output.off("resize", this.redraw);
     this.pause();
@@ -90,7 +93,7 @@ export class LiveScreen {
   }
 
   #drawSoon(): void {
-    if (this.#paused || this.#cancelDraw !== undefined) return;
+    if (!this.#running || this.#paused || this.#cancelDraw !== undefined) return;
     const waitMs = this.#drawnAtMs + 1000 / this.#style.maxFps - performance.now();
     // Not at once: one key changes the state more than once.
     if (waitMs <= 0) {
@@ -106,7 +109,9 @@ export class LiveScreen {
     this.#cancelDraw = undefined;
     this.#drawnAtMs = performance.now();
     const { columns, rows } = this.#output;
-    this.#controller.setReach(reachOf(this.#controller.frame(), columns, rows));
+    this.#controller.setReach(
+      reachOf(this.#controller.frame(), { columns, rows, glyphs: this.#style.glyphs }),
+    );
     this.#writer.draw(this.#picture(), columns);
   }
 

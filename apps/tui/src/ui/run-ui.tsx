@@ -18,7 +18,8 @@ import { themeOf } from "./theme.ts";
 import type { UiOptions } from "./ui-options.ts";
 
 const DEFAULT_TICK_MS = 1000;
-const DEFAULT_MAX_FPS = 15;
+// A key that comes right after a picture waits for the next one: 33 ms at most.
+const DEFAULT_MAX_FPS = 30;
 
 async function writeDump(text: string, directory: string, atMs: number): Promise<string> {
   await mkdir(directory, { recursive: true });
@@ -119,7 +120,7 @@ export async function runUi(source: JobSource, options: UiOptions): Promise<UiRe
       screen.pause();
     },
     returned: () => {
-      if (!spoken) screen.resume();
+      screen.resume();
     },
   });
   // A UI waits for keys; the process must not end before them just because no job keeps it busy.

@@ -20,7 +20,7 @@ export interface UiOptions {
   readonly screenReader?: boolean | undefined;
   /** Time between two looks at the jobs, milliseconds. Default 1000. */
   readonly tickMs?: number | undefined;
-  /** Most frames per second. Default 15. */
+  /** Most frames per second. Default 30. */
   readonly maxFps?: number | undefined;
   /**
    * Orderly end on the first ctrl-c or SIGINT, usually the cancelling of all jobs. The UI stays up and ends when this

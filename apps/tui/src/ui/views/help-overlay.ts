@@ -1,9 +1,10 @@
-import { printable } from "../../format/printable.ts";
 import { fit, textWidth, truncateMiddle } from "../../format/text.ts";
 import { beside, type Line, segment } from "../draw/line.ts";
 import type { Frame } from "../frame.ts";
+import type { Glyphs } from "../glyphs.ts";
 import { keyLabel, type Keymap } from "../key-bindings.ts";
 import type { Category, Command, CommandInfo } from "../keymap.ts";
+import { showName } from "../model/cells.ts";
 import { type Area, innerWidth, type Overlay } from "./overlay.ts";
 
 const KEY_WIDTH = 12;
@@ -36,12 +37,12 @@ function commandBlocks(keymap: Keymap, refusal: (command: Command) => string | u
   return [...blocks.values()];
 }
 
-function filesBlock({ files }: Frame, width: number): Line[] {
+function filesBlock({ files }: Frame, width: number, glyphs: Glyphs): Line[] {
   return [
     [segment("FILES", "heading")],
     ...files.map(({ label, path }): Line => [
       segment(fit(label, KEY_WIDTH), "key"),
-      segment(truncateMiddle(printable(path), width - KEY_WIDTH)),
+      segment(truncateMiddle(showName(path, glyphs), width - KEY_WIDTH, glyphs.ellipsis)),
     ]),
   ];
 }
@@ -53,11 +54,13 @@ interface HelpLines {
   readonly room: number;
 }
 
-function helpLines(frame: Frame, area: Area, refusal: (command: Command) => string | undefined): HelpLines {
+type Refusal = (command: Command) => string | undefined;
+
+function helpLines(frame: Frame, area: Area, refusal: Refusal, glyphs: Glyphs): HelpLines {
   const twoColumns = area.width >= WIDE_WIDTH + 2;
   const width = twoColumns ? WIDE_WIDTH : NARROW_WIDTH;
   const columnWidth = twoColumns ? COLUMN_WIDTH : innerWidth(NARROW_WIDTH, area);
-  const column = [...commandBlocks(frame.keymap, refusal), filesBlock(frame, columnWidth)]
+  const column = [...commandBlocks(frame.keymap, refusal), filesBlock(frame, columnWidth, glyphs)]
     .flatMap((block) => block.concat([[]]))
     .slice(0, -1);
   const half = Math.ceil(column.length / 2);
@@ -74,8 +77,8 @@ function helpLines(frame: Frame, area: Area, refusal: (command: Command) => stri
 }
 
 /** How far the help can be scrolled in an area, lines. */
-export function helpScrollLimit(frame: Frame, area: Area): number {
-  const { lines, room } = helpLines(frame, area, () => undefined);
+export function helpScrollLimit(frame: Frame, area: Area, glyphs: Glyphs): number {
+  const { lines, room } = helpLines(frame, area, () => undefined, glyphs);
   return Math.max(0, lines.length - room);
 }
 
@@ -84,9 +87,10 @@ export function drawHelp(
   frame: Frame,
   scroll: number,
   area: Area,
-  refusal: (command: Command) => string | undefined,
+  refusal: Refusal,
+  glyphs: Glyphs,
 ): Overlay {
-  const { lines, width, room } = helpLines(frame, area, refusal);
+  const { lines, width, room } = helpLines(frame, area, refusal, glyphs);
   const start = Math.min(scroll, Math.max(0, lines.length - room));
   const more = lines.length > start + room ? "  more below" : "";
   return { title: `Keys${more}`, lines: lines.slice(start, start + room), width };

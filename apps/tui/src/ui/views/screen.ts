@@ -48,10 +48,14 @@ function overlayArea(columns: number, rows: number): Area {
 }
 
 /** How far keys move in what {@link drawScreen} draws of a frame. */
-export function reachOf(frame: Frame, columns: number, rows: number): ScreenReach {
+export function reachOf(
+  frame: Frame,
+  { columns, rows, glyphs }: Pick<ScreenContext, "columns" | "rows" | "glyphs">,
+): ScreenReach {
+  const helped = frame.state.overlay?.kind === "help";
   return {
     pageSize: Math.max(1, jobsPerPage(columns, listRows(frame, columns, rows))),
-    helpScroll: frame.state.overlay?.kind === "help" ? helpScrollLimit(frame, overlayArea(columns, rows)) : 0,
+    helpScroll: helped ? helpScrollLimit(frame, overlayArea(columns, rows), glyphs) : 0,
   };
 }
 
@@ -73,7 +77,7 @@ function drawOverlay(frame: Frame, area: Area, { refusal, glyphs }: ScreenContex
   const { overlay, sort } = frame.state;
   switch (overlay?.kind) {
     case "help":
-      return drawHelp(frame, overlay.scroll, area, refusal);
+      return drawHelp(frame, overlay.scroll, area, refusal, glyphs);
     case "sort":
       return drawSortMenu(overlay.index, sort, glyphs);
     case "error": {
