@@ -3,27 +3,12 @@ import type { ExportSource } from "../exports/export-source.ts";
 import { reportJobs, type JobReporter } from "../output/event-lines.ts";
 import { jsonWording } from "../output/json.ts";
 import { plainWording } from "../output/plain.ts";
-import type { ColorMode } from "../terminal/color-policy.ts";
-import type { ThemeName } from "../ui/theme.ts";
 import type { UiOptions } from "../ui/ui-options.ts";
+import type { DisplayOptions, OutputMode } from "./display.ts";
 import { Interrupts } from "./interrupts.ts";
 import { readOwnKeys } from "./own-keys.ts";
 import { onOutputLost } from "./standard-output.ts";
 import { uiSettings } from "./ui-settings.ts";
-
-/** How jobs are shown. */
-export type OutputMode = "tui" | "plain" | "json";
-
-/** How the terminal UI looks and behaves; the same for every command that shows it. */
-export interface DisplayOptions {
-  readonly output?: OutputMode;
-  readonly ascii?: boolean;
-  readonly color?: ColorMode;
-  readonly theme?: ThemeName;
-  readonly readOnly?: boolean;
-  /** Milliseconds between two lines or two looks. */
-  readonly intervalMs: number;
-}
 
 /** How the showing ended: by itself, when `done` settled, or because the user wants out. */
 export type ShowResult = "done" | "interrupted" | "quit";

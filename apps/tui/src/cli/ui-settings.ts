@@ -1,7 +1,7 @@
 import { prefersAscii } from "../terminal/charset.ts";
 import { wantsColor } from "../terminal/color-policy.ts";
 import type { UiOptions } from "../ui/ui-options.ts";
-import type { DisplayOptions } from "./job-view.ts";
+import type { DisplayOptions } from "./display.ts";
 import type { OwnKeys } from "./own-keys.ts";
 
 /** The display options of the command line as the terminal UI takes them. */
