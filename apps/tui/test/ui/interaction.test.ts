@@ -389,6 +389,11 @@ test("a READY job names the decision first, so that a narrow terminal shows it",
 });
 
 describe("the new-job form", () => {
+  const files = new Map([
+    ["/images/a.raw", 4 * GiB],
+    ["/images/b.raw", 4 * GiB],
+  ]);
+
   test("starts a job from two paths", async () => {
     const { press, waitFor, source } = await openList({ source: { files } });
     press("n");
