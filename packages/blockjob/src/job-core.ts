@@ -233,6 +233,7 @@ export class JobCore<Details = unknown> {
       offset: this.progress.offset,
       length: this.progress.length,
       ioStatus: this.ioStatus,
+      ...(status === "concluded" || status === "null" ? { outcome: this.outcome } : {}),
       ...(error === undefined ? {} : { error: { code: errorCode(error), message: error.message } }),
       paused: this.shouldPause,
       userPaused: this.pauseReasons.user,

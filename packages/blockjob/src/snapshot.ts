@@ -26,6 +26,8 @@ export interface JobSnapshot<Details = unknown> {
   /** Progress at the end as estimated now, bytes. */
   readonly length: number;
   readonly ioStatus: IoStatus;
+  /** How it ended, as in {@link JobResult}; set once it has concluded. */
+  readonly outcome?: JobOutcome;
   /** Why it failed. The code is the error's own (`EIO`) or `JOB_FAILED`. */
   readonly error?: { readonly code: string; readonly message: string };
   /** Pause asked for or in force, for any reason. True before the status says so. */

@@ -86,7 +86,7 @@ const BALANCE = 0.05;
 /**
  * Seconds until `remaining` bytes are copied.
  * @returns 0 when nothing remains, `never` when the source is dirtied at least as fast as it is copied, undefined when
- * the rate is not known yet.
+ * the rate is not known yet, or nothing moves at all.
  */
 export function estimateEta(
   remaining: number,
@@ -95,6 +95,8 @@ export function estimateEta(
 ): number | "never" | undefined {
   if (remaining === 0) return 0;
   if (copyRate === undefined) return undefined;
+  // Nothing is copied and nobody writes: it has only just begun, or it is held up. It does not diverge.
+  if (copyRate === 0 && !((dirtyRate ?? 0) > 0)) return undefined;
   const net = copyRate - (dirtyRate ?? 0);
   return net <= copyRate * BALANCE ? "never" : remaining / net;
 }

@@ -309,6 +309,20 @@ describe("progress", () => {
     await rig.run(job.done);
   });
 
+  it("does not say so of a job that is only slow to begin, while nobody writes", async () => {
+    const rig = await openRig({ size: 64 * MIB, latency: () => 4000 });
+    rig.fill("source", 0, 64 * MIB, 1);
+    const { job } = await rig.mirror();
+    const told = new Set<unknown>();
+    for (let step = 0; step < 60; step += 1) {
+      await rig.clock.advance(100);
+      told.add(job.snapshot().details?.etaSec);
+    }
+    expect(told).not.toContain("never");
+    job.cancel({ force: true });
+    await rig.run(job.done);
+  });
+
   it("says that it does not converge when the guest dirties faster than it copies", async () => {
     const rig = await openRig({ size: 64 * MIB, latency: () => 1 });
     rig.fill("source", 0, 64 * MIB, 1);

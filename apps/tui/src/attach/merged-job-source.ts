@@ -8,6 +8,7 @@ import type {
   NewJobOptions,
   NewJobRequest,
   NewJobReview,
+  NoJobMap,
   SyncMode,
   VerbPermission,
 } from "../job-source/job-source.ts";
@@ -106,7 +107,7 @@ export class MergedJobSource implements JobSource {
     return source.dismiss(rest);
   }
 
-  map(id: string, cellCount: number, into?: JobMap): JobMap | undefined {
+  map(id: string, cellCount: number, into?: JobMap): JobMap | NoJobMap | undefined {
     const found = this.#find(id);
     return found?.source.map?.(found.rest, cellCount, into);
   }
@@ -118,14 +119,14 @@ export class MergedJobSource implements JobSource {
       const message = `write ENDPOINT${SEPARATOR}NODE; the endpoints are ${names}`;
       return { problems: [{ field: "sourcePath", message }] };
     }
-    const { source, rest } = found;
-    return (await source.validate?.({ ...request, sourcePath: rest })) ?? { problems: [] };
+    const { name, source, rest } = found;
+    return (await source.validate?.(atEndpoint(request, name, rest))) ?? { problems: [] };
   }
 
   async start(request: NewJobRequest): Promise<string> {
     const { name, source, rest } = this.#mustFind(request.sourcePath);
     if (source.start === undefined) throw new Error(`${name} does not start jobs`);
-    return prefixed(name, await source.start({ ...request, sourcePath: rest }));
+    return prefixed(name, await source.start(atEndpoint(request, name, rest)));
   }
 
   #find(
@@ -146,6 +147,17 @@ export class MergedJobSource implements JobSource {
 
 function prefixed(endpoint: string, id: string): string {
   return `${endpoint}${SEPARATOR}${id}`;
+}
+
+/** A request in the words of its endpoint. The second node may be named with the endpoint or without: it is the same one. */
+function atEndpoint(request: NewJobRequest, endpoint: string, node: string): NewJobRequest {
+  const { replaces } = request;
+  const own = `${endpoint}${SEPARATOR}`;
+  return {
+    ...request,
+    sourcePath: node,
+    ...(replaces?.startsWith(own) === true && { replaces: replaces.slice(own.length) }),
+  };
 }
 
 function withEndpoint(event: JobSourceEvent, endpoint: string): JobSourceEvent {

@@ -54,6 +54,14 @@ export function numberOf(object: Json | undefined, name: string): number | undef
   return typeof value === "number" && Number.isFinite(value) ? value : undefined;
 }
 
+/** An array of finite numbers, or undefined. */
+export function numbersOf(object: Json | undefined, name: string): readonly number[] | undefined {
+  const value = object?.[name];
+  if (!Array.isArray(value)) return undefined;
+  const numbers = value.filter((each): each is number => typeof each === "number" && Number.isFinite(each));
+  return numbers.length === value.length ? numbers : undefined;
+}
+
 function flagOf(object: Json, name: string): boolean | undefined {
   const value = object[name];
   return typeof value === "boolean" ? value : undefined;

@@ -20,12 +20,12 @@ export class PeerMirror {
   async validate(request: NewJobRequest): Promise<NewJobReview> {
     const problems: NewJobProblem[] = [];
     const nodes = await this.#nodes();
-    if (!nodes.has(request.sourcePath)) {
+    for (const field of ["sourcePath", "replaces"] as const) {
+      const node = request[field];
+      if (node === undefined || nodes.has(node)) continue;
       const names = [...nodes.keys()].filter((name) => !name.startsWith("#")).slice(0, NODES_LISTED);
-      problems.push({
-        field: "sourcePath",
-        message: `no such node; ${names.length === 0 ? "the peer has none" : `there are ${names.join(", ")}`}`,
-      });
+      const known = names.length === 0 ? "the peer has none" : `there are ${names.join(", ")}`;
+      problems.push({ field, message: `no such node; ${known}` });
     }
     if (isNbdUri(request.targetPath) && !request.existing) {
       problems.push({ field: "targetPath", message: 'an export cannot be made; set "existing" to yes' });
@@ -49,7 +49,10 @@ export class PeerMirror {
     if (source === undefined) throw new Error(`there is no node '${request.sourcePath}'`);
     if (!request.existing) await this.#createFile(request, source.size ?? 0);
     const nodeName = `${request.id}-target`;
-    await this.#peer.execute("blockdev-add", await targetOptions(request.targetPath, nodeName));
+    await this.#peer.execute(
+      "blockdev-add",
+      await targetOptions(request.targetPath, nodeName, request.unmap ?? true),
+    );
     try {
       await this.#peer.execute("blockdev-mirror", {
         "job-id": request.id,
@@ -62,7 +65,7 @@ export class PeerMirror {
         ...(request.copyMode !== undefined && { "copy-mode": request.copyMode }),
         ...(request.onSourceError !== undefined && { "on-source-error": request.onSourceError }),
         ...(request.onTargetError !== undefined && { "on-target-error": request.onTargetError }),
-        ...(request.unmap !== undefined && { unmap: request.unmap }),
+        ...(request.replaces !== undefined && { replaces: request.replaces }),
         // Its outcome waits for us, even if we look away meanwhile.
         "auto-dismiss": false,
       });

@@ -7,18 +7,25 @@ export type TargetOptions = Readonly<Record<string, unknown>>;
 /**
  * The `blockdev-add` options for the target of a mirror on a peer: a file, raw or (by its magic, when it is there and can
  * be read from here) qcow2, or an NBD export.
+ * @param unmap - zeroes may become holes. QMP has it as a property of the node, not of the job.
  * @throws Error when an NBD address cannot be expressed.
  */
-export async function targetOptions(target: string, nodeName: string): Promise<TargetOptions> {
+export async function targetOptions(
+  target: string,
+  nodeName: string,
+  unmap: boolean,
+): Promise<TargetOptions> {
+  const discard = unmap ? "unmap" : "ignore";
   if (isNbdUri(target)) {
-    return { driver: "raw", "node-name": nodeName, file: { driver: "nbd", ...nbdServer(target) } };
+    const file = { driver: "nbd", ...nbdServer(target), discard };
+    return { driver: "raw", "node-name": nodeName, discard, file };
   }
   const driver = (await isQcow2(target)) ? "qcow2" : "raw";
   return {
     driver,
     "node-name": nodeName,
-    discard: "unmap",
-    file: { driver: "file", filename: target, discard: "unmap" },
+    discard,
+    file: { driver: "file", filename: target, discard },
   };
 }
 

@@ -1,6 +1,7 @@
 import type { Clock } from "../job-source/clock.ts";
 import type {
   EndpointInfo,
+  JobMap,
   JobSnapshot,
   JobSource,
   JobSourceEvent,
@@ -8,6 +9,7 @@ import type {
   NewJobOptions,
   NewJobRequest,
   NewJobReview,
+  NoJobMap,
   SyncMode,
   VerbPermission,
 } from "../job-source/job-source.ts";
@@ -16,6 +18,7 @@ import { EXTRA_COMMAND, readExtraDetails } from "./extra-details.ts";
 import { asObjects, readBlockJobs, readOtherJobs, textOf } from "./peer-answers.ts";
 import { toJobEvent } from "./peer-events.ts";
 import { PeerJobs } from "./peer-jobs.ts";
+import { MAP_COMMAND, PeerMaps } from "./peer-maps.ts";
 import { PeerMirror } from "./peer-mirror.ts";
 import { sidesOfJobs } from "./peer-nodes.ts";
 import type { PeerEvent, QmpPeer } from "./qmp-peer.ts";
@@ -44,6 +47,9 @@ export class QmpJobSource implements JobSource {
     copyModes: ["background", "write-blocking"],
     largerTargets: [],
     unmap: true,
+    // QMP has no word for what a target stands on.
+    backingModes: [],
+    replaces: true,
   };
   readonly #peer: QmpPeer;
   readonly #name: string;
@@ -51,6 +57,7 @@ export class QmpJobSource implements JobSource {
   readonly #pollMs: number;
   readonly #jobs: PeerJobs;
   readonly #mirror: PeerMirror;
+  readonly #maps: PeerMaps;
   readonly #listeners = new Set<(event: JobSourceEvent) => void>();
   readonly #unwatch: readonly (() => void)[];
   /** What the peer can be told; undefined until it has been asked. */
@@ -68,6 +75,7 @@ export class QmpJobSource implements JobSource {
     this.#pollMs = pollMs;
     this.#jobs = new PeerJobs(name);
     this.#mirror = new PeerMirror(peer);
+    this.#maps = new PeerMaps(peer, pollMs, () => this.#tell({ event: "changed" }));
     this.#unwatch = [peer.onEvent((event) => this.#heard(event)), peer.onState(() => this.#stateChanged())];
     this.#ask();
   }
@@ -132,6 +140,14 @@ export class QmpJobSource implements JobSource {
   async dismiss(id: string): Promise<void> {
     if (this.#jobs.forget(id)) this.#tell({ event: "changed" });
     else await this.#send(id, "dismiss");
+  }
+
+  map(id: string, cellCount: number): JobMap | NoJobMap | undefined {
+    if (this.#peer.state !== "connected") return { reason: "the peer is not connected" };
+    if (this.#commands === undefined || this.#jobs.find(id) === undefined) return undefined;
+    if (!this.#commands.has(MAP_COMMAND))
+      return { reason: "this peer has no map of it; Blockmirror's own daemon has" };
+    return this.#maps.look(id, cellCount, this.#clock.now());
   }
 
   async validate(request: NewJobRequest): Promise<NewJobReview> {

@@ -3,7 +3,8 @@ import type { JobSource } from "../job-source/job-source.ts";
 import { knownJobs, type KnownJob } from "../detach/job-records.ts";
 import { outcomeEvent, outcomeLines } from "../detach/outcome-lines.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
-import { chooseOutput, type OutputMode } from "./job-view.ts";
+import type { OutputMode } from "./display.ts";
+import { chooseOutput } from "./job-view.ts";
 
 /** How many outcomes are told when nothing runs. */
 const MOST_TOLD = 10;

@@ -51,7 +51,7 @@ export function addCreateCommand(program: Command, finish: (status: number) => v
     .addOption(
       new Option("-o, --option <key=value>", "an option of the format, named as by qemu-img; repeatable")
         .argParser(collect)
-        .default([]),
+        .default([], "none"),
     )
     .addOption(allowBackingOption())
     .option("--force", "replace what exists");

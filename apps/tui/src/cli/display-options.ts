@@ -2,7 +2,7 @@ import { Option, type Command } from "commander";
 import { THEME_NAMES, type ThemeName } from "../ui/theme.ts";
 import { choiceArgument } from "./arguments.ts";
 import { UsageError } from "./exit-status.ts";
-import type { DisplayOptions, OutputMode } from "./job-view.ts";
+import type { DisplayOptions, OutputMode } from "./display.ts";
 
 const OUTPUTS = ["tui", "plain", "json"] as const;
 const COLORS = ["auto", "always", "never"] as const;

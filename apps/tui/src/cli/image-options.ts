@@ -35,7 +35,7 @@ export function allowBackingOption(): Option {
     "backing files may lie there too, not only beside their image; repeatable",
   )
     .argParser(collect)
-    .default([]);
+    .default([], "none");
 }
 
 /** Takes an option that may be given several times. */

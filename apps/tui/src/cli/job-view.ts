@@ -3,25 +3,12 @@ import type { ExportSource } from "../exports/export-source.ts";
 import { reportJobs, type JobReporter } from "../output/event-lines.ts";
 import { jsonWording } from "../output/json.ts";
 import { plainWording } from "../output/plain.ts";
-import { prefersAscii } from "../terminal/charset.ts";
-import { applyColorPolicy, wantsColor, type ColorMode } from "../terminal/color-policy.ts";
-import type { ThemeName } from "../ui/theme.ts";
+import type { UiOptions } from "../ui/ui-options.ts";
+import type { DisplayOptions, OutputMode } from "./display.ts";
 import { Interrupts } from "./interrupts.ts";
+import { readOwnKeys } from "./own-keys.ts";
 import { onOutputLost } from "./standard-output.ts";
-
-/** How jobs are shown. */
-export type OutputMode = "tui" | "plain" | "json";
-
-/** How the terminal UI looks and behaves; the same for every command that shows it. */
-export interface DisplayOptions {
-  readonly output?: OutputMode;
-  readonly ascii?: boolean;
-  readonly color?: ColorMode;
-  readonly theme?: ThemeName;
-  readonly readOnly?: boolean;
-  /** Milliseconds between two lines or two looks. */
-  readonly intervalMs: number;
-}
+import { uiSettings } from "./ui-settings.ts";
 
 /** How the showing ended: by itself, when `done` settled, or because the user wants out. */
 export type ShowResult = "done" | "interrupted" | "quit";
@@ -40,16 +27,17 @@ export function chooseOutput(wanted: OutputMode | undefined): OutputMode {
 export class JobView {
   readonly mode: OutputMode;
   readonly #engine: EmbeddedEngine;
-  readonly #display: DisplayOptions;
+  readonly #settings: UiOptions | undefined;
   readonly #interrupts: Interrupts;
   readonly #reporter: JobReporter | undefined;
   readonly #unwatch: () => void;
   #exports: ExportSource | undefined;
 
+  /** @throws UsageError for a key file that cannot be used. */
   constructor(engine: EmbeddedEngine, display: DisplayOptions) {
     this.mode = chooseOutput(display.output);
+    if (this.mode === "tui") this.#settings = uiSettings(display, readOwnKeys(process.env));
     this.#engine = engine;
-    this.#display = display;
     this.#interrupts = new Interrupts((force) => this.#cancel(force));
     this.#unwatch = onOutputLost((error) => this.#outputLost(error));
     if (this.mode !== "tui") {
@@ -116,21 +104,13 @@ export class JobView {
   }
 
   async #showUi(done: Promise<unknown>, closeWhenDone: boolean): Promise<ShowResult> {
-    const { color, theme, ascii, readOnly, intervalMs } = this.#display;
-    applyColorPolicy(
-      wantsColor(color ?? "auto", { env: process.env, isTTY: process.stdout.isTTY }),
-      process.env,
-    );
-    // Loaded only now: the colour policy has to be set first, and no other output needs it.
+    // Loaded only now: no other output needs it.
     const { startUi } = await import("../ui/start-ui.tsx");
     const engine = this.#engine;
     // The UI has signal handlers of its own; the orderly end that may follow it needs ours again.
     this.#interrupts.disarm();
     const result = await startUi(engine, {
-      ...(theme !== undefined && { theme }),
-      ascii: ascii ?? prefersAscii({ env: process.env, platform: process.platform }),
-      readOnly: readOnly ?? false,
-      tickMs: intervalMs,
+      ...this.#settings,
       exports: this.#exports,
       onInterrupt: () => engine.cancelAll({ force: false }),
       onForceInterrupt: () => void engine.cancelAll({ force: true }),

@@ -48,7 +48,7 @@ export function addMeasureCommand(program: Command, finish: (status: number) => 
     .addOption(
       new Option("-o, --option <key=value>", "an option of the new image; repeatable")
         .argParser(collect)
-        .default([]),
+        .default([], "none"),
     );
   addOutputOption(addReadingOptions(command)).action(
     async (file: string | undefined, flags: MeasureFlags) => {

@@ -76,7 +76,7 @@ export function addMirrorCommand(program: Command, finish: (status: number) => v
     .addOption(
       new Option("-o, --option <key=value>", "an option of the new target, as by create; repeatable")
         .argParser(collect)
-        .default([]),
+        .default([], "none"),
     )
     .option("--existing", "the target exists; its content is overwritten")
     .addOption(policyOption("--on-source-error <policy>", "what a read error does"))

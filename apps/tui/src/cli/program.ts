@@ -4,6 +4,7 @@ import { JobError } from "@blockmirror/blockjob";
 import { RequestError } from "../engine/request-error.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
 import { watchOutput } from "./standard-output.ts";
+import { unknownCommand } from "./unknown-command.ts";
 
 /** Adds a command to the program; what it did becomes an exit status by `finish`. */
 type AddCommand = (program: Command, finish: (status: number) => void, version: string) => void;
@@ -38,7 +39,10 @@ export async function runProgram(args: readonly string[], version: string): Prom
     status = code;
   };
   const program = new Command("blockmirror")
-    .description("Keeps a live copy of a disk image while it is being written.")
+    .description(
+      "Keeps a live copy of a disk image while it is being written. Without a command: the terminal UI, where n starts a job and ? lists the keys.",
+    )
+    .addHelpText("after", AFTER_HELP)
     .version(`blockmirror ${version}`, "-V, --version")
     .exitOverride()
     .showSuggestionAfterError()
@@ -52,11 +56,28 @@ export async function runProgram(args: readonly string[], version: string): Prom
   for (const command of program.commands) command.allowExcessArguments(false);
   for (const command of [program, ...program.commands]) sayErrorsInOneLine(command);
   try {
+    mustBeKnown(args);
     await program.parseAsync([...args], { from: "user" });
     return status;
   } catch (error) {
     return report(error);
   }
+}
+
+const AFTER_HELP = `
+Examples:
+  blockmirror demo                                see it work
+  blockmirror mirror disk.raw copy.raw            live table; READY waits for your key
+  blockmirror mirror disk.raw copy.raw | tee log  lines; completes by itself
+  blockmirror attach /run/vm/qmp.sock             the jobs of a running QEMU
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 130 ended by the user.`;
+
+/** Help about something that does not exist is a mistyped word, not a wish for help in general. */
+function mustBeKnown([first, word]: readonly string[]): void {
+  if (first !== "help" || word === undefined || word.startsWith("-") || COMMANDS.has(word) || word === "help")
+    return;
+  throw unknownCommand(word, COMMANDS.keys());
 }
 
 function sayErrorsInOneLine(command: Command): void {
@@ -66,6 +87,7 @@ function sayErrorsInOneLine(command: Command): void {
       const line = text
         .trim()
         .replace(/^error: /, "")
+        .replace(/\.$/, "")
         .replaceAll(/\.?\s*\n\s*/g, " ");
       write(`blockmirror: ${line}; see ${name} --help\n`);
     },

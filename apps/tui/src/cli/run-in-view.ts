@@ -37,6 +37,7 @@ export interface JobTask {
 /** Runs a job in an engine, shows it until it has ended, and returns the exit status. Closes engine and view. */
 export async function runInView(task: JobTask, flags: JobFlags, host: JobHost): Promise<number> {
   const { engine, view } = host;
+  let told: string | undefined;
   try {
     const entry = await task.start(host);
     steerWhenReady(engine, entry, flags.whenReady ?? (view.mode === "tui" ? "wait" : "complete"));
@@ -44,6 +45,7 @@ export async function runInView(task: JobTask, flags: JobFlags, host: JobHost): 
     const shown = await view.show(entry.job.done, flags.whenReady !== undefined);
     if (shown === "quit") await engine.cancelAll({ force: false });
     const result = await entry.job.done;
+    told = result.error?.message;
     const status = conclude(task, host, entry, result, shown);
     host.ended?.(entry, result, status);
     if (shown === "done") await task.afterwards?.(host, entry);
@@ -52,11 +54,21 @@ export async function runInView(task: JobTask, flags: JobFlags, host: JobHost): 
   } finally {
     // Images that cannot be closed are an error; the lines and the signals go all the same, or the program would never end.
     try {
-      await task.close?.();
-      await engine.close();
+      await close(task, engine, told);
     } finally {
       view.close();
     }
+  }
+}
+
+/** @param told the error that the job failed with, if it did. */
+async function close(task: JobTask, engine: EmbeddedEngine, told: string | undefined): Promise<void> {
+  try {
+    await task.close?.();
+    await engine.close();
+  } catch (error) {
+    // An image that was lost fails its job, and cannot be closed for the same reason: that is said once.
+    if (!(error instanceof Error) || error.message !== told) throw error;
   }
 }
 

@@ -1,8 +1,10 @@
 import type { Command } from "commander";
 import { EmbeddedEngine } from "../engine/embedded-engine.ts";
+import { describeEnd } from "../output/describe-end.ts";
 import { addDisplayOptions, toDisplay, type DisplayFlags } from "./display-options.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
 import { JobView, chooseOutput } from "./job-view.ts";
+import { unknownCommand } from "./unknown-command.ts";
 
 /** The program without a command: the terminal UI on an engine without jobs; `n` starts one. */
 export function addUiCommand(program: Command, finish: (status: number) => void): void {
@@ -12,7 +14,10 @@ export function addUiCommand(program: Command, finish: (status: number) => void)
     .action(async (flags: DisplayFlags, command: Command) => {
       const [word] = command.args;
       if (word !== undefined) {
-        throw new UsageError(`there is no command '${word}'; see blockmirror --help for those there are`);
+        throw unknownCommand(
+          word,
+          program.commands.map((each) => each.name()),
+        );
       }
       finish(await ui(flags));
     });
@@ -30,6 +35,7 @@ async function ui(flags: DisplayFlags): Promise<number> {
     // Nothing ends it but the user.
     const shown = await view.show(new Promise(() => {}), false);
     if (shown === "quit") await engine.cancelAll({ force: false });
+    tellEnds(engine);
     return shown === "interrupted" ? EXIT.interrupted : EXIT.done;
   } finally {
     try {
@@ -37,5 +43,14 @@ async function ui(flags: DisplayFlags): Promise<number> {
     } finally {
       view.close();
     }
+  }
+}
+
+/** The table is gone with the screen; how its jobs ended stays on the terminal. */
+function tellEnds(engine: EmbeddedEngine): void {
+  for (const job of engine.list()) {
+    const end = job.cancelled === true ? "cancelled" : job.error === undefined ? "completed" : "failed";
+    const why = job.error === undefined ? "" : `: ${job.error.message}`;
+    process.stdout.write(`${describeEnd(job, end)}${why}\n`);
   }
 }

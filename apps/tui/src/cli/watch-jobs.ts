@@ -2,10 +2,11 @@ import type { JobSource } from "../job-source/job-source.ts";
 import { reportJobs } from "../output/event-lines.ts";
 import { jsonWording } from "../output/json.ts";
 import { plainWording } from "../output/plain.ts";
-import { prefersAscii } from "../terminal/charset.ts";
-import { applyColorPolicy, wantsColor } from "../terminal/color-policy.ts";
-import { chooseOutput, type DisplayOptions } from "./job-view.ts";
+import type { DisplayOptions } from "./display.ts";
+import { chooseOutput } from "./job-view.ts";
+import { readOwnKeys } from "./own-keys.ts";
 import { onOutputLost } from "./standard-output.ts";
+import { uiSettings } from "./ui-settings.ts";
 
 /**
  * Shows the jobs of somebody else until the user has seen enough: in the terminal UI, or as lines until a signal comes or
@@ -44,18 +45,11 @@ function untilInterrupted(until: Promise<void> | undefined): Promise<"quit" | "i
 }
 
 async function watchInUi(source: JobSource, display: DisplayOptions): Promise<"quit" | "interrupted"> {
-  const { color, theme, ascii, readOnly, intervalMs } = display;
-  applyColorPolicy(
-    wantsColor(color ?? "auto", { env: process.env, isTTY: process.stdout.isTTY }),
-    process.env,
-  );
-  // Loaded only now: the colour policy has to be set first, and no other output needs it.
+  const settings = uiSettings(display, readOwnKeys(process.env));
+  // Loaded only now: no other output needs it.
   const { startUi } = await import("../ui/start-ui.tsx");
   const { reason } = await startUi(source, {
-    ...(theme !== undefined && { theme }),
-    ascii: ascii ?? prefersAscii({ env: process.env, platform: process.platform }),
-    readOnly: readOnly ?? false,
-    tickMs: intervalMs,
+    ...settings,
     confirmQuit: false,
   });
   return reason === "quit" || reason === "done" ? "quit" : "interrupted";

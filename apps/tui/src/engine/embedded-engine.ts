@@ -47,6 +47,9 @@ export class EmbeddedEngine implements JobSource {
     copyModes: ["background", "write-blocking", "auto"],
     largerTargets: ["refuse", "zero", "leave"],
     unmap: false,
+    backingModes: ["leave", "open-chain", "source-chain"],
+    // Nothing stands between an image here and its users.
+    replaces: false,
   } as const;
   readonly graph: BlockGraph;
   readonly jobs: JobManager;
@@ -308,6 +311,7 @@ function fromForm(request: NewJobRequest): MirrorRequest {
     bufferSize: request.bufferSize ?? 0,
     ...(request.copyMode !== undefined && { copyMode: request.copyMode }),
     ...(request.largerTarget !== undefined && { largerTarget: request.largerTarget }),
+    ...(request.backingMode !== undefined && { backingMode: request.backingMode }),
     onSourceError: request.onSourceError ?? "report",
     onTargetError: request.onTargetError ?? "report",
   };

@@ -62,7 +62,12 @@ export async function inspectImage(
     told = open ?? (await lookInside(filename, graph, wanted));
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
-    return { state: "unusable", reason: `${filename} cannot be used as an image: ${error.message}` };
+    // The graph's advice is for programs: to use the node that is open.
+    const reason =
+      error.code === "EBUSY"
+        ? `${filename} is in use by a job or an export of this program; name another image, or end that first`
+        : `${filename} cannot be used as an image: ${error.message}`;
+    return { state: "unusable", reason };
   }
   return {
     state: "image",

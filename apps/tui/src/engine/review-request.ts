@@ -52,6 +52,12 @@ function* checkValues(request: MirrorRequest): Generator<Problem> {
   if (granularity !== undefined) yield { field: "granularity", message: granularity };
   const bufferSize = bufferSizeProblem(request.bufferSize);
   if (bufferSize !== undefined) yield { field: "bufferSize", message: bufferSize };
+  if (request.backingMode === "source-chain" && request.sync === "none") {
+    yield {
+      field: "backingMode",
+      message: "source-chain is for sync full and top: with none the target needs the source to stand on",
+    };
+  }
 }
 
 function* checkSource(request: MirrorRequest, source: ImageFile): Generator<Problem> {

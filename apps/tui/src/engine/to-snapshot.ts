@@ -1,4 +1,3 @@
-import { isCompletedStatus } from "@blockmirror/blockjob";
 import type { JobNode, JobSnapshot, JobStatus } from "../job-source/job-source.ts";
 import type { EngineJob } from "./engine-job.ts";
 
@@ -18,7 +17,7 @@ export function toSnapshot(entry: EngineJob, endpoint: string, nowMs: number): J
     ioStatus: snapshot.ioStatus,
     errorCount: snapshot.errorCounts.read + snapshot.errorCounts.write,
     error: snapshot.error,
-    cancelled: isCompletedStatus(snapshot.status) && snapshot.cancelRequested && snapshot.error === undefined,
+    cancelled: snapshot.outcome === "cancelled",
     paused: snapshot.paused,
     userPaused: snapshot.userPaused,
     busy: snapshot.busy,

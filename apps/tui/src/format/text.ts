@@ -29,6 +29,20 @@ function graphemesOf(text: string): string[] {
   return Array.from(segmenter.segment(text), (part) => part.segment);
 }
 
+/** The columns `from` (inclusive) to `until` (exclusive) of a text. A wide character that is cut in two leaves a blank. */
+export function cutColumns(text: string, from: number, until: number): string {
+  if (ONE_COLUMN_EACH.test(text)) return text.slice(from, until);
+  let kept = "";
+  let column = 0;
+  for (const grapheme of graphemesOf(text)) {
+    const start = column;
+    column += textWidth(grapheme);
+    if (start >= from && column <= until) kept += grapheme;
+    else kept += " ".repeat(Math.max(0, Math.min(column, until) - Math.max(start, from)));
+  }
+  return kept;
+}
+
 /** Cuts the end off, so that the text with its `ellipsis` takes at most `width` columns. */
 export function truncateEnd(text: string, width: number, ellipsis = "…"): string {
   if (width <= 0) return "";

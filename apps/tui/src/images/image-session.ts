@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { open, rm, stat } from "node:fs/promises";
+import { type FileHandle, open, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import {
   BlockGraph,
@@ -10,6 +10,7 @@ import {
   type ParentInit,
 } from "@blockmirror/block-driver";
 import { isNbdUri } from "./is-nbd-uri.ts";
+import { RequestError } from "../engine/request-error.ts";
 import { PROBE_BYTES, probeFormat, type ImageFormat } from "./image-format.ts";
 
 /** How an image of the user's is opened. */
@@ -34,7 +35,7 @@ export class ImageSession implements AsyncDisposable {
   /** The format of a file of the user's, by its first bytes. */
   async formatOf(filename: string): Promise<ImageFormat> {
     // A FIFO would make the opening wait for a writer; the driver refuses it later.
-    const handle = await open(filename, constants.O_RDONLY | constants.O_NONBLOCK);
+    const handle = await openToProbe(filename);
     try {
       const stats = await handle.stat();
       if (!stats.isFile() && !stats.isBlockDevice()) return "raw";
@@ -82,6 +83,17 @@ export class ImageSession implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+}
+
+async function openToProbe(filename: string): Promise<FileHandle> {
+  try {
+    return await open(filename, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code === "ENOENT") throw new RequestError(`${filename} does not exist; check the path`);
+    if (code === "EACCES") throw new RequestError(`${filename} is not readable; check its permissions`);
+    throw error;
   }
 }
 

@@ -225,6 +225,10 @@ export interface NewJobRequest {
   readonly largerTarget?: LargerTarget | undefined;
   /** Zeroes may become holes of the target. Left out: true. */
   readonly unmap?: boolean | undefined;
+  /** Left out: `source-chain` with sync `top`, else `leave`. */
+  readonly backingMode?: NewJobBackingMode | undefined;
+  /** A node below the filters that the source begins with, whose users are led to the target. Left out: the source's. */
+  readonly replaces?: string | undefined;
 }
 
 /** How writes during a job reach its target; `auto` changes between the two others as needed. */
@@ -236,6 +240,9 @@ export type NewJobErrorPolicy = Exclude<JobErrorPolicy, "auto">;
 /** What to do with a target that is larger than the source. */
 export type LargerTarget = "refuse" | "zero" | "leave";
 
+/** What a target stands on after the switch: what it does, what its image names, or what the source stands on. */
+export type NewJobBackingMode = "leave" | "open-chain" | "source-chain";
+
 /** What {@link JobSource.start} understands beyond sync mode, speed and granularity. */
 export interface NewJobOptions {
   readonly copyModes: readonly NewJobCopyMode[];
@@ -243,6 +250,10 @@ export interface NewJobOptions {
   readonly largerTargets: readonly LargerTarget[];
   /** Whether it can be told to write zeroes out. */
   readonly unmap: boolean;
+  /** Empty: what a target stands on is not a matter of choice. */
+  readonly backingModes: readonly NewJobBackingMode[];
+  /** Whether the users of another node than the source can be led to the target. */
+  readonly replaces: boolean;
 }
 
 /** A problem of one field of a {@link NewJobRequest}; `field` left out concerns the request as a whole. */
@@ -289,6 +300,11 @@ export function createJobMap(cellCount: number): JobMap {
   };
 }
 
+/** Why there is no {@link JobMap} of a job, in a few words. */
+export interface NoJobMap {
+  readonly reason: string;
+}
+
 /**
  * Jobs to look at and to steer. Verbs resolve when the endpoint accepted them, which is not the moment they take
  * effect: that is told by events. They reject with an `Error` whose message may be shown as it is.
@@ -311,10 +327,10 @@ export interface JobSource {
   dismiss(id: string): Promise<void>;
 
   /**
-   * The disk of a job as `cellCount` cells, or `undefined` when the endpoint cannot tell. Fills and returns `into`
-   * when that has `cellCount` cells.
+   * The disk of a job as `cellCount` cells, or why there is none; `undefined` when that is not known yet. May fill and
+   * return `into` when that has `cellCount` cells. Absent when the endpoint has no maps at all.
    */
-  map?(id: string, cellCount: number, into?: JobMap): JobMap | undefined;
+  map?(id: string, cellCount: number, into?: JobMap): JobMap | NoJobMap | undefined;
   /** Sync modes that {@link JobSource.start} accepts; `full` and `none` when left out. */
   readonly syncModes?: readonly SyncMode[] | undefined;
   /** Further options of {@link JobSource.start}; none when left out. */

@@ -21,12 +21,3 @@ export function wantsColor(mode: ColorMode, { env, isTTY }: ColorEnvironment): b
   if (refuse !== undefined && refuse !== "") return false;
   return isTTY && env["TERM"] !== "dumb";
 }
-
-/**
- * Carries the decision to the styling library, which knows `FORCE_COLOR` but ignores `NO_COLOR`. Call it before ink
- * is imported for the first time: the library reads the environment once. Sixteen colours are enough for every theme,
- * and they follow the palette the user chose.
- */
-export function applyColorPolicy(color: boolean, env: Record<string, string | undefined>): void {
-  env["FORCE_COLOR"] = color ? "1" : "0";
-}

@@ -1,5 +1,7 @@
 import type { ExportSource } from "../exports/export-source.ts";
 import type { Clock } from "../job-source/clock.ts";
+import type { ProgramFile } from "./frame.ts";
+import type { Keymap } from "./key-bindings.ts";
 
 /** Why the UI ended. */
 export type UiResult =
@@ -29,4 +31,11 @@ export interface ControllerOptions {
   readonly copyText: (text: string) => void;
   /** Writes the screen to a file and returns its path. */
   readonly dumpScreen: () => Promise<string>;
+  /** Draws the whole screen again, over whatever somebody else wrote there. */
+  readonly redraw: () => void;
+  /** Gives the terminal to the user's pager until he has read a text. */
+  readonly page: (text: string) => Promise<void>;
+  readonly keymap: Keymap;
+  /** Files that belong to the program, for the help. */
+  readonly files: readonly ProgramFile[];
 }

@@ -1,20 +1,18 @@
-import { formatExactSize } from "../format/bytes.ts";
-import type { JobMap, JobSource, JobSourceEvent } from "../job-source/job-source.ts";
+import type { JobMap, JobSource, JobSourceEvent, NoJobMap } from "../job-source/job-source.ts";
 import type { ControllerOptions } from "./controller-options.ts";
 import { FormController } from "./form-controller.ts";
-import { type Frame, modeOf } from "./frame.ts";
+import { type Frame, modeOf, type ScreenReach } from "./frame.ts";
 import type { KeyPress } from "./key-names.ts";
-import { type Command, commandFor, MUTATING_COMMANDS } from "./keymap.ts";
-import { actionOf, refusalOf } from "./job-actions.ts";
+import type { Command } from "./keymap.ts";
+import { refusalOf } from "./job-actions.ts";
 import { JobsDisplay } from "./jobs-display.ts";
 import { OverlayController } from "./overlay-controller.ts";
-import { type Confirmation, needsConfirmation } from "./state/confirmation.ts";
 import { describeEvent } from "./state/event-log.ts";
-import { reduce, sortIndex, type UiAction } from "./state/reducer.ts";
-import { proposal, textField } from "./state/text-field.ts";
+import { reduce, type UiAction } from "./state/reducer.ts";
 import { initialState, type Overlay, type UiState } from "./state/ui-state.ts";
 import type { Tone } from "./theme.ts";
 import { messageOf, VerbSender } from "./verb-sender.ts";
+import { ViewController } from "./view-controller.ts";
 
 // Close enough to "at once" for an eye, far enough apart to gather a burst of events into one frame.
 const EVENT_DELAY_MS = 50;
@@ -29,11 +27,12 @@ export class UiController {
   readonly #display: JobsDisplay;
   readonly #form: FormController;
   readonly #overlays: OverlayController;
+  readonly #views: ViewController;
   readonly #verbs: VerbSender;
   readonly #listeners = new Set<() => void>();
   #state: UiState;
   #frame: Frame | undefined;
-  #pageSize = 10;
+  #reach: ScreenReach = { pageSize: 10, helpScroll: 0 };
   #cancelTick: (() => void) | undefined;
   #cancelRefresh: (() => void) | undefined;
   #unsubscribe: (() => void) | undefined;
@@ -60,6 +59,7 @@ export class UiController {
     });
     this.#verbs = new VerbSender(source, {
       clock: options.clock,
+      keymap: options.keymap,
       dispatch: (action) => {
         this.#dispatch(action);
       },
@@ -68,13 +68,14 @@ export class UiController {
       },
     });
     this.#overlays = this.#createOverlays();
+    this.#views = this.#createViews();
   }
 
   #createOverlays(): OverlayController {
     return new OverlayController({
       form: this.#form,
       frame: this.frame,
-      pageSize: () => this.#pageSize,
+      reach: () => this.#reach,
       show: (overlay) => {
         this.#show(overlay);
       },
@@ -93,6 +94,36 @@ export class UiController {
       },
       quit: () => {
         this.#options.exit({ reason: "quit", liveJobs: this.#display.liveJobs });
+      },
+    });
+  }
+
+  #createViews(): ViewController {
+    return new ViewController({
+      options: this.#options,
+      display: this.#display,
+      form: this.#form,
+      verbs: this.#verbs,
+      frame: this.frame,
+      refusal: this.refusal,
+      reach: () => this.#reach,
+      dispatch: (action) => {
+        this.#dispatch(action);
+      },
+      show: (overlay) => {
+        this.#show(overlay);
+      },
+      say: (text, tone) => {
+        this.#say(text, tone);
+      },
+      setFilter: (filter) => {
+        this.#setFilter(filter);
+      },
+      arrange: () => {
+        this.#arrange();
+      },
+      scheduleTick: () => {
+        this.#scheduleTick();
       },
     });
   }
@@ -140,13 +171,15 @@ export class UiController {
       exports,
       readOnly: this.#options.readOnly,
       canStart: this.#source.start !== undefined,
+      keymap: this.#options.keymap,
+      files: this.#options.files,
     };
     return this.#frame;
   };
 
-  /** Rows that a page key moves by. */
-  setPageSize(rows: number): void {
-    this.#pageSize = Math.max(1, rows);
+  /** Tells how far keys move on the screen as it was last drawn. */
+  setReach(reach: ScreenReach): void {
+    this.#reach = reach;
   }
 
   /** Why an action is not possible now; `undefined` when it is. */
@@ -167,8 +200,11 @@ export class UiController {
     this.#overlays.edit({ kind: "insert", text });
   }
 
-  /** The disk of a job, if the endpoint can tell. */
-  readonly map = (id: string, cellCount: number): JobMap | undefined => this.#source.map?.(id, cellCount);
+  /** The disk of a job, or why there is no picture of it; undefined when that is not known yet. */
+  readonly map = (id: string, cellCount: number): JobMap | NoJobMap | undefined =>
+    this.#source.map === undefined
+      ? { reason: "this endpoint has no map of the disk" }
+      : this.#source.map(id, cellCount);
 
   /** Looks at the jobs now. */
   refresh(): void {
@@ -244,9 +280,14 @@ export class UiController {
     this.#dispatch({ type: "overlay", overlay });
   }
 
+  #setFilter(filter: string): void {
+    this.#dispatch({ type: "filter", filter });
+    this.#arrange();
+  }
+
   #press(key: KeyPress): void {
     const mode = modeOf(this.frame());
-    const command = commandFor(mode, key.name);
+    const command = this.#options.keymap.commandFor(mode, key.name);
     if (command !== undefined) this.#execute(command);
     else if (key.text !== "") this.#overlays.edit({ kind: "insert", text: key.text });
   }
@@ -256,148 +297,6 @@ export class UiController {
     if (command === "interrupt") this.interrupt();
     else if (command === "suspend") this.#options.suspend();
     else if (overlay !== undefined) this.#overlays.execute(command, overlay);
-    else if (MUTATING_COMMANDS.has(command)) this.#executeAction(command);
-    else this.#executeInView(command);
-  }
-
-  #executeInView(command: Command): void {
-    const count = this.#display.visible.length;
-    switch (command) {
-      case "up":
-      case "previous-job":
-        return this.#move(-1);
-      case "down":
-      case "next-job":
-        return this.#move(1);
-      case "page-up":
-        return this.#move(-this.#pageSize);
-      case "page-down":
-        return this.#move(this.#pageSize);
-      case "first":
-        return this.#move(-count);
-      case "last":
-        return this.#move(count);
-      case "open-detail":
-        return this.#setView("detail");
-      case "toggle-view":
-        return this.#setView(this.#state.view === "list" ? "detail" : "list");
-      case "back":
-        return this.#back();
-      case "filter":
-        return this.#show({ kind: "filter", field: textField(this.#state.filter) });
-      case "sort":
-        return this.#show({ kind: "sort", index: sortIndex(this.#state.sort.key) });
-      case "help":
-        return this.#show({ kind: "help", scroll: 0 });
-      default:
-        return this.#executeDisplay(command);
-    }
-  }
-
-  #executeDisplay(command: Command): void {
-    switch (command) {
-      case "reverse-sort":
-      case "trend-scale":
-        this.#dispatch({ type: command });
-        return this.#arrange();
-      case "freeze":
-        this.#dispatch({ type: "freeze" });
-        this.#display.freeze(this.#state.frozen);
-        return this.#arrange();
-      case "faster":
-      case "slower":
-        this.#dispatch({ type: "tick", by: command === "faster" ? -1 : 1 });
-        this.#scheduleTick();
-        return this.#say(`Updates every ${this.#state.tickMs / 1000} s`);
-      case "show-error":
-        return this.#showError();
-      case "copy-name":
-        return this.#copyName();
-      case "screen-dump":
-        return this.#dumpScreen();
-      case "quit":
-        return this.#quit();
-      default:
-    }
-  }
-
-  #move(by: number): void {
-    this.#dispatch({ type: "move", by, order: this.#display.order });
-  }
-
-  #setView(view: UiState["view"]): void {
-    if (view === "detail" && this.#state.selectedId === undefined)
-      return this.#say("There is no job to look at");
-    this.#dispatch({ type: "view", view });
-  }
-
-  #back(): void {
-    if (this.#state.view === "detail") return this.#setView("list");
-    if (this.#state.filter !== "") this.#setFilter("");
-    else this.#dispatch({ type: "status", status: undefined });
-  }
-
-  #setFilter(filter: string): void {
-    this.#dispatch({ type: "filter", filter });
-    this.#arrange();
-  }
-
-  #showError(): void {
-    const view = this.frame().selected;
-    if (view === undefined) return this.#say("no job is selected");
-    if (view.snapshot.error === undefined && view.snapshot.ioStatus === "ok") {
-      return this.#say(`${view.snapshot.id} has no error`);
-    }
-    this.#show({ kind: "error", jobId: view.snapshot.id });
-  }
-
-  #copyName(): void {
-    const id = this.#state.selectedId;
-    if (id === undefined) return this.#say("no job is selected");
-    this.#options.copyText(id);
-    this.#say(`Sent "${id}" to the clipboard`);
-  }
-
-  #dumpScreen(): void {
-    this.#options.dumpScreen().then(
-      (path) => {
-        this.#say(`Screen written to ${path}`);
-      },
-      (error: unknown) => {
-        this.#say(`Screen not written: ${messageOf(error)}`, "failure");
-      },
-    );
-  }
-
-  #quit(): void {
-    const { liveJobs, clients } = this.#display;
-    if (liveJobs + clients > 0 && this.#options.confirmQuit) {
-      const intent = { kind: "quit", liveJobs, clients } as const;
-      return this.#confirm({ intent, focus: "cancel", typed: textField() });
-    }
-    this.#options.exit({ reason: "quit", liveJobs });
-  }
-
-  #confirm(confirmation: Confirmation): void {
-    this.#show({ kind: "confirm", confirmation });
-  }
-
-  #executeAction(command: Command): void {
-    const refusal = this.refusal(command);
-    if (refusal !== undefined) return this.#say(refusal, "warning");
-    if (command === "new-job") return this.#form.open();
-    const action = actionOf(command);
-    const view = this.frame().selected;
-    if (action === undefined || view === undefined) return;
-    const jobId = view.snapshot.id;
-    if (action === "set-speed") {
-      const { speed } = view.snapshot;
-      const field = proposal(speed === 0 ? "" : formatExactSize(speed));
-      this.#show({ kind: "limit", jobId, field, problem: undefined });
-    } else if (needsConfirmation(action, view)) {
-      this.#confirm({ intent: { kind: "action", action, jobId }, focus: "cancel", typed: textField() });
-    } else {
-      this.#verbs.send(action, jobId);
-    }
+    else this.#views.execute(command);
   }
 }

@@ -1,9 +1,16 @@
 import type { EndpointInfo } from "../job-source/job-source.ts";
+import type { Keymap } from "./key-bindings.ts";
 import type { Mode } from "./keymap.ts";
 import type { ExportView } from "./model/export-view.ts";
 import type { JobsSample, JobView } from "./model/job-view.ts";
 import { type Confirmation, requiredName } from "./state/confirmation.ts";
 import type { UiState } from "./state/ui-state.ts";
+
+/** A file or directory that belongs to the program, for the help. */
+export interface ProgramFile {
+  readonly label: string;
+  readonly path: string;
+}
 
 /** Everything a screen shows, at one moment. A new object whenever something changed. */
 export interface Frame {
@@ -21,6 +28,16 @@ export interface Frame {
   readonly exports: readonly ExportView[] | undefined;
   readonly readOnly: boolean;
   readonly canStart: boolean;
+  readonly keymap: Keymap;
+  readonly files: readonly ProgramFile[];
+}
+
+/** How far keys move, which the size of the terminal decides. */
+export interface ScreenReach {
+  /** Jobs on a page. */
+  readonly pageSize: number;
+  /** Lines that the help can be scrolled by. */
+  readonly helpScroll: number;
 }
 
 /** The keyboard mode of a state. */

@@ -32,7 +32,9 @@ export type Command =
   | "new-job"
   | "show-error"
   | "screen-dump"
+  | "redraw"
   | "copy-name"
+  | "read-log"
   | "help"
   | "quit"
   | "interrupt"
@@ -83,7 +85,7 @@ function typing(...keys: string[]): CommandInfo["keys"] {
   return { input: keys, form: keys };
 }
 
-/** The one table behind key dispatch, the footer, the help screen and the documentation. */
+/** The one table behind key dispatch, the footer, the help screen and the documentation; see `Keymap` for the user's own. */
 export const COMMANDS: Readonly<Record<Command, CommandInfo>> = {
   up: {
     category: "Move",
@@ -139,6 +141,11 @@ export const COMMANDS: Readonly<Record<Command, CommandInfo>> = {
   dismiss: { category: "Jobs", description: "Dismiss a concluded job", keys: views("d") },
   "show-error": { category: "Jobs", description: "Show the job's error", keys: views("e") },
   "copy-name": { category: "Jobs", description: "Copy the job's name", keys: views("y") },
+  "read-log": {
+    category: "Jobs",
+    description: "Read facts, errors and events in $PAGER",
+    keys: views("v"),
+  },
 
   filter: { category: "Display", description: "Filter: words, !words, state:, type:", keys: views("/") },
   sort: { category: "Display", description: "Sort by", keys: views("s") },
@@ -152,6 +159,7 @@ export const COMMANDS: Readonly<Record<Command, CommandInfo>> = {
     keys: views("z"),
   },
   "screen-dump": { category: "Display", description: "Write the screen to a file", keys: views("w") },
+  redraw: { category: "Display", description: "Draw the screen again", keys: views("ctrl+l") },
 
   help: { category: "Program", description: "This help", keys: views("?") },
   quit: { category: "Program", description: "Quit", keys: views("q") },
@@ -199,7 +207,8 @@ export const COMMAND_ENTRIES: readonly (readonly [Command, CommandInfo])[] = Obj
   (entry): entry is [Command, CommandInfo] => isCommand(entry[0]),
 );
 
-function isCommand(name: string): name is Command {
+/** Whether a word is the name of a command. */
+export function isCommand(name: string): name is Command {
   return Object.hasOwn(COMMANDS, name);
 }
 
@@ -215,42 +224,3 @@ export const MUTATING_COMMANDS: ReadonlySet<Command> = new Set([
   "finalize",
   "dismiss",
 ]);
-
-function buildDispatch(): ReadonlyMap<string, Command> {
-  const dispatch = new Map<string, Command>();
-  for (const [command, info] of COMMAND_ENTRIES) {
-    for (const [mode, keys] of Object.entries(info.keys)) {
-      for (const key of keys) dispatch.set(`${mode} ${key}`, command);
-    }
-  }
-  return dispatch;
-}
-
-const DISPATCH = buildDispatch();
-
-/** What a key does in a mode. */
-export function commandFor(mode: Mode, key: string): Command | undefined {
-  return DISPATCH.get(`${mode} ${key}`);
-}
-
-/** How a key is written for people. */
-export function keyLabel(key: string): string {
-  const labels: Readonly<Record<string, string>> = {
-    up: "Up",
-    down: "Down",
-    left: "Left",
-    right: "Right",
-    pageup: "PgUp",
-    pagedown: "PgDn",
-    home: "Home",
-    end: "End",
-    enter: "Enter",
-    escape: "Esc",
-    tab: "Tab",
-    "shift+tab": "Shift-Tab",
-    space: "Space",
-    backspace: "Backspace",
-    delete: "Delete",
-  };
-  return labels[key] ?? key.replace(/^ctrl\+(.)$/u, (_, letter: string) => `^${letter.toUpperCase()}`);
-}

@@ -1,6 +1,6 @@
 import { parseSpeed } from "../format/bytes.ts";
 import type { FormController } from "./form-controller.ts";
-import { type Frame, nameToType } from "./frame.ts";
+import { type Frame, nameToType, type ScreenReach } from "./frame.ts";
 import type { Command } from "./keymap.ts";
 import { SORT_KEYS, type SortKey } from "./model/order.ts";
 import type { JobAction } from "./state/pending.ts";
@@ -12,7 +12,7 @@ import type { Tone } from "./theme.ts";
 export interface OverlayHost {
   readonly form: FormController;
   readonly frame: () => Frame;
-  readonly pageSize: () => number;
+  readonly reach: () => ScreenReach;
   readonly show: (overlay: Overlay | undefined) => void;
   readonly say: (text: string, tone?: Tone) => void;
   readonly setFilter: (filter: string) => void;
@@ -64,15 +64,16 @@ export class OverlayController {
   }
 
   #executeInHelp(command: Command, scroll: number): void {
+    const { pageSize, helpScroll } = this.#host.reach();
     const steps = new Map<Command, number>([
       ["up", -1],
       ["down", 1],
-      ["page-up", -this.#host.pageSize()],
-      ["page-down", this.#host.pageSize()],
+      ["page-up", -pageSize],
+      ["page-down", pageSize],
     ]);
     const by = steps.get(command);
     if (by === undefined) return this.#show(undefined);
-    this.#show({ kind: "help", scroll: Math.max(0, scroll + by) });
+    this.#show({ kind: "help", scroll: Math.max(0, Math.min(scroll + by, helpScroll)) });
   }
 
   #executeInSort(command: Command, index: number): void {

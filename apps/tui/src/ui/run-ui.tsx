@@ -1,47 +1,31 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { stripVTControlCharacters } from "node:util";
-import { render, renderToString, type SuspendTerminal } from "ink";
-import { type Clock, systemClock } from "../job-source/clock.ts";
+import { render, type SuspendTerminal } from "ink";
+import { systemClock } from "../job-source/clock.ts";
 import type { JobSource } from "../job-source/job-source.ts";
 import { stateDirectory } from "../terminal/state-directory.ts";
+import { showInPager } from "../terminal/pager.ts";
 import { guardTerminal } from "../terminal/terminal-guard.ts";
 import { App } from "./components/app.tsx";
-import { Screen } from "./components/screen.tsx";
 import { UiController } from "./controller.ts";
 import type { UiResult } from "./controller-options.ts";
 import { glyphsFor } from "./glyphs.ts";
+import { Keymap } from "./key-bindings.ts";
+import { LiveScreen } from "./live-screen.ts";
 import { trapSignals } from "./signals.ts";
-import type { UiStyle } from "./style-context.ts";
 import { themeOf } from "./theme.ts";
 import type { UiOptions } from "./ui-options.ts";
 
 const DEFAULT_TICK_MS = 1000;
-const DEFAULT_MAX_FPS = 15;
+// A key that comes right after a picture waits for the next one: 33 ms at most.
+const DEFAULT_MAX_FPS = 30;
 
-async function dumpScreen(
-  controller: UiController,
-  style: UiStyle,
-  size: { readonly columns: number; readonly rows: number },
-  directory: string,
-  clock: Clock,
-): Promise<string> {
-  const picture = renderToString(
-    <Screen
-      frame={controller.frame()}
-      columns={size.columns}
-      rows={size.rows}
-      style={style}
-      refusal={controller.refusal}
-      readMap={controller.map}
-    />,
-    { columns: size.columns },
-  );
+async function writeDump(text: string, directory: string, atMs: number): Promise<string> {
   await mkdir(directory, { recursive: true });
-  const stamp = new Date(clock.now()).toISOString().replace(/[:.]/gu, "-");
+  const stamp = new Date(atMs).toISOString().replace(/[:.]/gu, "-");
   const path = join(directory, `screen-${stamp}.txt`);
-  await writeFile(path, `${stripVTControlCharacters(picture)}\n`);
+  await writeFile(path, `${text}\n`);
   return path;
 }
 
@@ -52,13 +36,16 @@ export async function runUi(source: JobSource, options: UiOptions): Promise<UiRe
   if (!stdout.isTTY) throw new TypeError("the terminal UI needs a terminal on standard output");
   const clock = options.clock ?? systemClock;
   const spoken = options.screenReader ?? process.env["INK_SCREEN_READER"] === "true";
-  const style: UiStyle = {
-    theme: themeOf(options.theme ?? "default"),
-    glyphs: glyphsFor(options.ascii ?? false),
-  };
   const keyboard = stdin.isTTY;
   let result: UiResult | undefined;
   let suspendTerminal: SuspendTerminal | undefined;
+  const end = (reason: UiResult): void => {
+    result ??= reason;
+    // What is drawn after ink has left the alternate screen would stay on the main one.
+    screen.stop();
+    instance.unmount();
+  };
+  const dumpDirectory = options.dumpDirectory ?? stateDirectory(process.env, homedir());
   const controller: UiController = new UiController(source, {
     clock,
     // Without a keyboard nobody can answer a question.
@@ -68,31 +55,39 @@ export async function runUi(source: JobSource, options: UiOptions): Promise<UiRe
     exports: options.exports,
     onInterrupt: options.onInterrupt,
     onForceInterrupt: options.onForceInterrupt,
-    exit: (reason) => {
-      result ??= reason;
-      instance.unmount();
-    },
+    exit: end,
     suspend: () => {
       signals.suspend();
     },
     copyText: (text) => {
       stdout.write(`\u001B]52;c;${Buffer.from(text).toString("base64")}\u0007`);
     },
-    dumpScreen: () =>
-      dumpScreen(
-        controller,
-        style,
-        { columns: stdout.columns, rows: stdout.rows },
-        options.dumpDirectory ?? stateDirectory(process.env, homedir()),
-        clock,
-      ),
+    dumpScreen: () => writeDump(screen.text(), dumpDirectory, clock.now()),
+    redraw: () => {
+      screen.redraw();
+    },
+    page: async (text) => {
+      await signals.lend(() => showInPager(text, process.env));
+    },
+    keymap: new Keymap(options.keys),
+    files: [
+      ...(options.keyFile === undefined
+        ? []
+        : [{ label: options.keys === undefined ? "keys (none)" : "keys", path: options.keyFile }]),
+      { label: "screens", path: dumpDirectory },
+    ],
+  });
+  const screen = new LiveScreen(controller, stdout, {
+    theme: themeOf(options.theme ?? "default"),
+    glyphs: glyphsFor(options.ascii ?? false),
+    color: options.color ?? true,
+    maxFps: options.maxFps ?? DEFAULT_MAX_FPS,
   });
   const disarm = guardTerminal({ stdout, stdin, alternateScreen: !spoken });
   controller.start();
   const instance = render(
     <App
       controller={controller}
-      style={style}
       spoken={spoken}
       keyboard={keyboard}
       onTerminal={(suspend) => {
@@ -107,33 +102,37 @@ export async function runUi(source: JobSource, options: UiOptions): Promise<UiRe
       // A terminal is a terminal, in a continuous-integration job as well.
       interactive: true,
       alternateScreen: !spoken,
-      incrementalRendering: true,
       isScreenReaderEnabled: spoken,
       maxFps: options.maxFps ?? DEFAULT_MAX_FPS,
     },
   );
+  // After ink, which answers a resize as well: the last word on what is on the screen is ours.
+  if (!spoken) screen.start();
   const signals = trapSignals({
     interrupt: () => {
       controller.interrupt();
     },
     terminate: (signal) => {
-      result ??= { reason: "signal", signal };
-      instance.unmount();
+      end({ reason: "signal", signal });
     },
     suspendTerminal: () => suspendTerminal,
+    lent: () => {
+      screen.pause();
+    },
+    returned: () => {
+      screen.resume();
+    },
   });
   // A UI waits for keys; the process must not end before them just because no job keeps it busy.
   const keepAlive = setInterval(() => {}, 2 ** 30);
-  const end = (): void => {
-    result ??= { reason: "done" };
-    instance.unmount();
-  };
-  options.until?.then(end, end);
+  const showDone = (): void => end({ reason: "done" });
+  options.until?.then(showDone, showDone);
   try {
     await instance.waitUntilExit();
   } finally {
     clearInterval(keepAlive);
     signals.release();
+    screen.stop();
     controller.stop();
     disarm();
   }

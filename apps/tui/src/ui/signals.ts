@@ -8,12 +8,21 @@ export interface SignalHandlers {
   readonly terminate: (signal: NodeJS.Signals) => void;
   /** Ink's way of lending the terminal out; `undefined` before the first frame. */
   readonly suspendTerminal: () => SuspendTerminal | undefined;
+  /** Somebody else is about to get the terminal. */
+  readonly lent: () => void;
+  /** The terminal is ours again, and shows nothing of ours. */
+  readonly returned: () => void;
 }
 
 /** The signals of a running UI. */
 export interface TrappedSignals {
   /** Gives the terminal to the shell and stops the process group, as ctrl-z does in a program without a UI. */
   suspend(): void;
+  /**
+   * Gives the terminal to another program for as long as `use` takes; its ctrl-c and ctrl-z are its own then.
+   * @returns false when the terminal is lent already, or the UI has no terminal yet; `use` is not called then.
+   */
+  lend(use: () => Promise<void>): Promise<boolean>;
   /** Puts the default behaviour back. */
   release(): void;
 }
@@ -22,40 +31,59 @@ export interface TrappedSignals {
 // continue us. Either way the terminal is ours again.
 const RESUME_DELAY_MS = 50;
 
+async function stopGroup(): Promise<void> {
+  process.kill(0, "SIGTSTP");
+  await new Promise((resolve) => {
+    setTimeout(resolve, RESUME_DELAY_MS);
+  });
+}
+
+function ignore(): void {}
+
 /** Takes over the signals that concern a program with a full screen. */
 export function trapSignals(handlers: SignalHandlers): TrappedSignals {
-  let suspended = false;
-  const suspend = (): void => {
-    const suspendTerminal = handlers.suspendTerminal();
-    if (suspended || suspendTerminal === undefined) return;
-    suspended = true;
-    suspendTerminal()
-      .then(async (suspension) => {
-        process.off("SIGTSTP", suspend);
-        process.kill(0, "SIGTSTP");
-        await new Promise((resolve) => {
-          setTimeout(resolve, RESUME_DELAY_MS);
-        });
-        await suspension.resume();
-      })
-      .finally(() => {
-        suspended = false;
-        if (!released) process.on("SIGTSTP", suspend);
-      })
-      .catch(() => {
-        // The UI ended while it was suspended.
-      });
-  };
+  let lent = false;
   let released = false;
+  const lend = async (use: () => Promise<void>): Promise<boolean> => {
+    const suspendTerminal = handlers.suspendTerminal();
+    if (lent || suspendTerminal === undefined) return false;
+    lent = true;
+    process.off("SIGINT", handlers.interrupt).on("SIGINT", ignore);
+    process.off("SIGTSTP", suspend);
+    try {
+      handlers.lent();
+      const suspension = await suspendTerminal();
+      try {
+        await use();
+      } finally {
+        await suspension.resume();
+        handlers.returned();
+      }
+    } finally {
+      lent = false;
+      process.off("SIGINT", ignore);
+      if (!released) trapTerminal();
+    }
+    return true;
+  };
+  const suspend = (): void => {
+    lend(stopGroup).catch(() => {
+      // The UI ended while it was suspended.
+    });
+  };
+  const trapTerminal = (): void => {
+    process.on("SIGINT", handlers.interrupt);
+    if (process.platform !== "win32") process.on("SIGTSTP", suspend);
+  };
   const terminate = (signal: NodeJS.Signals): void => {
     handlers.terminate(signal);
   };
-  process.on("SIGINT", handlers.interrupt);
+  trapTerminal();
   process.on("SIGTERM", terminate);
   process.on("SIGHUP", terminate);
-  if (process.platform !== "win32") process.on("SIGTSTP", suspend);
   return {
     suspend,
+    lend,
     release: () => {
       released = true;
       process.off("SIGINT", handlers.interrupt);

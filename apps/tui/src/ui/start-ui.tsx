@@ -22,8 +22,7 @@ async function loadRunUi(): Promise<typeof RunUi> {
  * Shows the terminal UI until it ends, and says why it ended. The terminal is given back as it was: after a normal
  * end, on SIGTERM and SIGHUP, while suspended, and when the process dies of an error.
  *
- * Jobs are not touched by the end of the UI: what quitting means for live jobs is the caller's decision. Colours are
- * the caller's decision too, to be carried out with `applyColorPolicy` before the first call.
+ * Jobs are not touched by the end of the UI: what quitting means for live jobs is the caller's decision.
  *
  * @param source - the jobs; not closed by the UI.
  * @throws TypeError when `stdout` is not a terminal; choose plain or JSON output then.

@@ -1,10 +1,17 @@
 import type { ExportSource } from "../exports/export-source.ts";
 import type { Clock } from "../job-source/clock.ts";
+import type { KeyOverrides } from "./key-bindings.ts";
 import type { ThemeName } from "./theme.ts";
 
 /** Settings of `startUi`; every one has a default. */
 export interface UiOptions {
   readonly theme?: ThemeName | undefined;
+  /** Write colours, bold and inverse; see `wantsColor`. Default true. */
+  readonly color?: boolean | undefined;
+  /** The user's own keys. Default: those of the table. */
+  readonly keys?: KeyOverrides | undefined;
+  /** Where the user's own keys are, or would be, for the help. */
+  readonly keyFile?: string | undefined;
   /** Draw with ASCII characters only. Default false; see `prefersAscii`. */
   readonly ascii?: boolean | undefined;
   /** Watch only: actions are shown greyed. */
@@ -13,7 +20,7 @@ export interface UiOptions {
   readonly screenReader?: boolean | undefined;
   /** Time between two looks at the jobs, milliseconds. Default 1000. */
   readonly tickMs?: number | undefined;
-  /** Most frames per second. Default 15. */
+  /** Most frames per second. Default 30. */
   readonly maxFps?: number | undefined;
   /**
    * Orderly end on the first ctrl-c or SIGINT, usually the cancelling of all jobs. The UI stays up and ends when this

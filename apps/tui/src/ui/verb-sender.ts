@@ -1,12 +1,14 @@
 import { describeRate } from "../format/bytes.ts";
 import type { Clock } from "../job-source/clock.ts";
 import type { JobSource } from "../job-source/job-source.ts";
+import type { Keymap } from "./key-bindings.ts";
 import { type JobAction, pendingVerb } from "./state/pending.ts";
 import type { UiAction } from "./state/reducer.ts";
 
 /** What a {@link VerbSender} tells its surroundings. */
 export interface VerbHost {
   readonly clock: Clock;
+  readonly keymap: Keymap;
   readonly dispatch: (action: UiAction) => void;
   /** The job should be looked at again soon. */
   readonly accepted: () => void;
@@ -28,10 +30,13 @@ export class VerbSender {
    * @param before - limit until now, for the report.
    */
   send(action: JobAction, id: string, speed = 0, before = 0): void {
-    const { clock, dispatch, accepted } = this.#host;
+    const { clock, dispatch, accepted, keymap } = this.#host;
     const nowMs = clock.now();
     dispatch({ type: "pending", id, verb: pendingVerb(action, nowMs, speed) });
-    dispatch({ type: "status", status: { text: sentence(action, id, speed, before), tone: "plain" } });
+    dispatch({
+      type: "status",
+      status: { text: sentence(action, id, keymap, speed, before), tone: "plain" },
+    });
     this.#call(action, id, speed).then(accepted, (error: unknown) => {
       const text = `${action} refused: ${messageOf(error)}`;
       dispatch({ type: "pending", id, verb: undefined });
@@ -65,12 +70,12 @@ function limitText(speed: number): string {
   return speed === 0 ? "no limit" : describeRate(speed);
 }
 
-function sentence(action: JobAction, id: string, speed: number, before: number): string {
+function sentence(action: JobAction, id: string, keymap: Keymap, speed: number, before: number): string {
   switch (action) {
     case "pause":
-      return `${id}: pausing; r resumes`;
+      return `${id}: pausing; ${keymap.label("resume")} resumes`;
     case "resume":
-      return `${id}: resuming; p pauses`;
+      return `${id}: resuming; ${keymap.label("pause")} pauses`;
     case "set-speed":
       return `${id}: ${limitText(speed)} (was ${limitText(before)})`;
     case "complete":

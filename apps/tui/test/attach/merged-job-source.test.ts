@@ -67,6 +67,23 @@ describe("several endpoints in one table", () => {
     expect(two.accepted).toMatchObject([["start", "n", { sourcePath: "disk" }]]);
   });
 
+  it("take a second node by its name there, with or without the endpoint in front", async () => {
+    const { merged, two } = rig();
+    const request = {
+      targetPath: "/t",
+      sync: "full",
+      existing: true,
+      speed: 0,
+      sourcePath: "vm2/disk",
+    } as const;
+    await merged.start({ ...request, id: "n", replaces: "vm2/top" });
+    await merged.start({ ...request, id: "o", replaces: "top" });
+    expect(two.accepted).toMatchObject([
+      ["start", "n", { replaces: "top" }],
+      ["start", "o", { replaces: "top" }],
+    ]);
+  });
+
   it("may not share a name", () => {
     const clock = new FakeClock();
     expect(() => new MergedJobSource([endpoint("a", clock), endpoint("a", clock)])).toThrow(RangeError);

@@ -1,7 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { lacksPeers, StorageDaemon } from "@blockmirror/peers";
+import { LinkedPeer } from "../../src/attach/linked-peer.ts";
 import { PeerMirror } from "../../src/attach/peer-mirror.ts";
 import type { NewJobRequest } from "../../src/job-source/job-source.ts";
 import { FakePeer, settle } from "../support/fake-peer.ts";
@@ -36,6 +38,11 @@ describe("looking at a request", () => {
   it("names the nodes there are when the source is none of them", async () => {
     const { problems } = await mirror.validate({ ...REQUEST, sourcePath: "disc" });
     expect(problems).toEqual([{ field: "sourcePath", message: "no such node; there are disk" }]);
+  });
+
+  it("looks for the node whose users are to be switched, too", async () => {
+    const { problems } = await mirror.validate({ ...REQUEST, replaces: "throttle" });
+    expect(problems).toEqual([{ field: "replaces", message: "no such node; there are disk" }]);
   });
 
   it("wants a target that means something to the peer", async () => {
@@ -77,18 +84,30 @@ describe("starting a mirror on a peer", () => {
       onSourceError: "stop",
       onTargetError: "enospc",
       unmap: false,
+      replaces: "throttled",
     });
     expect(mirrorOf(peer)).toMatchObject({
+      replaces: "throttled",
       granularity: 4096,
       "buf-size": 2 ** 20,
       "copy-mode": "write-blocking",
       "on-source-error": "stop",
       "on-target-error": "enospc",
-      unmap: false,
     });
+    expect(peer.told[0]).toMatchObject([
+      "blockdev-add",
+      { discard: "ignore", file: { driver: "file", discard: "ignore" } },
+    ]);
     const plain = new FakePeer(COMMANDS);
     await new PeerMirror(plain).start(REQUEST);
-    for (const option of ["buf-size", "copy-mode", "on-source-error", "on-target-error", "unmap"]) {
+    for (const option of [
+      "buf-size",
+      "copy-mode",
+      "on-source-error",
+      "on-target-error",
+      "unmap",
+      "replaces",
+    ]) {
       expect(mirrorOf(plain)).not.toHaveProperty(option);
     }
   });
@@ -191,6 +210,69 @@ describe("starting a mirror on a peer", () => {
     expect(peer.told.map(([command]) => command)).toEqual(["blockdev-create", "job-dismiss"]);
   });
 });
+
+it.skipIf(lacksPeers("qemu-storage-daemon"))(
+  "qemu-storage-daemon takes every option of the form, and leads the users of the replaced node to the copy",
+  async () => {
+    const directory = mkdtempSync(path.join(tmpdir(), "blockmirror-attach-"));
+    const daemon = await StorageDaemon.start();
+    const peer = new LinkedPeer(daemon.qmpSocketPath);
+    try {
+      const [filename, targetPath] = [path.join(directory, "disk.raw"), path.join(directory, "copy.raw")];
+      writeFileSync(filename, Buffer.alloc(2 ** 20, 7));
+      const file = { driver: "file", filename };
+      await daemon.execute("blockdev-add", { driver: "raw", "node-name": "disk", file });
+      await daemon.execute("object-add", { "qom-type": "throttle-group", id: "group" });
+      const filter = { "node-name": "filter", "throttle-group": "group", file: "disk" };
+      await daemon.execute("blockdev-add", { driver: "throttle", ...filter });
+      const heard = eventOf(peer, "BLOCK_JOB_READY");
+      const completed = eventOf(peer, "BLOCK_JOB_COMPLETED");
+      await connected(peer);
+      await new PeerMirror(peer).start({
+        ...REQUEST,
+        sourcePath: "filter",
+        targetPath,
+        existing: false,
+        speed: 0,
+        granularity: 4096,
+        bufferSize: 2 ** 20,
+        copyMode: "write-blocking",
+        onSourceError: "stop",
+        onTargetError: "enospc",
+        unmap: false,
+        replaces: "disk",
+      });
+      await heard;
+      await daemon.execute("job-complete", { id: "m0" });
+      await completed;
+      expect(readFileSync(targetPath)).toEqual(Buffer.alloc(2 ** 20, 7));
+      const nodes = JSON.stringify(await peer.execute("query-named-block-nodes", { flat: false }));
+      expect(nodes).toContain(targetPath);
+    } finally {
+      await peer.close();
+      await daemon.stop();
+      rmSync(directory, { recursive: true, force: true });
+    }
+  },
+);
+
+function eventOf(peer: LinkedPeer, name: string): Promise<void> {
+  return new Promise((resolve) => {
+    peer.onEvent(({ event }) => {
+      if (event === name) resolve();
+    });
+  });
+}
+
+function connected(peer: LinkedPeer): Promise<void> {
+  return new Promise((resolve) => {
+    const look = (): void => {
+      if (peer.state === "connected") resolve();
+    };
+    peer.onState(look);
+    look();
+  });
+}
 
 function mirrorOf({ told }: FakePeer): unknown {
   return told.find(([command]) => command === "blockdev-mirror")?.[1];

@@ -242,6 +242,43 @@ describe("verbs", () => {
   });
 });
 
+describe("the map of a job's disk", () => {
+  const MAP = "x-blockmirror-query-dirty-map";
+
+  it("is there one look after it was asked for, and is asked for again when it has grown old", async () => {
+    let copied = 0.25;
+    const { peer, source, tick } = await rig([blockJob()], {
+      ...JOB_COMMANDS,
+      [MAP]: ({ cells }) => mapOf(Number(cells), copied),
+    });
+    expect(source.map("j", 4)).toBeUndefined();
+    await settle();
+    copied = 0.5;
+    expect(source.map("j", 4)).toMatchObject({ cellCount: 4, copied: new Float32Array(4).fill(0.25) });
+    expect(peer.told).toEqual([[MAP, { id: "j", cells: 4 }]]);
+    await tick();
+    source.map("j", 4);
+    await settle();
+    expect(source.map("j", 4)).toMatchObject({ copied: new Float32Array(4).fill(0.5) });
+  });
+
+  it.each([
+    ["has none for this job", () => Promise.reject(new Error("Job 'j' has no dirty map")), "no dirty map"],
+    ["answers something else", () => ({ copied: [1], dirty: ["x"] }), "cannot be read"],
+    ["has too few cells", () => mapOf(3, 1), "cannot be read"],
+  ])("says why there is none when the peer %s", async (_case, answer, reason) => {
+    const { source } = await rig([blockJob()], { ...JOB_COMMANDS, [MAP]: answer });
+    source.map("j", 4);
+    await settle();
+    expect(source.map("j", 4)).toEqual({ reason: expect.stringContaining(reason) });
+  });
+
+  it("is refused in a word where the peer has no command for it", async () => {
+    const { source } = await rig([blockJob()]);
+    expect(source.map("j", 4)).toEqual({ reason: expect.stringContaining("this peer has no map") });
+  });
+});
+
 describe("events", () => {
   it("are passed on, and those about other things are not", async () => {
     const { peer, events } = await rig([blockJob()]);
@@ -278,3 +315,8 @@ it("closing ends the connection and the questions", async () => {
   expect(peer.closed).toBe(true);
   expect(clock.pendingTimers).toBe(0);
 });
+
+function mapOf(cells: number, copied: number): unknown {
+  const all = (value: number): readonly number[] => Array.from({ length: cells }, () => value);
+  return { copied: all(copied), dirty: all(1 - copied), "in-flight": all(0), failed: all(0) };
+}

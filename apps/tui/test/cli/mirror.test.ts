@@ -292,3 +292,29 @@ test("a target that cannot even be opened after it was created is removed again"
   expect(stderr).toMatch(/^blockmirror: [^\n]+\n$/u);
   expect(existsSync(file("b.raw"))).toBe(false);
 });
+
+test("a target whose server was lost says why once, on one line", async () => {
+  writeFileSync(file("a.raw"), randomBytes(8 * MIB));
+  writeFileSync(file("b.raw"), Buffer.alloc(8 * MIB));
+  const address = `nbd+unix:///?socket=${file("b.sock")}`;
+  const server = startCli(["serve", file("b.raw"), "--listen", address]);
+  await server.saw("nbd+unix:");
+  const mirror = startCli([
+    "mirror",
+    file("a.raw"),
+    address,
+    "--existing",
+    "--speed",
+    "2M",
+    "--interval",
+    "0.05",
+  ]);
+  await mirror.saw(/: copy [1-9]/u);
+  server.child.kill("SIGKILL");
+  const { status, stderr } = await mirror.ended;
+  await server.ended;
+  expect(status).toBe(1);
+  expect(stderr).toMatch(
+    /^blockmirror: mirror failed: .* refuses requests: .* is not a copy, the source is untouched\n$/u,
+  );
+});

@@ -53,6 +53,33 @@ test.each([["--help"], ["help"], ["mirror", "--help"], ["help", "mirror"], ["dem
   },
 );
 
+test.each([
+  [["mirro", "a", "b"], 2, "there is no command 'mirro'; did you mean mirror?"],
+  [["help", "atach"], 2, "there is no command 'atach'; did you mean attach?"],
+  [["teleport"], 2, "there is no command 'teleport'; see blockmirror --help for those there are"],
+  [["help", "teleport"], 2, "there is no command 'teleport'; see blockmirror --help for those there are"],
+  [
+    ["mirror", "a", "b", "c"],
+    2,
+    "too many arguments for 'mirror'. Expected 2 arguments but got 3: a, b, c; see blockmirror mirror --help",
+  ],
+  [["info", "/nonexistent/a"], 1, "/nonexistent/a does not exist; check the path"],
+  [["map", "/nonexistent/a"], 1, "/nonexistent/a does not exist; check the path"],
+  [["compare", "/nonexistent/a", "/nonexistent/b"], 1, "/nonexistent/a does not exist; check the path"],
+  [
+    ["attach", "/nonexistent/a.qmp"],
+    1,
+    "/nonexistent/a.qmp: there is no such socket; check the path, and whether the server runs",
+  ],
+  [
+    ["attach", appFile("package.json")],
+    1,
+    `${appFile("package.json")}: nobody listens there; start the server, or correct the address`,
+  ],
+] as const)("%j is refused in one line that says what to do", async (args, status, message) => {
+  expect(await runCli(args)).toMatchObject({ status, stdout: "", stderr: `blockmirror: ${message}\n` });
+});
+
 const OLD_NODE = "/usr/bin/node";
 
 function isOld(): boolean {

@@ -1,4 +1,4 @@
-import { readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { BlockGraph, DriverRegistry } from "@blockmirror/block-driver";
@@ -23,8 +23,19 @@ afterEach(async () => {
 });
 
 function run(...args: readonly string[]): PtyProgram {
-  program = spawnInPty(nodePath, [appFile("bin", "blockmirror.js"), ...args], { cwd: scratch.path });
+  program = spawnInPty(nodePath, [appFile("bin", "blockmirror.js"), ...args], {
+    cwd: scratch.path,
+    env: { XDG_CONFIG_HOME: join(scratch.path, "config"), PAGER: PAGER },
+  });
   return program;
+}
+
+/** Shows what it gets, waits for an answer from the keyboard, and passes it on, as a pager that has the terminal can. */
+const PAGER = "cat; printf 'an answer: '; read answer </dev/tty; echo \"$answer\" >answer";
+
+function writeKeys(text: string): void {
+  mkdirSync(join(scratch.path, "config", "blockmirror"), { recursive: true });
+  writeFileSync(join(scratch.path, "config", "blockmirror", "keys.json"), text);
 }
 
 function expectTerminalRestored(): void {
@@ -66,6 +77,23 @@ test("without a command: an empty table; q leaves", async () => {
   program.press("q");
   expect((await program.exited()).exitCode).toBe(0);
   expectTerminalRestored();
+});
+
+test("without a command: jobs that are left say on the terminal how they ended", async () => {
+  run();
+  await program.waitFor("n new");
+  program.press("n");
+  await program.waitFor("New mirror");
+  program.press("a.raw", "tab", "b.raw", "up", "up");
+  await program.waitFor("> Start <");
+  program.press("enter");
+  await program.waitFor("READY");
+  program.press("q");
+  await program.waitFor("Quit?");
+  program.press("y");
+  expect((await program.exited()).exitCode).toBe(0);
+  expectTerminalRestored();
+  expect(program.screen()).toMatch(/mirror-a: completed, b\.raw is up to date; 4\.00 MiB copied/u);
 });
 
 test("serve shows exports and clients, and a mirror of what it serves leads them to the copy", async () => {
@@ -110,4 +138,47 @@ test("--output plain in a terminal writes lines", async () => {
   expect((await program.exited()).exitCode).toBe(0);
   expect(program.written()).not.toContain("\u001B[?1049h");
   expect(program.screen()).toContain("completed, b.raw is up to date");
+});
+
+test("v lends the terminal to $PAGER, with its keys and its ctrl-c, and takes it back", async () => {
+  run("mirror", "a.raw", "b.raw", "--speed", "256K");
+  await program.waitFor("RUNNING");
+  program.press("p");
+  await program.waitFor("PAUSED");
+  program.press("v");
+  await program.waitFor("an answer:");
+  expect(program.onAlternateScreen()).toBe(false);
+  expect(program.screen()).toMatch(/limit +256 KiB\/s[^]*EVENTS[^]*now paused/u);
+  program.press("42", "enter");
+  await program.waitFor("PROGRESS");
+  expect(program.onAlternateScreen()).toBe(true);
+  expect(readFileSync(join(scratch.path, "answer"), "utf8")).toBe("42\n");
+  program.press("v");
+  await program.waitFor("an answer:");
+  program.press("ctrl+c");
+  await program.waitFor(/mirror0 +PAUSED/u);
+  expect(program.onAlternateScreen()).toBe(true);
+});
+
+test("keys of the user's own work, and the help and the hints say them", async () => {
+  writeKeys('{"quit": "Q", "limit": "L", "filter": []}');
+  run();
+  await program.waitFor("Q quit");
+  expect(program.screen()).toMatch(/L limit/u);
+  program.press("q", "?");
+  await program.waitFor("Keys");
+  program.press("\u001B[6~", "\u001B[6~", "\u001B[6~", "\u001B[6~");
+  await program.waitFor(/keys +.*keys\.json/u);
+  program.press("escape");
+  await program.waitForGone("Keys");
+  program.press("Q");
+  expect((await program.exited()).exitCode).toBe(0);
+});
+
+test("a key file that cannot be used is refused before anything is touched", async () => {
+  writeKeys('{"pause": "x"}');
+  run("mirror", "a.raw", "b.raw");
+  expect((await program.exited()).exitCode).toBe(2);
+  expect(program.screen().replaceAll("\n", "")).toMatch(/keys\.json: "x" would mean both pause and cancel/u);
+  expect(existsSync(join(scratch.path, "b.raw"))).toBe(false);
 });

@@ -104,6 +104,17 @@ describe("a job from start to dismissal", () => {
     expect(engine.list()[0]).toMatchObject({ status: "concluded", cancelled: true });
   });
 
+  test("cancelled when READY: ended well, with a copy", async () => {
+    const ready = heard(({ event }) => event === "BLOCK_JOB_READY");
+    await engine.start(request());
+    await ready;
+    const ended = heard((event) => event.event === "JOB_STATUS_CHANGE" && event.data.status === "concluded");
+    await engine.cancel("job0", { force: false });
+    await ended;
+    expect(engine.list()[0]).toMatchObject({ status: "concluded", cancelled: false });
+    expect(readFileSync(file("b.raw"))).toEqual(readFileSync(file("a.raw")));
+  });
+
   test("verbs about no job are refused with its name", async () => {
     expect(engine.can("none", "pause")).toEqual({ allowed: false, reason: "no such job" });
     await expect(engine.pause("none")).rejects.toThrow(/'none'/u);
@@ -150,6 +161,27 @@ describe("a review has no side effects", () => {
     await expect(engine.start(request(changes))).rejects.toThrow(problems[0]?.message);
     expect(picture(scratch.path)).toEqual(before);
     expect(engine.list()).toEqual([]);
+  });
+
+  test("a backing mode that does not go with the sync mode is a complaint about that field", async () => {
+    const asked = request({ sync: "none", backingMode: "source-chain" });
+    const { problems } = await engine.validate(asked);
+    expect(problems.map(({ field }) => field)).toEqual(["backingMode"]);
+    await expect(engine.start(asked)).rejects.toThrow("sync full and top");
+    expect(existsSync(file("b.raw"))).toBe(false);
+  });
+
+  test("an image that another job uses is said to be in use, in words for people", async () => {
+    await engine.start(request({ speed: 1024 }));
+    const { problems } = await engine.validate(request({ id: "job1" }));
+    expect(problems).toEqual([
+      {
+        field: "targetPath",
+        message: expect.stringMatching(
+          /b\.raw is in use by a job or an export of this program; name another/u,
+        ),
+      },
+    ]);
   });
 
   test("names what would be destroyed", async () => {

@@ -3,11 +3,10 @@
 // SIGUSR2 makes it crash.
 import { systemClock } from "../../src/job-source/clock.ts";
 import { FakeJobSource } from "../../src/job-source/fake-job-source.ts";
-import { applyColorPolicy, wantsColor } from "../../src/terminal/color-policy.ts";
+import { wantsColor } from "../../src/terminal/color-policy.ts";
 import { addSampleJobs } from "./sample-jobs.ts";
 
 const flags = new Set(process.argv.slice(2));
-applyColorPolicy(wantsColor("auto", { env: process.env, isTTY: process.stdout.isTTY }), process.env);
 const { startUi } = await import("#ui");
 
 const files = new Map([
@@ -24,6 +23,7 @@ const result = await startUi(source, {
   ascii: flags.has("--ascii"),
   theme: flags.has("--mono") ? "mono" : flags.has("--colorblind") ? "colorblind" : "default",
   readOnly: flags.has("--read-only"),
+  color: wantsColor("auto", { env: process.env, isTTY: process.stdout.isTTY }),
   tickMs: 500,
 });
 clearInterval(keepRunning);

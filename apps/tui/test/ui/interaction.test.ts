@@ -248,6 +248,19 @@ function progress(text: string): string | undefined {
 }
 
 describe("looking around", () => {
+  test("the help ends where it ends: one key up from there moves", async () => {
+    const { press, waitFor, waitForGone } = await openList({ columns: 80 });
+    press("?");
+    await waitFor("more below");
+    for (let page = 0; page < 9; page++) press("pagedown");
+    await waitForGone("more below");
+    await waitFor("FILES");
+    press("up");
+    await waitFor("more below");
+    press("escape");
+    await waitForGone("Keys");
+  });
+
   test("the selection follows its job when rows move", async () => {
     const { press, waitFor, advance, source } = await openList();
     press("j", "j");
@@ -363,6 +376,16 @@ describe("read-only", () => {
     await waitFor(/^ read-only/mu);
     expect(accepted()).toEqual([]);
   });
+});
+
+test("a READY job names the decision first, so that a narrow terminal shows it", async () => {
+  open({
+    columns: 40,
+    rows: 10,
+    setup: (source) => source.add({ id: "vm", size: MiB, copyRateBytesPerSec: GiB }),
+  });
+  await tui.waitFor("READY");
+  await tui.waitFor("c complete  x cancel");
 });
 
 describe("the new-job form", () => {

@@ -1,10 +1,9 @@
 import { describe, expect, test } from "vitest";
+import { DEFAULT_KEYMAP, keyLabel } from "../../src/ui/key-bindings.ts";
 import {
   type Command,
   COMMAND_ENTRIES,
-  commandFor,
   COMMANDS,
-  keyLabel,
   type Mode,
   MUTATING_COMMANDS,
 } from "../../src/ui/keymap.ts";
@@ -29,17 +28,17 @@ describe("the key table", () => {
   test("dispatch is the table", () => {
     for (const [command, info] of COMMAND_ENTRIES) {
       for (const mode of modes) {
-        for (const key of info.keys[mode] ?? []) expect(commandFor(mode, key)).toBe(command);
+        for (const key of info.keys[mode] ?? []) expect(DEFAULT_KEYMAP.commandFor(mode, key)).toBe(command);
       }
     }
   });
 
   test.each(modes)("ctrl-c interrupts in mode %s", (mode) => {
-    expect(commandFor(mode, "ctrl+c")).toBe("interrupt");
+    expect(DEFAULT_KEYMAP.commandFor(mode, "ctrl+c")).toBe("interrupt");
   });
 
   test("escape never quits", () => {
-    for (const mode of modes) expect(commandFor(mode, "escape")).not.toBe("quit");
+    for (const mode of modes) expect(DEFAULT_KEYMAP.commandFor(mode, "escape")).not.toBe("quit");
   });
 
   test("where text is typed, no printable key is a command", () => {
@@ -71,14 +70,16 @@ describe("the key table", () => {
     ["e", "show-error"],
     ["w", "screen-dump"],
     ["y", "copy-name"],
+    ["v", "read-log"],
+    ["ctrl+l", "redraw"],
   ])("operators know %s as %s", (key, command) => {
-    expect(commandFor("list", key)).toBe(command);
-    expect(commandFor("detail", key)).toBe(command);
+    expect(DEFAULT_KEYMAP.commandFor("list", key)).toBe(command);
+    expect(DEFAULT_KEYMAP.commandFor("detail", key)).toBe(command);
   });
 
   test("every command that changes a job is one that read-only takes away", () => {
     const jobCommands = COMMAND_ENTRIES.filter(([, info]) => info.category === "Jobs").map(([name]) => name);
-    const harmless = new Set<Command>(["show-error", "copy-name"]);
+    const harmless = new Set<Command>(["show-error", "copy-name", "read-log"]);
     expect(new Set(jobCommands.filter((name) => !harmless.has(name)))).toEqual(MUTATING_COMMANDS);
   });
 

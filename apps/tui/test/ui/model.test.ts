@@ -19,6 +19,7 @@ import { glyphsFor } from "../../src/ui/glyphs.ts";
 import { drawRow } from "../../src/ui/model/cells.ts";
 import { fitColumns } from "../../src/ui/model/columns.ts";
 import { EwmaRate } from "../../src/ui/model/ewma.ts";
+import { DEFAULT_KEYMAP } from "../../src/ui/key-bindings.ts";
 import { adviceOf, fieldsOf } from "../../src/ui/model/fields.ts";
 import { freezeSample, JobsModel, type JobView } from "../../src/ui/model/job-view.ts";
 import { matchesFilter, SORT_KEYS, sortJobs } from "../../src/ui/model/order.ts";
@@ -168,19 +169,19 @@ describe("views", () => {
   test("details tell what auto chose, and why", () => {
     const calm = viewOf(snapshot({ copyMode: "background", copyModeIsAutomatic: true }));
     expect(fieldsOf(calm)).toContainEqual({ label: "mode", value: "auto: backgr.", tone: "plain" });
-    expect(adviceOf(calm)).toBeUndefined();
+    expect(adviceOf(calm, DEFAULT_KEYMAP)).toBeUndefined();
     const slowed = viewOf(snapshot({ copyMode: "write-blocking", copyModeIsAutomatic: true }));
     expect(fieldsOf(slowed)).toContainEqual({ label: "mode", value: "auto: blocking", tone: "warning" });
-    expect(adviceOf(slowed)?.text).toContain("outran the copy");
+    expect(adviceOf(slowed, DEFAULT_KEYMAP)?.text).toContain("outran the copy");
     const asked = viewOf(snapshot({ copyMode: "write-blocking", copyModeIsAutomatic: false }));
     expect(fieldsOf(asked)).toContainEqual({ label: "mode", value: "write-blocking", tone: "plain" });
-    expect(adviceOf(asked)).toBeUndefined();
+    expect(adviceOf(asked, DEFAULT_KEYMAP)).toBeUndefined();
   });
 
   test("a job that does not converge says so", () => {
     const view = viewOf(snapshot({ etaSec: "never" }));
     expect(fieldsOf(view)).toContainEqual({ label: "ETA", value: "∞ diverging", tone: "warning" });
-    expect(adviceOf(view)?.text).toContain("Does not converge");
+    expect(adviceOf(view, DEFAULT_KEYMAP)?.text).toContain("Does not converge");
   });
 
   test("stale jobs show no rate, concluded ones never go stale", () => {

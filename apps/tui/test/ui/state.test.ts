@@ -13,6 +13,9 @@ import {
   problemOf,
   readForm,
 } from "../../src/ui/state/new-job-form.ts";
+import { lineText } from "../../src/ui/draw/line.ts";
+import { glyphsFor } from "../../src/ui/glyphs.ts";
+import { drawNewJobForm } from "../../src/ui/views/new-job-form.ts";
 import { isConfirmed, type JobAction, pendingVerb } from "../../src/ui/state/pending.ts";
 import { reduce } from "../../src/ui/state/reducer.ts";
 import { editText, textField, type TextEdit } from "../../src/ui/state/text-field.ts";
@@ -283,11 +286,15 @@ describe("the form", () => {
       copyModes: ["background", "write-blocking", "auto"],
       largerTargets: ["refuse", "zero"],
       unmap: true,
+      backingModes: ["leave", "open-chain"],
+      replaces: true,
     } as const;
     const short = fieldsInOrder(newJobForm(["full"]));
     const long = fieldsInOrder(newJobForm(["full"], further));
     const more = [
       "largerTarget",
+      "backingMode",
+      "replaces",
       "copyMode",
       "onSourceError",
       "onTargetError",
@@ -296,9 +303,10 @@ describe("the form", () => {
     ] as const;
     expect(long.filter((field) => !short.includes(field)).toSorted()).toEqual(more.toSorted());
     let form = newJobForm(["full"], further);
-    for (const focus of more.filter((field) => field !== "bufferSize")) {
+    for (const focus of more.filter((field) => field !== "bufferSize" && field !== "replaces")) {
       form = cycleChoice({ ...form, focus }, 1);
     }
+    form = editForm({ ...form, focus: "replaces" }, { kind: "insert", text: " throttle " });
     form = editForm({ ...form, focus: "bufferSize" }, { kind: "insert", text: "4M" });
     expect(readForm(form).request).toMatchObject({
       largerTarget: "zero",
@@ -307,8 +315,25 @@ describe("the form", () => {
       onTargetError: "ignore",
       unmap: false,
       bufferSize: 4 * 2 ** 20,
+      backingMode: "leave",
+      replaces: "throttle",
     });
+    const untouched = readForm(newJobForm(["full"], further)).request;
+    for (const field of ["backingMode", "replaces"]) expect(untouched).not.toHaveProperty(field);
     expect(readForm(newJobForm(["full"])).request).not.toHaveProperty("copyMode");
+  });
+
+  test("a choice that does not fit shows what is chosen, and among how many", () => {
+    const form = newJobForm(["full", "top", "none"], {
+      copyModes: ["background", "write-blocking", "auto"],
+      largerTargets: [],
+      unmap: false,
+      backingModes: [],
+      replaces: false,
+    });
+    const chosen = cycleChoice({ ...form, focus: "copyMode" }, -1);
+    const { lines } = drawNewJobForm(chosen, { width: 40, height: 20 }, glyphsFor(false));
+    expect(lines.map(lineText).find((text) => text.includes("Copy mode"))).toContain("[auto]  3 of 3");
   });
 
   test("a buffer beyond the limit is complained about", () => {

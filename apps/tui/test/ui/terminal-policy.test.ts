@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { prefersAscii } from "../../src/terminal/charset.ts";
-import { applyColorPolicy, wantsColor } from "../../src/terminal/color-policy.ts";
+import { wantsColor } from "../../src/terminal/color-policy.ts";
+import { configDirectory } from "../../src/terminal/config-directory.ts";
 import { stateDirectory } from "../../src/terminal/state-directory.ts";
 
 describe("colour policy: option, FORCE_COLOR, NO_COLOR, terminal", () => {
@@ -17,12 +18,6 @@ describe("colour policy: option, FORCE_COLOR, NO_COLOR, terminal", () => {
   ] as const)("%s with %j on a terminal: %s gives %s", (mode, env, isTTY, expected) => {
     expect(wantsColor(mode, { env, isTTY })).toBe(expected);
   });
-
-  test("is told to the styling library in the one way it understands", () => {
-    const env: Record<string, string | undefined> = { NO_COLOR: "1" };
-    applyColorPolicy(false, env);
-    expect(env["FORCE_COLOR"]).toBe("0");
-  });
 });
 
 test.each([
@@ -38,6 +33,12 @@ test.each([
   [{}, "win32", false],
 ] as const)("locale %j on %s prefers ASCII: %s", (env, platform, expected) => {
   expect(prefersAscii({ env, platform })).toBe(expected);
+});
+
+test("the configuration directory follows the XDG rules", () => {
+  expect(configDirectory({}, "/home/a")).toBe("/home/a/.config/blockmirror");
+  expect(configDirectory({ XDG_CONFIG_HOME: "/etc/own" }, "/home/a")).toBe("/etc/own/blockmirror");
+  expect(configDirectory({ XDG_CONFIG_HOME: "relative" }, "/home/a")).toBe("/home/a/.config/blockmirror");
 });
 
 test("the state directory follows the XDG rules", () => {

@@ -342,9 +342,21 @@ async function openStream(address: QmpAddress, signal: AbortSignal | undefined):
     return socket;
   } catch (cause) {
     signal?.throwIfAborted();
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new QmpError("QMP_CONNECT", `${formatQmpAddress(address)}: ${why}`, { cause });
+    throw new QmpError("QMP_CONNECT", `${formatQmpAddress(address)}: ${whyNotConnected(cause)}`, { cause });
   } finally {
     signal?.removeEventListener("abort", abort);
   }
+}
+
+const CONNECT_REMEDIES: ReadonlyMap<unknown, string> = new Map([
+  ["ENOENT", "there is no such socket; check the path, and whether the server runs"],
+  ["ECONNREFUSED", "nobody listens there; start the server, or correct the address"],
+  ["EACCES", "no permission to connect; become the user of the server"],
+  ["ENOTSOCK", "is no socket; name the monitor's"],
+]);
+
+function whyNotConnected(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause);
+  const remedy = "code" in cause ? CONNECT_REMEDIES.get(cause.code) : undefined;
+  return remedy ?? cause.message;
 }

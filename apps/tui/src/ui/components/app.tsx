@@ -1,16 +1,12 @@
-import { type SuspendTerminal, useApp, useInput, usePaste, useWindowSize } from "ink";
+import { type SuspendTerminal, useApp, useInput, usePaste } from "ink";
 import { type ReactNode, useEffect, useSyncExternalStore } from "react";
 import type { UiController } from "../controller.ts";
 import { keyPressesOf } from "../key-names.ts";
-import type { UiStyle } from "../style-context.ts";
-import { jobsPerPage } from "./job-table.tsx";
-import { listRows, Screen } from "./screen.tsx";
 import { SpokenScreen } from "./spoken-screen.tsx";
 
 /** Properties of {@link App}. */
 export interface AppProps {
   readonly controller: UiController;
-  readonly style: UiStyle;
   /** Sentences instead of pictures. */
   readonly spoken: boolean;
   /** Whether there is a keyboard to listen to. */
@@ -19,10 +15,8 @@ export interface AppProps {
   readonly onTerminal: (suspend: SuspendTerminal) => void;
 }
 
-/** Joins the controller to the terminal: its size, its keys, and the latest frame. */
-export function App({ controller, style, spoken, keyboard, onTerminal }: AppProps): ReactNode {
-  const frame = useSyncExternalStore(controller.subscribe, controller.frame, controller.frame);
-  const { columns, rows } = useWindowSize();
+/** Joins the controller to the keyboard. Pictures are drawn past ink, by `LiveScreen`; sentences are drawn by it. */
+export function App({ controller, spoken, keyboard, onTerminal }: AppProps): ReactNode {
   const { suspendTerminal } = useApp();
   useEffect(() => {
     onTerminal(suspendTerminal);
@@ -39,19 +33,10 @@ export function App({ controller, style, spoken, keyboard, onTerminal }: AppProp
     },
     { isActive: keyboard },
   );
-  const height = listRows(frame, columns, rows);
-  useEffect(() => {
-    controller.setPageSize(jobsPerPage(columns, height));
-  }, [controller, columns, height]);
-  if (spoken) return <SpokenScreen frame={frame} />;
-  return (
-    <Screen
-      frame={frame}
-      columns={columns}
-      rows={rows}
-      style={style}
-      refusal={controller.refusal}
-      readMap={controller.map}
-    />
-  );
+  return spoken ? <Spoken controller={controller} /> : null;
+}
+
+function Spoken({ controller }: { readonly controller: UiController }): ReactNode {
+  const frame = useSyncExternalStore(controller.subscribe, controller.frame, controller.frame);
+  return <SpokenScreen frame={frame} />;
 }

@@ -16,6 +16,8 @@ const FIELD_NAMES: Readonly<Record<FormField, string>> = {
   existing: "Target exists",
   copyMode: "Copy mode",
   largerTarget: "Larger target",
+  backingMode: "What the target stands on",
+  replaces: "Node whose users are switched",
   onSourceError: "On a source error",
   onTargetError: "On a target error",
   unmap: "Holes in the target",
@@ -30,6 +32,16 @@ function exportSentence({ name, image, clients, failedRequests }: ExportView): s
   const who = clients.length === 1 ? "1 client" : `${clients.length} clients`;
   const failed = failedRequests === 0 ? "" : `, ${failedRequests} failed requests`;
   return `Export ${name === "" ? image : name}: ${who}${failed}.`;
+}
+
+function spokenKeys({ keymap }: Frame): string {
+  return keymap.entries
+    .filter(
+      ([, { category, keys }]) =>
+        category !== "Dialogs" && category !== "Typing" && keys.list?.[0] !== undefined,
+    )
+    .map(([command, { description }]) => `${keymap.label(command)}, ${description}`)
+    .join("; ");
 }
 
 function spokenConfirmation(frame: Frame, overlay: Overlay & { readonly kind: "confirm" }): string {
@@ -58,7 +70,7 @@ function spokenOverlay(frame: Frame): string | undefined {
     case "sort":
       return `Sort by ${SORT_KEYS[overlay.index] ?? ""}; Enter accepts.`;
     case "help":
-      return "Keys: p pause, r resume, l limit, c complete, x cancel, X force-cancel, f finalize, d dismiss, n new, / filter, s sort, e error, q quit. Escape closes.";
+      return `Keys: ${spokenKeys(frame)}. Escape closes.`;
     case "error": {
       const error = frame.views.get(overlay.jobId)?.snapshot.error;
       return error === undefined ? "No error text." : `Error ${error.code}: ${error.message}`;
@@ -93,11 +105,15 @@ export function SpokenScreen({ frame }: { readonly frame: Frame }): ReactNode {
           frame.visible.map((view) => (
             <Box key={view.snapshot.id} aria-role="listitem">
               <Text>
-                {sentenceOf(view, {
-                  selected: view.snapshot.id === selectedId,
-                  pending: frame.state.pending.get(view.snapshot.id),
-                  detailed: frame.state.view === "detail",
-                })}
+                {sentenceOf(
+                  view,
+                  {
+                    selected: view.snapshot.id === selectedId,
+                    pending: frame.state.pending.get(view.snapshot.id),
+                    detailed: frame.state.view === "detail",
+                  },
+                  frame.keymap,
+                )}
               </Text>
             </Box>
           ))

@@ -1,4 +1,4 @@
-import { textWidth, truncateEnd } from "../../format/text.ts";
+import { cutColumns, textWidth, truncateEnd } from "../../format/text.ts";
 import type { Tone } from "../theme.ts";
 
 /** A stretch of text of one tone. */
@@ -46,6 +46,20 @@ export function fitLine(line: Line, width: number, ellipsis = "…"): Line {
   }
   // A wide character may leave one column over.
   return used < width ? [...kept, segment(" ".repeat(width - used))] : kept;
+}
+
+/** The columns `from` (inclusive) to `until` (exclusive) of a line; what it does not reach is blank. */
+export function sliceLine(line: Line, from: number, until: number): Line {
+  const kept: Segment[] = [];
+  let column = 0;
+  for (const part of line) {
+    const start = column;
+    column += textWidth(part.text);
+    if (column <= from || start >= until) continue;
+    const text = cutColumns(part.text, Math.max(0, from - start), until - start);
+    kept.push({ text, tone: part.tone });
+  }
+  return fitLine(kept, Math.max(0, until - from));
 }
 
 /** Left and right part on one line of exactly `width` columns; the left one gives way. */

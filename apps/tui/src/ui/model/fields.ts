@@ -1,6 +1,7 @@
 import { describeBytes, describeRate } from "../../format/bytes.ts";
 import { describeDuration, formatElapsed } from "../../format/duration.ts";
 import type { JobNode, JobSnapshot } from "../../job-source/job-source.ts";
+import type { Keymap } from "../key-bindings.ts";
 import type { Tone } from "../theme.ts";
 import type { JobView } from "./job-view.ts";
 
@@ -96,15 +97,24 @@ export function nodeText(node: JobNode | undefined): string | undefined {
 }
 
 /** What a person should know or do about a job now, if anything. */
-export function adviceOf(view: JobView): { readonly text: string; readonly tone: Tone } | undefined {
+export function adviceOf(
+  view: JobView,
+  keymap: Keymap,
+): { readonly text: string; readonly tone: Tone } | undefined {
   const { snapshot: job } = view;
   if (view.stale) return { text: "No news of this job; what is shown may be old.", tone: "warning" };
   if (job.error !== undefined) return { text: `${job.error.code}: ${job.error.message}`, tone: "failure" };
   if (job.ioStatus === "nospace") {
-    return { text: "Stopped: no space on the target. Make room, then r resumes.", tone: "failure" };
+    return {
+      text: `Stopped: no space on the target. Make room, then ${keymap.label("resume")} resumes.`,
+      tone: "failure",
+    };
   }
   if (job.ioStatus === "failed") {
-    return { text: "Stopped on an I/O error. Repair it, then r resumes.", tone: "failure" };
+    return {
+      text: `Stopped on an I/O error. Repair it, then ${keymap.label("resume")} resumes.`,
+      tone: "failure",
+    };
   }
   if (slowsGuests(job) && !view.concluded) {
     return {
@@ -115,8 +125,12 @@ export function adviceOf(view: JobView): { readonly text: string; readonly tone:
   if (view.etaSec === "never") {
     return { text: "Does not converge: the disk gets dirty as fast as it is copied.", tone: "warning" };
   }
-  if (job.status === "pending") return { text: "Waits for f, finalize.", tone: "ready" };
-  if (job.status === "ready")
-    return { text: "The target follows: c completes, x keeps a copy.", tone: "ready" };
+  if (job.status === "pending") {
+    return { text: `Waits for ${keymap.label("finalize")}, finalize.`, tone: "ready" };
+  }
+  if (job.status === "ready") {
+    const keys = `${keymap.label("complete")} completes, ${keymap.label("cancel")} keeps a copy`;
+    return { text: `The target follows: ${keys}.`, tone: "ready" };
+  }
   return undefined;
 }

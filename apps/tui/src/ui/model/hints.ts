@@ -1,4 +1,5 @@
-import { type Command, COMMANDS, keyLabel, type Mode } from "../keymap.ts";
+import { keyLabel, type Keymap } from "../key-bindings.ts";
+import type { Command, Mode } from "../keymap.ts";
 import type { JobView } from "./job-view.ts";
 
 /** A key worth showing now. */
@@ -31,6 +32,7 @@ const LABELS: Readonly<Partial<Record<Command, string>>> = {
   "next-field": "move",
   back: "close",
   // One word for both.
+  "edit-right": "choose",
   up: "",
   down: "move",
 };
@@ -39,7 +41,9 @@ function jobCommands(view: JobView | undefined): Command[] {
   const status = view?.snapshot.status;
   if (view?.concluded === true) return ["dismiss"];
   const steer: Command[] = [view?.snapshot.userPaused === true ? "resume" : "pause", "limit"];
-  return [...steer, status === "pending" ? "finalize" : "complete", "cancel"];
+  const end: Command[] = [status === "pending" ? "finalize" : "complete", "cancel"];
+  // What waits for a decision names the decision first: a narrow terminal drops the last ones.
+  return status === "ready" || status === "pending" ? [...end, ...steer] : [...steer, ...end];
 }
 
 function commandsFor(mode: Mode, view: JobView | undefined): Command[] {
@@ -53,7 +57,7 @@ function commandsFor(mode: Mode, view: JobView | undefined): Command[] {
     case "input":
       return ["activate", "refuse"];
     case "form":
-      return ["next-field", "activate", "refuse"];
+      return ["next-field", "edit-right", "activate", "refuse"];
     case "menu":
       return ["up", "down", "activate", "back"];
     case "help":
@@ -68,9 +72,10 @@ export function hintsFor(
   mode: Mode,
   view: JobView | undefined,
   refusal: (command: Command) => string | undefined,
+  keymap: Keymap,
 ): Hint[] {
   return commandsFor(mode, view).flatMap((command) => {
-    const key = COMMANDS[command].keys[mode]?.[0];
+    const [key] = keymap.keysOf(command, mode);
     if (key === undefined) return [];
     const label = mode !== "dialog" && command === "refuse" ? "leave" : (LABELS[command] ?? command);
     return [{ command, key: keyLabel(key), label, refusal: refusal(command) }];

@@ -1,6 +1,7 @@
 import { formatExactSize, parseSize, parseSpeed } from "../../format/bytes.ts";
 import type {
   LargerTarget,
+  NewJobBackingMode,
   NewJobCopyMode,
   NewJobErrorPolicy,
   NewJobOptions,
@@ -19,6 +20,8 @@ const FIELDS: readonly FormField[] = [
   "sync",
   "existing",
   "largerTarget",
+  "backingMode",
+  "replaces",
   "copyMode",
   "speed",
   "onSourceError",
@@ -30,7 +33,7 @@ const FIELDS: readonly FormField[] = [
   "start",
 ];
 
-type FormText = "id" | "sourcePath" | "targetPath" | "speed" | "granularity" | "bufferSize";
+type FormText = "id" | "sourcePath" | "targetPath" | "replaces" | "speed" | "granularity" | "bufferSize";
 
 /** The choices of the form, each with what can be chosen. */
 interface ChoiceValues {
@@ -38,6 +41,8 @@ interface ChoiceValues {
   readonly existing: "no" | "yes";
   readonly copyMode: NewJobCopyMode;
   readonly largerTarget: LargerTarget;
+  /** `usual` leaves it to the source, which goes by the sync mode. */
+  readonly backingMode: "usual" | NewJobBackingMode;
   readonly onSourceError: NewJobErrorPolicy;
   readonly onTargetError: NewJobErrorPolicy;
   readonly unmap: "yes" | "no";
@@ -55,6 +60,8 @@ export interface NewJobForm {
   readonly choices: ChoiceValues;
   /** What can be chosen; a choice without options is not shown. */
   readonly options: ChoiceOptions;
+  /** Whether the field `replaces` is part of it. */
+  readonly canReplace: boolean;
   /** Fields that were left once, or all after an attempt to start: only those complain. */
   readonly touched: ReadonlySet<FormField>;
   /** What the source found wrong. */
@@ -73,12 +80,14 @@ const LARGEST_BUFFER = 2 ** 30;
  */
 export function newJobForm(syncModes: readonly SyncMode[], further?: NewJobOptions): NewJobForm {
   const policies = further === undefined ? [] : POLICIES;
+  const backingModes = further?.backingModes ?? [];
   return {
     focus: "sourcePath",
     texts: {
       id: textField(),
       sourcePath: textField(),
       targetPath: textField(),
+      replaces: textField(),
       speed: textField(),
       granularity: textField(),
       bufferSize: textField(),
@@ -88,6 +97,7 @@ export function newJobForm(syncModes: readonly SyncMode[], further?: NewJobOptio
       existing: "no",
       copyMode: further?.copyModes[0] ?? "background",
       largerTarget: further?.largerTargets[0] ?? "refuse",
+      backingMode: "usual",
       onSourceError: "report",
       onTargetError: "report",
       unmap: "yes",
@@ -97,10 +107,12 @@ export function newJobForm(syncModes: readonly SyncMode[], further?: NewJobOptio
       existing: ["no", "yes"],
       copyMode: further?.copyModes ?? [],
       largerTarget: further?.largerTargets ?? [],
+      backingMode: backingModes.length > 0 ? ["usual", ...backingModes] : [],
       onSourceError: policies,
       onTargetError: policies,
       unmap: further?.unmap === true ? ["yes", "no"] : [],
     },
+    canReplace: further?.replaces === true,
     touched: new Set(),
     remote: [],
     busy: false,
@@ -117,6 +129,7 @@ const CHOICES: ReadonlySet<string> = new Set<FormChoice>([
   "existing",
   "copyMode",
   "largerTarget",
+  "backingMode",
   "onSourceError",
   "onTargetError",
   "unmap",
@@ -129,6 +142,7 @@ export function isChoice(field: FormField): field is FormChoice {
 
 /** Whether a field is part of this form. */
 export function isShown(form: NewJobForm, field: FormField): boolean {
+  if (field === "replaces") return form.canReplace;
   if (field === "bufferSize") return form.options.onSourceError.length > 0;
   return !isChoice(field) || form.options[field].length > 0;
 }
@@ -230,10 +244,13 @@ export function readForm(form: NewJobForm): {
 
 /** What only sources with further options are asked for. */
 function furtherOptions(
-  { choices, options }: NewJobForm,
+  { choices, options, texts }: NewJobForm,
   bufferSize: number | undefined,
 ): Partial<NewJobRequest> {
+  const replaces = texts.replaces.text.trim();
   return {
+    ...(replaces !== "" && { replaces }),
+    ...(choices.backingMode !== "usual" && { backingMode: choices.backingMode }),
     ...(bufferSize !== undefined && { bufferSize }),
     ...(options.copyMode.length > 0 && { copyMode: choices.copyMode }),
     ...(options.largerTarget.length > 0 && { largerTarget: choices.largerTarget }),

@@ -1,14 +1,11 @@
-import { type ReactNode, use } from "react";
 import { describeRate } from "../../format/bytes.ts";
 import type { Frame } from "../frame.ts";
 import { fitLine, type Line, segment, type Segment, spread } from "../draw/line.ts";
 import { type Glyphs, spell } from "../glyphs.ts";
 import { showName } from "../model/cells.ts";
 import { STATE_WORDS, stateTone } from "../model/state-word.ts";
-import { StyleContext } from "../style-context.ts";
-import { Lines } from "./lines.tsx";
 
-/** Rows that {@link Header} takes. */
+/** Rows that {@link drawHeader} takes. */
 export const HEADER_ROWS = 2;
 
 // Below this the totals need the room more than the comfort does.
@@ -48,9 +45,10 @@ function firstLine(frame: Frame, width: number, glyphs: Glyphs): Line {
   return spread(left, right, width, glyphs.ellipsis);
 }
 
-function notes({ state, visible, sample, readOnly }: Frame): Segment[] {
+function notes({ state, visible, sample, readOnly, keymap }: Frame): Segment[] {
   const found: Segment[][] = [];
-  if (state.frozen) found.push([segment(" FROZEN ", "banner"), segment(" space resumes", "dim")]);
+  if (state.frozen)
+    found.push([segment(" FROZEN ", "banner"), segment(` ${keymap.label("freeze")} goes on`, "dim")]);
   if (readOnly) found.push([segment("read-only", "warning")]);
   if (state.filter !== "") {
     const matches = `${visible.length} of ${sample.jobs.length}`;
@@ -69,7 +67,6 @@ function ruleLine(frame: Frame, width: number, glyphs: Glyphs): Line {
 }
 
 /** Totals and endpoint, and below them a rule that carries the filter and the banners. */
-export function Header({ frame, width }: { readonly frame: Frame; readonly width: number }): ReactNode {
-  const { glyphs } = use(StyleContext);
-  return <Lines lines={[firstLine(frame, width, glyphs), ruleLine(frame, width, glyphs)]} />;
+export function drawHeader(frame: Frame, width: number, glyphs: Glyphs): Line[] {
+  return [firstLine(frame, width, glyphs), ruleLine(frame, width, glyphs)];
 }

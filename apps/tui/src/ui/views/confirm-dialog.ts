@@ -1,11 +1,10 @@
-import { type ReactNode, use } from "react";
 import { truncateMiddle, wrapText } from "../../format/text.ts";
 import { type Frame, nameToType } from "../frame.ts";
 import { type Line, segment } from "../draw/line.ts";
+import type { Glyphs } from "../glyphs.ts";
 import { showName } from "../model/cells.ts";
 import { type Confirmation, dialogText } from "../state/confirmation.ts";
-import { StyleContext } from "../style-context.ts";
-import { type Area, OverlayBox } from "./overlay-box.tsx";
+import { type Area, innerWidth, type Overlay } from "./overlay.ts";
 
 const DIALOG_WIDTH = 66;
 
@@ -14,18 +13,17 @@ function button(label: string, focused: boolean): Line {
 }
 
 /** A question whose safe answer is the default; where data is at stake, the job's name has to be typed. */
-export function ConfirmDialog(props: {
-  readonly frame: Frame;
-  readonly confirmation: Confirmation;
-  readonly area: Area;
-}): ReactNode {
-  const { glyphs } = use(StyleContext);
-  const { frame, confirmation, area } = props;
+export function drawConfirmDialog(
+  frame: Frame,
+  confirmation: Confirmation,
+  area: Area,
+  glyphs: Glyphs,
+): Overlay | undefined {
   const { intent, focus, typed } = confirmation;
   const view = intent.kind === "action" ? frame.views.get(intent.jobId) : undefined;
   const text = dialogText(intent, view);
-  if (text === undefined) return null;
-  const inner = Math.min(DIALOG_WIDTH, area.width) - 4;
+  if (text === undefined) return undefined;
+  const inner = innerWidth(DIALOG_WIDTH, area);
   const name = nameToType(frame, confirmation);
   const body: Line[] = text.lines.flatMap((line) => {
     const shown = showName(line, glyphs);
@@ -49,13 +47,10 @@ export function ConfirmDialog(props: {
           [segment("> ", "strong"), segment(typed.text), segment("_", "selection")],
         ];
   const tone = intent.kind === "action" && intent.action === "complete" ? "ready" : "warning";
-  return (
-    <OverlayBox
-      area={area}
-      title={showName(text.title, glyphs)}
-      lines={[[], ...body, [], ...choice, []]}
-      width={DIALOG_WIDTH}
-      tone={name === undefined ? tone : "failure"}
-    />
-  );
+  return {
+    title: showName(text.title, glyphs),
+    lines: [[], ...body, [], ...choice, []],
+    width: DIALOG_WIDTH,
+    tone: name === undefined ? tone : "failure",
+  };
 }

@@ -1,12 +1,10 @@
-import { type ReactNode, use } from "react";
 import { type Frame, modeOf } from "../frame.ts";
 import { fitLine, type Line, lineWidth, segment } from "../draw/line.ts";
+import type { Glyphs } from "../glyphs.ts";
 import type { Command } from "../keymap.ts";
 import { type Hint, hintsFor } from "../model/hints.ts";
-import { StyleContext } from "../style-context.ts";
-import { Lines } from "./lines.tsx";
 
-/** Rows that {@link KeyHints} takes. */
+/** Rows that {@link drawKeyHints} takes. */
 export const HINT_ROWS = 1;
 
 function hintLine(hint: Hint): Line {
@@ -20,14 +18,13 @@ function joined(hints: readonly Hint[]): Line {
 }
 
 /** Keys that matter now. What does not fit leaves from the middle: help and quit stay. */
-export function KeyHints(props: {
-  readonly frame: Frame;
-  readonly width: number;
-  readonly refusal: (command: Command) => string | undefined;
-}): ReactNode {
-  const { glyphs } = use(StyleContext);
-  const mode = modeOf(props.frame);
-  const hints = hintsFor(mode, props.frame.selected, props.refusal);
-  while (hints.length > 2 && lineWidth(joined(hints)) > props.width) hints.splice(hints.length - 3, 1);
-  return <Lines lines={[fitLine(joined(hints), props.width, glyphs.ellipsis)]} />;
+export function drawKeyHints(
+  frame: Frame,
+  width: number,
+  refusal: (command: Command) => string | undefined,
+  glyphs: Glyphs,
+): Line {
+  const hints = hintsFor(modeOf(frame), frame.selected, refusal, frame.keymap);
+  while (hints.length > 2 && lineWidth(joined(hints)) > width) hints.splice(hints.length - 3, 1);
+  return fitLine(joined(hints), width, glyphs.ellipsis);
 }

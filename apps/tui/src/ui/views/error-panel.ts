@@ -1,22 +1,21 @@
-import { type ReactNode, use } from "react";
 import { wrapText } from "../../format/text.ts";
 import { type Line, segment } from "../draw/line.ts";
+import type { Glyphs } from "../glyphs.ts";
+import type { Keymap } from "../key-bindings.ts";
 import { showName } from "../model/cells.ts";
 import { adviceOf } from "../model/fields.ts";
 import type { JobView } from "../model/job-view.ts";
-import { StyleContext } from "../style-context.ts";
-import { type Area, OverlayBox } from "./overlay-box.tsx";
+import { type Area, innerWidth, type Overlay } from "./overlay.ts";
 
 const PANEL_WIDTH = 66;
 
 /** The last error of a job: code, message, count and what the job does about errors. */
-export function ErrorPanel({ view, area }: { readonly view: JobView; readonly area: Area }): ReactNode {
-  const { glyphs } = use(StyleContext);
+export function drawErrorPanel(view: JobView, area: Area, keymap: Keymap, glyphs: Glyphs): Overlay {
   const { snapshot: job } = view;
-  const inner = Math.min(PANEL_WIDTH, area.width) - 4;
+  const inner = innerWidth(PANEL_WIDTH, area);
   const wrapped = (text: string): Line[] =>
     wrapText(showName(text, glyphs), inner).map((part) => [segment(part)]);
-  const advice = adviceOf(view);
+  const advice = adviceOf(view, keymap);
   const lines: Line[] = [
     [],
     ...(job.error === undefined ? [] : [[segment(job.error.code, "failure")], ...wrapped(job.error.message)]),
@@ -29,13 +28,5 @@ export function ErrorPanel({ view, area }: { readonly view: JobView; readonly ar
     ],
     [],
   ];
-  return (
-    <OverlayBox
-      area={area}
-      title={`Error of ${showName(job.id, glyphs)}`}
-      lines={lines}
-      width={PANEL_WIDTH}
-      tone="failure"
-    />
-  );
+  return { title: `Error of ${showName(job.id, glyphs)}`, lines, width: PANEL_WIDTH, tone: "failure" };
 }

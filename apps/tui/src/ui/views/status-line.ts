@@ -1,13 +1,10 @@
-import { type ReactNode, use } from "react";
 import type { Frame } from "../frame.ts";
 import { fitLine, type Line, segment } from "../draw/line.ts";
 import { type Glyphs, spell } from "../glyphs.ts";
 import { showName } from "../model/cells.ts";
 import { adviceOf } from "../model/fields.ts";
-import { StyleContext } from "../style-context.ts";
-import { Lines } from "./lines.tsx";
 
-/** Rows that {@link StatusLine} takes. */
+/** Rows that {@link drawStatusLine} takes. */
 export const STATUS_ROWS = 1;
 
 function withCursor(text: string, cursor: number): Line {
@@ -38,14 +35,14 @@ function statusLine(frame: Frame, glyphs: Glyphs): Line {
     ];
   }
   if (status !== undefined) return [segment(` ${spell(showName(status.text, glyphs), glyphs)}`, status.tone)];
-  const advice = frame.selected === undefined || view === "detail" ? undefined : adviceOf(frame.selected);
+  const advice =
+    frame.selected === undefined || view === "detail" ? undefined : adviceOf(frame.selected, frame.keymap);
   if (advice === undefined || frame.selected === undefined) return [segment(" ")];
   const text = `${frame.selected.snapshot.id}: ${advice.text}`;
   return [segment(` ${spell(showName(text, glyphs), glyphs)}`, advice.tone)];
 }
 
 /** One line that answers the last action, asks for a short text, or advises on the selected job. */
-export function StatusLine({ frame, width }: { readonly frame: Frame; readonly width: number }): ReactNode {
-  const { glyphs } = use(StyleContext);
-  return <Lines lines={[fitLine(statusLine(frame, glyphs), width, glyphs.ellipsis)]} />;
+export function drawStatusLine(frame: Frame, width: number, glyphs: Glyphs): Line {
+  return fitLine(statusLine(frame, glyphs), width, glyphs.ellipsis);
 }

@@ -1,30 +1,21 @@
-import { memo, type ReactNode, use } from "react";
 import { describeRate } from "../../format/bytes.ts";
 import { describeDuration } from "../../format/duration.ts";
 import { textWidth, truncateMiddle } from "../../format/text.ts";
-import { fitLine, segment, spread } from "../draw/line.ts";
+import { fitLine, type Line, segment, spread } from "../draw/line.ts";
 import { spell } from "../glyphs.ts";
-import { markOf, progressCell, showName, stateCell } from "../model/cells.ts";
+import { type CellContext, markOf, progressCell, showName, stateCell } from "../model/cells.ts";
 import type { JobView } from "../model/job-view.ts";
 import { STATE_WIDTH } from "../model/state-word.ts";
-import type { PendingVerb } from "../state/pending.ts";
-import { StyleContext } from "../style-context.ts";
-import { Lines } from "./lines.tsx";
 
-/** Rows that {@link JobCard} takes. */
+/** Rows that {@link drawJobCard} takes. */
 export const CARD_ROWS = 2;
 
-/** Properties of {@link JobCard}. */
-export interface JobCardProps {
-  readonly view: JobView;
-  readonly width: number;
-  readonly selected: boolean;
-  readonly pending: PendingVerb | undefined;
-}
-
 /** One job on two lines, for terminals too narrow for a table. */
-export const JobCard: (props: JobCardProps) => ReactNode = memo(({ view, width, selected, pending }) => {
-  const { glyphs } = use(StyleContext);
+export function drawJobCard(
+  view: JobView,
+  width: number,
+  { glyphs, selected, pending }: Pick<CellContext, "glyphs" | "selected" | "pending">,
+): Line[] {
   const name = truncateMiddle(showName(view.snapshot.id, glyphs), width - STATE_WIDTH - 5, glyphs.ellipsis);
   const first = spread(
     [...markOf(view, selected), segment(" "), segment(name, selected ? "selection" : "plain")],
@@ -40,5 +31,5 @@ export const JobCard: (props: JobCardProps) => ReactNode = memo(({ view, width, 
     ...progressCell(view, Math.min(36, width - 3 - textWidth(text)), glyphs),
     segment(text, "dim"),
   ];
-  return <Lines lines={[first, fitLine(second, width, glyphs.ellipsis)]} />;
-});
+  return [first, fitLine(second, width, glyphs.ellipsis)];
+}

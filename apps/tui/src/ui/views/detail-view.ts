@@ -1,8 +1,7 @@
-import { type ReactNode, use, useMemo } from "react";
 import { describeBytes, describeRate } from "../../format/bytes.ts";
 import { formatTimeOfDay } from "../../format/duration.ts";
 import { fit, truncateMiddle } from "../../format/text.ts";
-import type { JobMap } from "../../job-source/job-source.ts";
+import type { JobMap, NoJobMap } from "../../job-source/job-source.ts";
 import type { Frame } from "../frame.ts";
 import { drawPlot } from "../draw/chart.ts";
 import { drawDiskMap, drawMapLegend } from "../draw/disk-map.ts";
@@ -15,23 +14,15 @@ import type { JobView } from "../model/job-view.ts";
 import { STATE_WIDTH } from "../model/state-word.ts";
 import { TREND_PERIOD_MS } from "../model/trend.ts";
 import type { LogEntry } from "../state/event-log.ts";
-import { StyleContext } from "../style-context.ts";
-import { Lines } from "./lines.tsx";
+import type { Area } from "./overlay.ts";
 
-/** Properties of {@link DetailView}. */
-export interface DetailViewProps {
-  readonly frame: Frame;
-  /** The job as displayed. */
-  readonly view: JobView;
-  readonly width: number;
-  readonly height: number;
-  readonly readMap: (id: string, cellCount: number) => JobMap | undefined;
-}
+/** Reads the picture of a job's disk, the same one again for the same view. */
+export type ReadMap = (view: JobView, cellCount: number) => JobMap | NoJobMap | undefined;
 
 function titleLine(frame: Frame, view: JobView, width: number, glyphs: Glyphs): Line {
   const { id, type, phase } = view.snapshot;
   const state = stateCell(view, frame.state.pending.get(id), STATE_WIDTH);
-  const advice = adviceOf(view);
+  const advice = adviceOf(view, frame.keymap);
   const left = [
     segment(" "),
     segment(showName(id, glyphs), "strong"),
@@ -71,12 +62,16 @@ function fieldLines(view: JobView, width: number, columns: number, glyphs: Glyph
 
 function mapLines(
   view: JobView,
-  map: JobMap | undefined,
+  map: JobMap | NoJobMap | undefined,
   width: number,
   columns: number,
   glyphs: Glyphs,
 ): Line[] {
   if (map === undefined) return [];
+  if ("reason" in map) {
+    const reason = segment(`  ${showName(map.reason, glyphs)}`, "dim");
+    return [fitLine([segment(" DISK", "strong"), reason], width, glyphs.ellipsis)];
+  }
   const size = view.snapshot.source?.size ?? view.snapshot.length;
   const title = [
     segment(" DISK", "strong"),
@@ -141,16 +136,17 @@ function logLines(
 }
 
 /** One job in full: facts, both nodes, the picture of its disk, rate and dirty plots, and what happened to it. */
-export function DetailView({ frame, view, width, height, readMap }: DetailViewProps): ReactNode {
-  const { glyphs } = use(StyleContext);
+export function drawDetails(
+  frame: Frame,
+  view: JobView,
+  { width, height }: Area,
+  readMap: ReadMap,
+  glyphs: Glyphs,
+): Line[] {
   const { id } = view.snapshot;
   const layout = detailLayout(width, height, fieldsOf(view).length);
   const cells = layout.mapRows * layout.mapColumns;
-  // Reading the map again for the same view would let a frozen display move.
-  const map = useMemo(
-    () => (cells === 0 || view.concluded ? undefined : readMap(id, cells)),
-    [view, id, cells, readMap],
-  );
+  const map = cells === 0 || view.concluded ? undefined : readMap(view, cells);
   const lines: Line[] = [
     titleLine(frame, view, width, glyphs),
     fitLine([segment(" "), ...progressCell(view, width - 2, glyphs)], width),
@@ -166,6 +162,5 @@ export function DetailView({ frame, view, width, height, readMap }: DetailViewPr
   add(mapLines(view, map, width, layout.mapColumns, glyphs));
   if (layout.plotHeight > 0 && !view.concluded) add(plotLines(view, width, layout.plotHeight, glyphs));
   add(logLines(frame.state.log, id, height - lines.length - blank.length, width, glyphs));
-  const padded = Array.from({ length: height }, (_, row) => lines[row] ?? []);
-  return <Lines lines={padded} />;
+  return Array.from({ length: height }, (_, row) => lines[row] ?? []);
 }

@@ -1,4 +1,3 @@
-import { type ReactNode, use } from "react";
 import { describeBytes } from "../../format/bytes.ts";
 import { fit, truncateMiddle } from "../../format/text.ts";
 import { fitLine, type Line, lineWidth, segment } from "../draw/line.ts";
@@ -6,9 +5,7 @@ import { type Glyphs, spell } from "../glyphs.ts";
 import { showName } from "../model/cells.ts";
 import { EXPORT_GAP, type ExportTable, fitExportColumns } from "../model/export-columns.ts";
 import { type ClientView, countClients, type ExportView, type TrafficView } from "../model/export-view.ts";
-import { StyleContext } from "../style-context.ts";
 import type { Tone } from "../theme.ts";
-import { Lines } from "./lines.tsx";
 
 /** Rows above the first export: the rule with its title, and the titles of the columns. */
 const TITLE_ROWS = 2;
@@ -66,13 +63,12 @@ function clientName(client: ClientView, glyphs: Glyphs): string {
 }
 
 /** Exports with their clients below them: rates, latencies of the last seconds, and totals. */
-export function ExportsPane(props: {
-  readonly exports: readonly ExportView[];
-  readonly width: number;
-  readonly height: number;
-}): ReactNode {
-  const { exports, width, height } = props;
-  const { glyphs } = use(StyleContext);
+export function drawExportsPane(
+  exports: readonly ExportView[],
+  width: number,
+  height: number,
+  glyphs: Glyphs,
+): Line[] {
   const table = fitExportColumns(width);
   const rows: Line[] = [];
   for (const view of exports) {
@@ -92,5 +88,5 @@ export function ExportsPane(props: {
   }
   const lines = [ruleLine(exports, width, glyphs), titleLine(table, width), ...rows].slice(0, height);
   const blanks: Line[] = Array.from({ length: Math.max(0, height - lines.length) }, () => []);
-  return <Lines lines={[...lines, ...blanks]} />;
+  return [...lines, ...blanks];
 }

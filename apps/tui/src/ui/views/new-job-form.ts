@@ -1,6 +1,5 @@
-import { type ReactNode, use } from "react";
 import { textWidth, truncateMiddle, wrapText } from "../../format/text.ts";
-import { type Line, segment } from "../draw/line.ts";
+import { type Line, lineWidth, segment } from "../draw/line.ts";
 import type { Glyphs } from "../glyphs.ts";
 import { showName } from "../model/cells.ts";
 import {
@@ -9,11 +8,10 @@ import {
   isChoice,
   isShown,
   isTextField,
-  type NewJobForm as Form,
+  type NewJobForm,
   problemOf,
 } from "../state/new-job-form.ts";
-import { StyleContext } from "../style-context.ts";
-import { type Area, OverlayBox } from "./overlay-box.tsx";
+import { type Area, innerWidth, type Overlay } from "./overlay.ts";
 
 const FORM_WIDTH = 76;
 const LABEL_WIDTH = 14;
@@ -24,6 +22,8 @@ const LABELS: readonly (readonly [FormField, string, string])[] = [
   ["sync", "Sync", ""],
   ["existing", "Existing", ""],
   ["largerTarget", "Larger target", ""],
+  ["backingMode", "Backing", ""],
+  ["replaces", "Replaces", "the source"],
   ["copyMode", "Copy mode", ""],
   ["speed", "Speed limit", "none"],
   ["onSourceError", "Source error", ""],
@@ -45,9 +45,15 @@ function aroundCursor(text: string, cursor: number, width: number): Line {
   return [segment(before.join("")), segment(under, "selection"), segment(after.join(""))];
 }
 
-function valueOf(form: Form, field: FormField, placeholder: string, width: number, glyphs: Glyphs): Line {
+function valueOf(
+  form: NewJobForm,
+  field: FormField,
+  placeholder: string,
+  width: number,
+  glyphs: Glyphs,
+): Line {
   const focused = form.focus === field;
-  if (isChoice(field)) return choices(form.options[field], form.choices[field]);
+  if (isChoice(field)) return choices(form.options[field], form.choices[field], width);
   if (!isTextField(field)) return [];
   const { text, cursor } = form.texts[field];
   if (focused) return aroundCursor(text, cursor, width);
@@ -56,16 +62,18 @@ function valueOf(form: Form, field: FormField, placeholder: string, width: numbe
   return [segment(hint, "dim")];
 }
 
-function choices(options: readonly string[], chosen: string): Line {
-  return options.map((option) =>
+function choices(options: readonly string[], chosen: string, width: number): Line {
+  const all = options.map((option) =>
     option === chosen ? segment(`[${option}] `, "strong") : segment(` ${option}  `, "dim"),
   );
+  if (lineWidth(all) <= width) return all;
+  const place = `${options.indexOf(chosen) + 1} of ${options.length}`;
+  return [segment(`[${chosen}] `, "strong"), segment(` ${place}`, "dim")];
 }
 
 /** The form of a new mirror job; complaints stand below the field they are about. */
-export function NewJobForm({ form, area }: { readonly form: Form; readonly area: Area }): ReactNode {
-  const { glyphs } = use(StyleContext);
-  const inner = Math.min(FORM_WIDTH, area.width) - 4;
+export function drawNewJobForm(form: NewJobForm, area: Area, glyphs: Glyphs): Overlay {
+  const inner = innerWidth(FORM_WIDTH, area);
   const lines: Line[] = [[]];
   let focusedLine = 0;
   const complain = (field: FormField): void => {
@@ -94,5 +102,5 @@ export function NewJobForm({ form, area }: { readonly form: Form; readonly area:
   // In a low terminal the focused field stays in sight.
   const room = Math.max(1, area.height - 2);
   const start = Math.max(0, Math.min(focusedLine - room + 3, lines.length - room));
-  return <OverlayBox area={area} title="New mirror" lines={lines.slice(start)} width={FORM_WIDTH} />;
+  return { title: "New mirror", lines: lines.slice(start), width: FORM_WIDTH };
 }
