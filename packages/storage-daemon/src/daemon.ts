@@ -159,7 +159,7 @@ export class Daemon implements DaemonParts {
   async #endJobsAndExports(): Promise<void> {
     const expedited = this.graph.nodes().map((node) => this.graph.expedite(node));
     try {
-      await this.jobs.manager.close();
+      await this.jobs.close();
       await this.exports.close();
     } finally {
       for (const end of expedited) end();

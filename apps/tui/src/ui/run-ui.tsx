@@ -12,7 +12,7 @@ import { UiController } from "./controller.ts";
 import type { UiResult } from "./controller-options.ts";
 import { glyphsFor } from "./glyphs.ts";
 import { Keymap } from "./key-bindings.ts";
-import { LiveScreen } from "./live-screen.ts";
+import { type ScreenStyle, screenText } from "./screen-style.ts";
 import { trapSignals } from "./signals.ts";
 import { themeOf } from "./theme.ts";
 import type { UiOptions } from "./ui-options.ts";
@@ -39,10 +39,14 @@ export async function runUi(source: JobSource, options: UiOptions): Promise<UiRe
   const keyboard = stdin.isTTY;
   let result: UiResult | undefined;
   let suspendTerminal: SuspendTerminal | undefined;
+  let redraw: (() => void) | undefined;
+  const style: ScreenStyle = {
+    theme: themeOf(options.theme ?? "default"),
+    glyphs: glyphsFor(options.ascii ?? false),
+    color: options.color ?? true,
+  };
   const end = (reason: UiResult): void => {
     result ??= reason;
-    // What is drawn after ink has left the alternate screen would stay on the main one.
-    screen.stop();
     instance.unmount();
   };
   const dumpDirectory = options.dumpDirectory ?? stateDirectory(process.env, homedir());
@@ -62,9 +66,9 @@ export async function runUi(source: JobSource, options: UiOptions): Promise<UiRe
     copyText: (text) => {
       stdout.write(`\u001B]52;c;${Buffer.from(text).toString("base64")}\u0007`);
     },
-    dumpScreen: () => writeDump(screen.text(), dumpDirectory, clock.now()),
+    dumpScreen: () => writeDump(screenText(controller, style, stdout), dumpDirectory, clock.now()),
     redraw: () => {
-      screen.redraw();
+      redraw?.();
     },
     page: async (text) => {
       await signals.lend(() => showInPager(text, process.env));
@@ -77,21 +81,19 @@ export async function runUi(source: JobSource, options: UiOptions): Promise<UiRe
       { label: "screens", path: dumpDirectory },
     ],
   });
-  const screen = new LiveScreen(controller, stdout, {
-    theme: themeOf(options.theme ?? "default"),
-    glyphs: glyphsFor(options.ascii ?? false),
-    color: options.color ?? true,
-    maxFps: options.maxFps ?? DEFAULT_MAX_FPS,
-  });
   const disarm = guardTerminal({ stdout, stdin, alternateScreen: !spoken });
   controller.start();
   const instance = render(
     <App
       controller={controller}
+      style={style}
       spoken={spoken}
       keyboard={keyboard}
       onTerminal={(suspend) => {
         suspendTerminal = suspend;
+      }}
+      onRedraw={(again) => {
+        redraw = again;
       }}
     />,
     {
@@ -102,12 +104,11 @@ export async function runUi(source: JobSource, options: UiOptions): Promise<UiRe
       // A terminal is a terminal, in a continuous-integration job as well.
       interactive: true,
       alternateScreen: !spoken,
+      incrementalRendering: true,
       isScreenReaderEnabled: spoken,
       maxFps: options.maxFps ?? DEFAULT_MAX_FPS,
     },
   );
-  // After ink, which answers a resize as well: the last word on what is on the screen is ours.
-  if (!spoken) screen.start();
   const signals = trapSignals({
     interrupt: () => {
       controller.interrupt();
@@ -116,12 +117,6 @@ export async function runUi(source: JobSource, options: UiOptions): Promise<UiRe
       end({ reason: "signal", signal });
     },
     suspendTerminal: () => suspendTerminal,
-    lent: () => {
-      screen.pause();
-    },
-    returned: () => {
-      screen.resume();
-    },
   });
   // A UI waits for keys; the process must not end before them just because no job keeps it busy.
   const keepAlive = setInterval(() => {}, 2 ** 30);
@@ -132,7 +127,6 @@ export async function runUi(source: JobSource, options: UiOptions): Promise<UiRe
   } finally {
     clearInterval(keepAlive);
     signals.release();
-    screen.stop();
     controller.stop();
     disarm();
   }

@@ -8,10 +8,6 @@ export interface SignalHandlers {
   readonly terminate: (signal: NodeJS.Signals) => void;
   /** Ink's way of lending the terminal out; `undefined` before the first frame. */
   readonly suspendTerminal: () => SuspendTerminal | undefined;
-  /** Somebody else is about to get the terminal. */
-  readonly lent: () => void;
-  /** The terminal is ours again, and shows nothing of ours. */
-  readonly returned: () => void;
 }
 
 /** The signals of a running UI. */
@@ -51,13 +47,11 @@ export function trapSignals(handlers: SignalHandlers): TrappedSignals {
     process.off("SIGINT", handlers.interrupt).on("SIGINT", ignore);
     process.off("SIGTSTP", suspend);
     try {
-      handlers.lent();
       const suspension = await suspendTerminal();
       try {
         await use();
       } finally {
         await suspension.resume();
-        handlers.returned();
       }
     } finally {
       lent = false;

@@ -361,7 +361,10 @@ describe("looking around", () => {
       await waitFor("Screen written to");
       const path = /Screen written to (\S+)/u.exec(screen())?.[1] ?? "";
       const text = await readFile(path, "utf8");
-      expect(text.split("\n").slice(0, 8)).toEqual(screen().split("\n").slice(0, 8));
+      const shown = screen()
+        .split("\n")
+        .map((row) => row.trimEnd());
+      expect(text.split("\n").slice(0, 8)).toEqual(shown.slice(0, 8));
     } finally {
       await rm(directory, { recursive: true });
     }

@@ -85,6 +85,7 @@ class RawDevice implements BlockDevice {
   /** Length of a fixed window; undefined when the window follows the end of the child. */
   readonly #window: number | undefined;
   readonly #readOnly: boolean;
+  readonly #node: string;
   /** Extents of the child, before they are moved into the window; made for the first who asks. */
   #below: ExtentList | undefined;
   #belowBusy = false;
@@ -104,6 +105,7 @@ class RawDevice implements BlockDevice {
     this.#base = base;
     this.#window = window;
     this.#readOnly = readOnly;
+    this.#node = node;
     this.#info = this.#describe();
   }
 
@@ -181,6 +183,11 @@ class RawDevice implements BlockDevice {
     length: number,
   ): MaybePromise<number> {
     return this.#child.copyRange(this.#base + offset, storage, sourceOffset, length);
+  }
+
+  /** There is nothing here that would have to be stored first: what is below may even refuse to flush. */
+  async reopen(readOnly: boolean): Promise<BlockDevice> {
+    return new RawDevice(this.#child, this.#base, this.#window, readOnly, this.#node);
   }
 
   close(): Promise<void> {

@@ -65,7 +65,7 @@ export async function prepareDriveMirrorTarget(
       node,
       // Where it will stand on something, zeroes of the source have to be zeroes of its own.
       isZero: isNew && backing === undefined,
-      backingMode: isNew && args.sync !== "none" ? "source-chain" : "open-chain",
+      backingMode: isNew ? "source-chain" : "open-chain",
       undo: async () => {
         await nodes.releaseUnused();
         await remove();

@@ -30,6 +30,10 @@ export interface Row {
   readonly accepted: (side: Side) => JsonObject;
 }
 
+/** A group of throttled nodes, `g`. */
+const group = (side: Side): Promise<unknown> =>
+  side.run("object-add", { "qom-type": "throttle-group", id: "g" });
+
 const B = { node: "src", name: "b" };
 const JOB: Refusal = ["an unknown job", { id: "zz" }];
 const BLOCK_JOB: Refusal = ["an unknown job", { id: "zz" }, "DeviceNotActive"];
@@ -312,10 +316,30 @@ export const COMMANDS: Readonly<Record<string, Row>> = {
       ["an unknown type", { "qom-type": "zz", id: "o" }],
       ["files that are not there", { "qom-type": "tls-creds-x509", id: "o", dir: "/nonexistent" }],
     ],
-    // Credentials that are accepted are in the tests of TLS; here there are none.
-    accepted: () => ({ "qom-type": "tls-creds-x509", id: "o", dir: "/nonexistent" }),
+    accepted: () => ({ "qom-type": "throttle-group", id: "o" }),
   },
-  "object-del": { refused: [["an unknown object", { id: "zz" }]], accepted: () => ({ id: "zz" }) },
+  "object-del": {
+    given: group,
+    refused: [["an unknown object", { id: "zz" }]],
+    accepted: () => ({ id: "g" }),
+  },
+  "qom-get": {
+    given: group,
+    refused: [
+      ["an unknown object", { path: "/objects/zz", property: "limits" }, "DeviceNotFound"],
+      ["an unknown property", { path: "/objects/g", property: "zz" }],
+    ],
+    accepted: () => ({ path: "/objects/g", property: "limits" }),
+  },
+  "qom-set": {
+    given: group,
+    refused: [
+      ["an unknown object", { path: "/objects/zz", property: "limits", value: {} }, "DeviceNotFound"],
+      ["an unknown property", { path: "/objects/g", property: "zz", value: 1 }],
+      ["a limit below zero", { path: "/objects/g", property: "limits", value: { "bps-total": -1 } }],
+    ],
+    accepted: () => ({ path: "/objects/g", property: "limits", value: { "bps-total": 1_000_000 } }),
+  },
   "x-blockmirror-query-jobs": { given: mirror(), refused: [UNEXPECTED], accepted: () => ({}) },
   "x-blockmirror-query-dirty-map": {
     given: mirror(),
