@@ -58,16 +58,17 @@ export class Convergence {
     this.#init.reach.note(nowMs);
     const isDue = this.#governor !== undefined && !isReady;
     const standing = this.#standing();
+    const isLateAtThisPace = this.deadline.isMissedAtThisPace(nowMs, standing);
     // Guests that are slowed down so that the job comes to an end are not served by its taking longer.
     this.#hurries =
       isDue &&
       (this.#governor?.mode === "write-blocking" ||
         this.deadline.isMeasuring(nowMs, standing.doneBytes) ||
-        this.deadline.isMissedAtThisPace(nowMs, standing));
+        isLateAtThisPace);
     this.#courtesy.note(nowMs, this.isNearlyClean() ? "even" : etaSec === "never" ? "behind" : undefined);
     return this.#governor?.decide(nowMs, {
       isReady,
-      isLate: isDue && this.deadline.isMissed(nowMs, standing),
+      isLate: isDue && (isLateAtThisPace || this.deadline.isMissed(nowMs, standing)),
       converging: engine.sweeps > 0 || isReady,
       etaSec,
       guestBytesPerSec: meter.guestBytesPerSec,
@@ -86,10 +87,11 @@ export class Convergence {
   }
 
   #standing(): Standing {
-    const { meter } = this.#init;
+    const { meter, engine } = this.#init;
     const { done, left } = meter.work();
+    const firstBytes = done - engine.bytesRecopied - engine.bytesMirrored;
     const dirtyBytesPerSec = this.#governor?.mode === "background" ? (meter.guestBytesPerSec ?? 0) : 0;
-    return { doneBytes: done, leftBytes: left, dirtyBytesPerSec };
+    return { doneBytes: done, firstBytes, leftBytes: left, dirtyBytesPerSec };
   }
 
   /** Nothing is dirty and nothing is being copied. */

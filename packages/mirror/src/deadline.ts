@@ -5,12 +5,16 @@
 const MOST_TIMES_ALONE = 2;
 /** So long the copy takes all of the time at first, in milliseconds, to see how fast it can be. */
 const MEASURE_MS = 200;
+/** Chunks that guests dirtied lie scattered, and take the copy so many times as long as a run of them. */
+const SCATTERED_TIMES = 6;
 /** A pace says something after so many milliseconds. */
 const SHORTEST_MS = 100;
 
 /** Where a copy stands. */
 export interface Standing {
   readonly doneBytes: number;
+  /** What of it was handled for the first time. */
+  readonly firstBytes: number;
   readonly leftBytes: number;
   /** How fast chunks that were copied become dirty again. */
   readonly dirtyBytesPerSec: number;
@@ -49,7 +53,7 @@ export class Deadline {
     return false;
   }
 
-  /** Whether a copy that takes all of the time from now on comes too late. */
+  /** Whether the copy comes too late, as fast as it was when it had all of the time. */
   isMissed(nowMs: number, standing: Standing): boolean {
     return this.#measured !== undefined && this.#isLate(nowMs, standing, this.#measured.bytesPerMs);
   }
@@ -62,11 +66,17 @@ export class Deadline {
     return this.#isLate(nowMs, standing, (standing.doneBytes - this.#measured.doneBytes) / elapsedMs);
   }
 
-  #isLate(nowMs: number, { leftBytes, dirtyBytesPerSec }: Standing, bytesPerMs: number): boolean {
+  #isLate(nowMs: number, standing: Standing, bytesPerMs: number): boolean {
+    const { firstBytes, leftBytes, dirtyBytesPerSec } = standing;
     if (this.#startMs === undefined || this.#measured === undefined || leftBytes === 0) return false;
     const elapsedMs = nowMs - this.#startMs - this.#pausedMs;
     const limitMs = (MOST_TIMES_ALONE * this.#workBytes) / this.#measured.bytesPerMs;
-    const netPerMs = bytesPerMs - dirtyBytesPerSec / 1000;
-    return netPerMs <= 0 || elapsedMs + leftBytes / netPerMs > limitMs;
+    const dirtyPerMs = dirtyBytesPerSec / 1000;
+    if (bytesPerMs <= dirtyPerMs) return true;
+    // First what was never copied, then what guests have dirtied behind the copy and will dirty by then.
+    const againBytes = Math.max(0, leftBytes - Math.max(0, this.#workBytes - firstBytes));
+    const firstMs = (leftBytes - againBytes) / bytesPerMs;
+    const againMs = ((againBytes + firstMs * dirtyPerMs) * SCATTERED_TIMES) / bytesPerMs;
+    return elapsedMs + firstMs + againMs > limitMs;
   }
 }

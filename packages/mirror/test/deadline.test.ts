@@ -5,6 +5,7 @@ import { Deadline, type Standing } from "../src/deadline.ts";
 describe("whether the deadline is missed", () => {
   const standing = (doneBytes: number, leftBytes: number, dirtyBytesPerSec = 0): Standing => ({
     doneBytes,
+    firstBytes: doneBytes,
     leftBytes,
     dirtyBytesPerSec,
   });
@@ -29,16 +30,21 @@ describe("whether the deadline is missed", () => {
 
   it("a pace that would take more than twice as long as alone is too slow", () => {
     // 400 ms are left for 200 bytes in the first case, and 200 ms in the second.
-    expect(measured().isMissedAtThisPace(1600, standing(900, 200))).toBe(false);
+    expect(measured().isMissedAtThisPace(1400, standing(800, 200))).toBe(false);
     expect(measured().isMissedAtThisPace(1800, standing(800, 200))).toBe(true);
-    expect(measured().isMissed(1600, standing(900, 200))).toBe(false);
-    expect(measured().isMissed(1900, standing(900, 200))).toBe(true);
+    expect(measured().isMissed(1600, standing(800, 200))).toBe(false);
+    expect(measured().isMissed(1900, standing(800, 200))).toBe(true);
   });
 
-  it("what is dirtied meanwhile counts, and a copy that is outrun never comes", () => {
-    expect(measured().isMissed(300, standing(300, 700, 500))).toBe(false);
-    expect(measured().isMissed(300, standing(300, 700, 700))).toBe(true);
+  it("what is dirtied meanwhile counts several times, and a copy that is outrun never comes", () => {
+    expect(measured().isMissed(300, standing(300, 700, 100))).toBe(false);
+    expect(measured().isMissed(300, standing(300, 700, 250))).toBe(true);
     expect(measured().isMissed(300, standing(300, 700, 1000))).toBe(true);
+  });
+
+  it("so does what was dirtied behind the copy already", () => {
+    expect(measured().isMissed(300, standing(300, 700 + 150))).toBe(false);
+    expect(measured().isMissed(300, standing(300, 700 + 170))).toBe(true);
   });
 
   it("a pause of the user is no delay", () => {

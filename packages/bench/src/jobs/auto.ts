@@ -10,7 +10,7 @@ import { median } from "../interleave.ts";
 import { runFio } from "../process/fio.ts";
 import { PROGRAM } from "../process/mirror-process.ts";
 import { ServeProcess } from "../process/serve-process.ts";
-import { writeFullImage } from "../raw/images.ts";
+import { settle, writeFullImage } from "../raw/images.ts";
 import type { BenchContext, Scenario } from "../scenario.ts";
 
 /** How long a guest is watched with a job, and without one. */
@@ -74,9 +74,17 @@ async function guestAlone({ source }: Images, { directory, dataBytes }: BenchCon
   }
 }
 
+/** What was written before is on the disk, so that nobody pays for another's writes. */
+async function settleAll({ source, target }: Images): Promise<void> {
+  await settle(source);
+  await settle(target);
+}
+
 async function measure(images: Images, context: BenchContext): Promise<Figures> {
   const { directory, dataBytes } = context;
+  await settleAll(images);
   const alone = await guestAlone(images, context);
+  await settleAll(images);
   const idle = new ExportedMirror(images, join(directory, "idle.sock"));
   let idleMs: number;
   try {
@@ -85,6 +93,7 @@ async function measure(images: Images, context: BenchContext): Promise<Figures> 
   } finally {
     await idle.stop();
   }
+  await settleAll(images);
   const socket = join(directory, "busy.sock");
   const busy = new ExportedMirror(images, socket);
   try {
