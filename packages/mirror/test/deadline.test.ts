@@ -2,23 +2,23 @@ import { describe, expect, it } from "vitest";
 import { CopyModeGovernor, type Pressure } from "../src/copy-mode-governor.ts";
 import { Deadline, type Standing } from "../src/deadline.ts";
 
+const standing = (doneBytes: number, leftBytes: number, dirtyBytesPerSec = 0): Standing => ({
+  doneBytes,
+  firstBytes: doneBytes,
+  leftBytes,
+  dirtyBytesPerSec,
+});
+
+/** A copy of 1000 bytes that did 200 in 200 ms when it had all of the time, so that alone it takes 1000 ms. */
+function measured(): Deadline {
+  const deadline = new Deadline();
+  deadline.begin(0, 1000);
+  expect(deadline.isMeasuring(199, 199)).toBe(true);
+  expect(deadline.isMeasuring(200, 200)).toBe(false);
+  return deadline;
+}
+
 describe("whether the deadline is missed", () => {
-  const standing = (doneBytes: number, leftBytes: number, dirtyBytesPerSec = 0): Standing => ({
-    doneBytes,
-    firstBytes: doneBytes,
-    leftBytes,
-    dirtyBytesPerSec,
-  });
-
-  /** A copy of 1000 bytes that did 200 in 200 ms when it had all of the time, so that alone it takes 1000 ms. */
-  function measured(): Deadline {
-    const deadline = new Deadline();
-    deadline.begin(0, 1000);
-    expect(deadline.isMeasuring(199, 199)).toBe(true);
-    expect(deadline.isMeasuring(200, 200)).toBe(false);
-    return deadline;
-  }
-
   it("is not known before the copy was measured, nor once nothing is left", () => {
     const deadline = new Deadline();
     expect(deadline.isMeasuring(0, 0), "before the copy begins").toBe(false);

@@ -98,8 +98,6 @@ export class ObjectStore {
         return loadPsk(options);
       case "tls-creds-x509":
         return loadX509(options, (id) => this.#secret(id));
-      default:
-        throw commandError(`Objects of type '${options["qom-type"]}' are not supported`);
     }
   }
 
