@@ -40,7 +40,7 @@ export class SourceStatus {
   }
 
   /**
-   * What `[offset, …)` holds by the batch at hand; false when the batch does not know, and {@link query} has to be asked
+   * What `[offset, ...)` holds by the batch at hand; false when the batch does not know, and {@link query} has to be asked
    * first. `into.length` is at most `limit`.
    */
   lookUp(offset: number, limit: number, into: SourceExtent): boolean {

@@ -53,7 +53,7 @@ for (const { folder, directory, manifest } of all) {
   });
 }
 
-for (const { folder, manifest } of published) {
+for (const { folder, directory, manifest } of published) {
   const isApp = folder.startsWith("apps/");
 
   describe(`${folder} is ready to be published`, () => {
@@ -71,6 +71,15 @@ for (const { folder, manifest } of published) {
         assert.deepEqual(Object.keys(target), ["types", "default"], `conditions of ${subpath}`);
       }
       if (!isApp) assert.ok(manifest.exports?.["."] !== undefined);
+    });
+
+    test("what it loads quickly", { skip: isApp }, () => {
+      // One character beyond Latin-1 makes a runtime read, keep and compile the whole module with two bytes a character.
+      for (const file of exportedFiles(manifest.exports ?? {}).filter((name) => name.endsWith(".js"))) {
+        const text = readFileSync(join(directory, file), "utf8");
+        const found = /^.*[^\u0000-\u007F].*$/mu.exec(text);
+        assert.equal(found, null, `${folder}/${file} is not plain ASCII: ${String(found?.[0])}`);
+      }
     });
 
     test("what it promises", () => {

@@ -86,7 +86,7 @@ export interface DeviceInfo {
   readonly namedBacking?: NamedBacking;
   /** Bytes the device allocates below, if it knows. */
   readonly allocatedSize?: number;
-  /** Facts of one driver, for people and tools (qcow2: version, cluster size, bitmaps …). */
+  /** Facts of one driver, for people and tools (qcow2: version, cluster size, bitmaps). */
   readonly details?: Readonly<Record<string, unknown>>;
 }
 

@@ -9,7 +9,7 @@ export interface OptionField<T> {
   readonly required: boolean;
   /** The allowed words of a `choice`. */
   readonly choices?: readonly string[];
-  /** Checks one value (undefined when absent); throws an `Error` whose message completes "option X …". */
+  /** Checks one value (undefined when absent); throws an `Error` whose message completes "option X ...". */
   parse(value: unknown): T;
 }
 
@@ -149,7 +149,7 @@ export const option: {
   child(description: string): OptionField<ChildReference>;
   /** A child, or `null` for explicitly none, or `undefined` when absent. */
   optionalChild(description: string): OptionField<ChildReference | null | undefined>;
-  /** Any value, checked by `parse`, which throws an `Error` completing "option X …". */
+  /** Any value, checked by `parse`, which throws an `Error` completing "option X ...". */
   json<T>(description: string, parse: (value: unknown) => T): OptionField<T>;
 } = {
   string: (description) =>

@@ -1,4 +1,3 @@
-import { createDecipheriv } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { commandError, type BlockType } from "@blockmirror/qmp";
 import { messageOf } from "./tls-credentials.ts";
@@ -69,6 +68,8 @@ function decode(text: string): Buffer {
 function decrypt(content: Buffer, key: Buffer, iv: Buffer): Buffer {
   if (key.byteLength !== 32) throw commandError("Key should be 32 bytes in length");
   if (iv.byteLength !== 16) throw commandError("IV should be 16 bytes in length");
+  // Loaded for the first encrypted secret: most daemons have none, and loading it takes a good part of their start.
+  const { createDecipheriv } = process.getBuiltinModule("node:crypto");
   const cipher = createDecipheriv("aes-256-cbc", key, iv);
   try {
     return Buffer.concat([cipher.update(content), cipher.final()]);

@@ -83,7 +83,7 @@ function readEntry(line: string, { kind, members }: Group): void {
   if (key === undefined) throw new Error("is neither a group nor an entry");
   const type = Object.hasOwn(GROUPS[kind] ?? {}, key) ? GROUPS[kind]?.[key] : undefined;
   if (type === undefined) throw new Error(`group '${kind}' has no '${key}'`);
-  if (value === undefined) throw new Error(`'${key}' needs a value: ${key} = "…"`);
+  if (value === undefined) throw new Error(`'${key}' needs a value: ${key} = "..."`);
   members[key] = valueOf(type, key, value);
 }
 

@@ -51,7 +51,7 @@ export const HeaderField = {
   autoclear: 88,
 } as const;
 
-/** Parsing fails with this; `what` completes "image L: …". */
+/** Parsing fails with this; `what` completes "image L: ...". */
 function refuse(label: string, what: string): BlockError {
   return new BlockError("BLK_CORRUPT", `${label}: ${what}`, { node: label, operation: "open" });
 }

@@ -11,9 +11,9 @@ import type { ReleasedClusters } from "./released-clusters.ts";
 
 /** Metadata writes that run at the same time. */
 const IN_FLIGHT = 16;
-/** From here on a commit starts in the background, so that a crash loses little and memory stays bounded … */
+/** From here on a commit starts in the background, so that a crash loses little and memory stays bounded. */
 const WANTED = { bytes: 4 * 1024 * 1024, released: 16_384 } as const;
-/** … and from here on whoever changes metadata waits for one. */
+/** And from here on whoever changes metadata waits for one. */
 const PRESSING = { bytes: 16 * 1024 * 1024, released: 65_536 } as const;
 /** Neighbouring pieces become one write of at most this many bytes. */
 const MOST_MERGED = 1024 * 1024;
