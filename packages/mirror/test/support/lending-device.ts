@@ -1,29 +1,20 @@
-import {
-  PassThroughDevice,
-  type BlockChild,
-  type BlockDevice,
-  type Borrower,
-  type DeviceInfo,
-  type IoVec,
-  type MaybePromise,
-} from "@blockmirror/block-driver";
+import type { BlockChild, BlockDevice, Borrower, DeviceInfo } from "@blockmirror/block-driver";
+import { SlowDevice, type Pause } from "./slow-device.ts";
 
 /** What a device makes of a copy: the bytes it takes, at most `length`; or it throws. `count` begins at 1. */
 export type CopyPolicy = (count: number, length: number) => number;
 
 /** A filter that lends what is below it, and takes copies as told, each in its own time. */
-export class LendingDevice extends PassThroughDevice {
+export class LendingDevice extends SlowDevice {
   /** Copies asked for so far. */
   copies = 0;
   readonly #policy: CopyPolicy;
-  readonly #pause: () => Promise<void>;
   #seen: DeviceInfo | undefined;
   #lendingInfo: DeviceInfo | undefined;
 
-  constructor(child: BlockChild, policy: CopyPolicy, pause: () => Promise<void>) {
-    super("lending", child);
+  constructor(child: BlockChild, policy: CopyPolicy, pause: Pause) {
+    super(child, pause);
     this.#policy = policy;
-    this.#pause = pause;
   }
 
   override get info(): DeviceInfo {
@@ -36,24 +27,8 @@ export class LendingDevice extends PassThroughDevice {
     return this.#lendingInfo;
   }
 
-  override read(offset: number, into: IoVec): Promise<void> {
-    return this.#slowly(() => super.read(offset, into));
-  }
-
-  override write(offset: number, from: IoVec): Promise<void> {
-    return this.#slowly(() => super.write(offset, from));
-  }
-
-  override writeZeroes(offset: number, length: number): Promise<void> {
-    return this.#slowly(() => super.writeZeroes(offset, length));
-  }
-
-  override discard(offset: number, length: number): Promise<void> {
-    return this.#slowly(() => super.discard(offset, length));
-  }
-
   async lend(offset: number, length: number, borrow: Borrower): Promise<number> {
-    await this.#pause();
+    await this.pause();
     return borrow(this, offset, length);
   }
 
@@ -66,13 +41,7 @@ export class LendingDevice extends PassThroughDevice {
     this.copies += 1;
     const bytes = Buffer.alloc(this.#policy(this.copies, length));
     await storage.read(sourceOffset, [bytes]);
-    await this.#slowly(() => this.child.write(offset, [bytes]));
+    await this.slowly(() => this.child.write(offset, [bytes]));
     return bytes.length;
-  }
-
-  async #slowly(run: () => MaybePromise<void>): Promise<void> {
-    await this.#pause();
-    await run();
-    await this.#pause();
   }
 }

@@ -8,66 +8,21 @@ import {
   option,
   optionSchema,
   PassThroughDevice,
-  type BlockChild,
   type BlockDriver,
   type BlockEdge,
   type BlockNode,
-  type IoVec,
 } from "@blockmirror/block-driver";
 import { JobManager, type JobEvent } from "@blockmirror/blockjob";
 import { FakeClock } from "@blockmirror/ratelimit";
 import { startMirror, type Mirror, type MirrorOptions } from "../../src/index.ts";
 import { LendingDevice, type CopyPolicy } from "./lending-device.ts";
+import { SlowDevice } from "./slow-device.ts";
 
 export const KIB = 1024;
 export const MIB: number = 1024 * 1024;
 
 /** How long each half of a request takes on a slow device, in milliseconds of the fake clock. */
 export type Latency = () => number;
-
-/**
- * A filter that takes its time: some before the request reaches the device below, some before it settles. So a write has
- * landed for a while before anybody is told, and a read is old before it is answered.
- */
-class SlowDevice extends PassThroughDevice {
-  readonly #clock: FakeClock;
-  readonly #latency: Latency;
-
-  constructor(child: BlockChild, clock: FakeClock, latency: Latency) {
-    super("slow", child);
-    this.#clock = clock;
-    this.#latency = latency;
-  }
-
-  override read(offset: number, into: IoVec): Promise<void> {
-    return this.#slowly(() => super.read(offset, into));
-  }
-
-  override write(offset: number, from: IoVec): Promise<void> {
-    return this.#slowly(() => super.write(offset, from));
-  }
-
-  override writeZeroes(offset: number, length: number): Promise<void> {
-    return this.#slowly(() => super.writeZeroes(offset, length));
-  }
-
-  override discard(offset: number, length: number): Promise<void> {
-    return this.#slowly(() => super.discard(offset, length));
-  }
-
-  async #slowly(run: () => void | Promise<void>): Promise<void> {
-    await this.#pause();
-    await run();
-    await this.#pause();
-  }
-
-  #pause(): Promise<void> {
-    const delayMs = this.#latency();
-    return new Promise((resolve) => {
-      this.#clock.schedule(delayMs, resolve);
-    });
-  }
-}
 
 /** Settings of a {@link Rig}. */
 export interface RigOptions {
@@ -222,7 +177,7 @@ export class Rig {
         if (copiesBelow !== undefined) return new LendingDevice(child, copiesBelow, () => this.#pause());
         return latency === undefined
           ? new PassThroughDevice("slow", child)
-          : new SlowDevice(child, this.clock, latency);
+          : new SlowDevice(child, () => this.#pause());
       },
     };
   }
