@@ -82,7 +82,7 @@ for (const { folder, directory, manifest } of published) {
         );
         assert.ok(modules.length > 0);
         for (const name of modules) {
-          const found = /^.*[^\u0000-\u007F].*$/mu.exec(readFileSync(join(dist, name), "utf8"));
+          const found = /^.*[^\t\r\n -~].*$/mu.exec(readFileSync(join(dist, name), "utf8"));
           assert.equal(found, null, `${folder}/dist/${name}: ${String(found?.[0])}`);
         }
       });
