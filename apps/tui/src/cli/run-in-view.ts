@@ -1,3 +1,4 @@
+import { BlockError } from "@blockmirror/block-driver";
 import type { JobResult } from "@blockmirror/blockjob";
 import type { EmbeddedEngine } from "../engine/embedded-engine.ts";
 import type { EngineJob } from "../engine/engine-job.ts";
@@ -37,7 +38,7 @@ export interface JobTask {
 /** Runs a job in an engine, shows it until it has ended, and returns the exit status. Closes engine and view. */
 export async function runInView(task: JobTask, flags: JobFlags, host: JobHost): Promise<number> {
   const { engine, view } = host;
-  let told: string | undefined;
+  let failure: unknown;
   try {
     const entry = await task.start(host);
     steerWhenReady(engine, entry, flags.whenReady ?? (view.mode === "tui" ? "wait" : "complete"));
@@ -45,7 +46,7 @@ export async function runInView(task: JobTask, flags: JobFlags, host: JobHost): 
     const shown = await view.show(entry.job.done, flags.whenReady !== undefined);
     if (shown === "quit") await engine.cancelAll({ force: false });
     const result = await entry.job.done;
-    told = result.error?.message;
+    failure = result.error;
     const status = conclude(task, host, entry, result, shown);
     host.ended?.(entry, result, status);
     if (shown === "done") await task.afterwards?.(host, entry);
@@ -54,22 +55,28 @@ export async function runInView(task: JobTask, flags: JobFlags, host: JobHost): 
   } finally {
     // Images that cannot be closed are an error; the lines and the signals go all the same, or the program would never end.
     try {
-      await close(task, engine, told);
+      await close(task, engine, failure);
     } finally {
       view.close();
     }
   }
 }
 
-/** @param told the error that the job failed with, if it did. */
-async function close(task: JobTask, engine: EmbeddedEngine, told: string | undefined): Promise<void> {
+/** @param failure what the job failed with, if it did. */
+async function close(task: JobTask, engine: EmbeddedEngine, failure: unknown): Promise<void> {
   try {
     await task.close?.();
     await engine.close();
   } catch (error) {
     // An image that was lost fails its job, and cannot be closed for the same reason: that is said once.
-    if (!(error instanceof Error) || error.message !== told) throw error;
+    if (!isEchoOf(failure, error)) throw error;
   }
+}
+
+/** The image that failed the job refuses everything since, whatever it said first. Another image's refusal is news. */
+function isEchoOf(failure: unknown, error: unknown): boolean {
+  if (!(failure instanceof BlockError) || !(error instanceof BlockError)) return false;
+  return error.code === "BLK_FENCED" && error.node === failure.node;
 }
 
 /** Completes or cancels the job as soon as it is READY. */

@@ -293,7 +293,7 @@ test("a target that cannot even be opened after it was created is removed again"
   expect(existsSync(file("b.raw"))).toBe(false);
 });
 
-test("a target whose server was lost says once why it refuses requests", async () => {
+test("a target whose server was lost says why once, on one line", async () => {
   writeFileSync(file("a.raw"), randomBytes(8 * MIB));
   writeFileSync(file("b.raw"), Buffer.alloc(8 * MIB));
   const address = `nbd+unix:///?socket=${file("b.sock")}`;
@@ -314,9 +314,8 @@ test("a target whose server was lost says once why it refuses requests", async (
   const { status, stderr } = await mirror.ended;
   await server.ended;
   expect(status).toBe(1);
-  const [failure = "", ...others] = stderr.trimEnd().split("\n");
-  expect(failure).toMatch(/^blockmirror: mirror failed: .* is not a copy, the source is untouched$/u);
-  // A write that was on its way fails by itself, and the target says when it is closed why it took no more.
-  expect(others.length).toBe(failure.includes(" refuses requests: ") ? 0 : 1);
-  expect(stderr.match(/ refuses requests: /gu)).toHaveLength(1);
+  // The write that was on its way may fail first, or the target refuse the next: either is the reason, told in one line.
+  expect(stderr).toMatch(
+    /^blockmirror: mirror failed: .*(?: refuses requests: | failed: its connection was lost).* is not a copy, the source is untouched\n$/u,
+  );
 });
