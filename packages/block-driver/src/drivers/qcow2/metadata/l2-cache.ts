@@ -7,6 +7,7 @@ import type { L1Table } from "./l1-table.ts";
 import { L2Slice } from "./l2-slice.ts";
 import { MetadataKind } from "./metadata-map.ts";
 import type { MetadataWrite } from "./metadata-write.ts";
+import { decodeInPlace, encodeWords } from "./table-words.ts";
 
 /** Slices that are kept however small the budget: requests in flight, and a disk that was small when it was opened. */
 const LEAST_SLICES = 16;
@@ -138,7 +139,7 @@ export class L2Cache {
       const taken: MetadataWrite[] = [];
       for (const slice of this.#slicesOf(l1Index)) {
         if (!slice.dirty) continue;
-        encodeWords(slice.words, 0, slice.words.length, bytes, this.#bytesBefore(slice));
+        encodeWords(slice.words, bytes, this.#bytesBefore(slice));
         taken.push(this.#take(slice));
       }
       writes.push({
@@ -168,7 +169,7 @@ export class L2Cache {
     this.#dirty.delete(slice);
     slice.pins += 1;
     const bytes = new Uint8Array(4 * (to - from));
-    encodeWords(slice.words, from, to, bytes, 0);
+    encodeWords(slice.words.subarray(from, to), bytes, 0);
     return {
       kind: MetadataKind.L2Table,
       offset: slice.hostOffset + 4 * from,
@@ -210,12 +211,12 @@ export class L2Cache {
     const firstEntry = (number * this.#entriesPerSlice) % this.#geometry.l2Entries;
     const inTable = firstEntry * this.#geometry.l2EntryBytes;
     const bytes =
-      unwritten?.base?.subarray(inTable, inTable + this.#sliceBytes) ?? new Uint8Array(this.#sliceBytes);
+      unwritten?.base?.slice(inTable, inTable + this.#sliceBytes) ?? new Uint8Array(this.#sliceBytes);
     const finish = (): L2Slice | undefined => {
       // While it was read, the table may have been copied to another place, or gone.
       const now = this.#l1.offsetOf(l1Index);
       if (now === 0) return undefined;
-      const slice = new L2Slice(l1Index, firstEntry, guestOffset, now + inTable, toWords(bytes));
+      const slice = new L2Slice(l1Index, firstEntry, guestOffset, now + inTable, decodeInPlace(bytes));
       this.#slices.set(number, slice);
       this.#last = slice;
       this.#evict();
@@ -258,18 +259,4 @@ function problemOf(table: number, clusterSize: number, fileSize: number): string
   if (table % clusterSize !== 0) return "is not aligned to a cluster";
   if (table < clusterSize) return "is the header";
   return table >= fileSize ? "is outside the file" : undefined;
-}
-
-/** Decodes big-endian words. */
-function toWords(bytes: Uint8Array): Uint32Array {
-  const words = new Uint32Array(bytes.length / 4);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let word = 0; word < words.length; word += 1) words[word] = view.getUint32(4 * word);
-  return words;
-}
-
-/** Stores words `[from, to)` big-endian from byte `at` of `bytes` on. */
-function encodeWords(words: Uint32Array, from: number, to: number, bytes: Uint8Array, at: number): void {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let word = from; word < to; word += 1) view.setUint32(at + 4 * (word - from), words[word] ?? 0);
 }
