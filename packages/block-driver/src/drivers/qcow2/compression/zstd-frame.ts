@@ -15,6 +15,8 @@ export interface ZstdFrame {
   readonly length: number;
   /** Holds no content: to be stepped over. */
   readonly skippable: boolean;
+  /** Bytes it decodes to, when it says so in up to four bytes. */
+  readonly contentSize?: number;
 }
 
 /**
@@ -36,7 +38,8 @@ export function zstdFrameAt(bytes: Uint8Array, at: number): ZstdFrame | undefine
   const sizeCode = descriptor >>> 6;
   const sizeBytes = sizeCode === 0 && singleSegment ? 1 : (CONTENT_SIZE_BYTES[sizeCode] ?? 0);
   const checksumBytes = (descriptor & 0x04) === 0 ? 0 : 4;
-  let next = at + 5 + (singleSegment ? 0 : 1) + (DICTIONARY_ID_BYTES[descriptor & 3] ?? 0) + sizeBytes;
+  const sizeAt = at + 5 + (singleSegment ? 0 : 1) + (DICTIONARY_ID_BYTES[descriptor & 3] ?? 0);
+  let next = sizeAt + sizeBytes;
   for (;;) {
     if (next + 3 > bytes.length) return undefined;
     const header = view.getUint16(next, true) + (bytes[next + 2] ?? 0) * 0x1_0000;
@@ -47,5 +50,21 @@ export function zstdFrameAt(bytes: Uint8Array, at: number): ZstdFrame | undefine
     if (isLast) break;
   }
   const length = next + checksumBytes - at;
-  return at + length > bytes.length ? undefined : { length, skippable: false };
+  if (at + length > bytes.length) return undefined;
+  const contentSize = contentSizeAt(view, sizeAt, sizeBytes);
+  return { length, skippable: false, ...(contentSize !== undefined && { contentSize }) };
+}
+
+/** The field "Frame_Content_Size"; a size of two bytes is stored less 256. */
+function contentSizeAt(view: DataView, at: number, sizeBytes: number): number | undefined {
+  switch (sizeBytes) {
+    case 1:
+      return view.getUint8(at);
+    case 2:
+      return 256 + view.getUint16(at, true);
+    case 4:
+      return view.getUint32(at, true);
+    default:
+      return undefined;
+  }
 }

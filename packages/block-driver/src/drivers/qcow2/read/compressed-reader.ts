@@ -1,6 +1,6 @@
 import { iovCopy, iovLength, isPromise, type IoVec } from "../../../contract/io.ts";
 import { BlockError } from "../../../errors.ts";
-import { decoderFor, NO_ZSTD, type DecodeCluster } from "../compression/codec.ts";
+import { decoderFor, NO_ZSTD, type ClusterDecoder } from "../compression/cluster-decoder.ts";
 import { decodeCompressed, type CompressedRange } from "../format/l2-entry.ts";
 import type { Image } from "../image.ts";
 import { readHost } from "../metadata/host-read.ts";
@@ -13,6 +13,9 @@ const SPAN_BYTES = 2 * 1024 * 1024;
 /** Clusters are stored back to back; a gap up to this is read through. */
 const GAP_BYTES = 64 * 1024;
 const CLUSTERS_KEPT = 16;
+/** Clusters decoded by one call, and the bytes they may decode to: enough to share its price, few enough to share the work. */
+const GROUP_CLUSTERS = 16;
+const GROUP_BYTES = 1024 * 1024;
 
 /** A part of one compressed cluster that somebody wants. */
 export interface CompressedPart {
@@ -35,19 +38,19 @@ export function storedAt(image: Image, slice: L2Slice, offset: number): Compress
 }
 
 /**
- * Reads compressed clusters. Neighbours in the file are read together, and all that were read are decoded side by side on
- * the runtime's thread pool.
+ * Reads compressed clusters. Neighbours in the file are read together, and all that were read are decoded side by side, in
+ * groups, on the runtime's thread pool.
  */
 export class CompressedReader {
   readonly #image: Image;
   readonly #counters: ReadCounters;
-  readonly #decode: DecodeCluster | undefined;
+  readonly #decoder: ClusterDecoder | undefined;
   readonly #kept = new DecodedClusters(CLUSTERS_KEPT);
 
   constructor(image: Image, counters: ReadCounters) {
     this.#image = image;
     this.#counters = counters;
-    this.#decode = decoderFor(image.header.compressionType);
+    this.#decoder = decoderFor(image.header.compressionType, image.geometry.clusterSize);
   }
 
   /** Reads the parts, which are in guest order. */
@@ -72,11 +75,29 @@ export class CompressedReader {
     }
     const start = first.stored.offset;
     const span = await this.#readStored(start, last.stored.offset + last.stored.length - start);
+    const { clusterSize } = this.#image.geometry;
+    const groupLength = Math.max(1, Math.min(GROUP_CLUSTERS, Math.floor(GROUP_BYTES / clusterSize)));
+    const groups: Promise<void>[] = [];
+    for (let from = 0; from < parts.length; from += groupLength) {
+      groups.push(this.#decodeGroup(parts.slice(from, from + groupLength), span, start));
+    }
+    await settleAll(groups);
+  }
+
+  /** Decodes the parts, whose clusters are in `span`, which begins at host byte `start`. */
+  async #decodeGroup(parts: readonly CompressedPart[], span: Uint8Array, start: number): Promise<void> {
+    const inputOf = ({ stored }: CompressedPart): Uint8Array =>
+      span.subarray(stored.offset - start, stored.offset - start + stored.length);
+    const alone = new Set(parts);
+    await this.#decoder?.many?.(parts.map(inputOf), (cluster, index) => {
+      const part = parts[index];
+      if (part === undefined) return;
+      alone.delete(part);
+      this.#counters.compressedClusters += 1;
+      copyPart(cluster, part);
+    });
     await settleAll(
-      parts.map(async (part) => {
-        const at = part.stored.offset - start;
-        copyPart(await this.#decodePart(span.subarray(at, at + part.stored.length), part), part);
-      }),
+      Array.from(alone, async (part) => copyPart(await this.#decodePart(inputOf(part), part), part)),
     );
   }
 
@@ -94,8 +115,8 @@ export class CompressedReader {
   }
 
   async #decodePart(bytes: Uint8Array, { guestOffset, stored }: CompressedPart): Promise<Uint8Array> {
-    const { label, geometry } = this.#image;
-    if (this.#decode === undefined) {
+    const { label } = this.#image;
+    if (this.#decoder === undefined) {
       throw new BlockError("ENOTSUP", `${label}: ${NO_ZSTD}`, {
         node: label,
         operation: "read",
@@ -104,7 +125,7 @@ export class CompressedReader {
     }
     this.#counters.compressedClusters += 1;
     try {
-      return await this.#decode(bytes, geometry.clusterSize);
+      return await this.#decoder.one(bytes);
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       throw new BlockError(
