@@ -4,11 +4,17 @@ const SLAB_SIZE: number = 256 * 1024;
 /** Largest reply that shares a slab with others; beyond it a reply gets memory of its own. */
 const MAX_SHARED: number = 32 * 1024;
 
-/** Sizes of large replies are rounded up to a power of two of at least this, so that their memory fits the next one. */
+/**
+ * Large replies get room for a power of two of at least this, and for their header, so that their memory fits the next one:
+ * reads are of round sizes, and would take twice what they need if the header counted.
+ */
 const MIN_LARGE: number = 64 * 1024;
 
+/** Most bytes of a header in front of data. */
+const HEADER_ROOM = 64;
+
 /** Largest buffer that is kept for reuse. */
-const MAX_KEPT: number = 2 * 1024 * 1024;
+const MAX_KEPT: number = 2 * 1024 * 1024 + HEADER_ROOM;
 
 /** Bytes of free memory kept for reuse, over all connections. */
 const MAX_FREE: number = 32 * 1024 * 1024;
@@ -32,7 +38,8 @@ export class SlabPool {
     let size = SLAB_SIZE;
     if (length > MAX_SHARED) {
       size = MIN_LARGE;
-      while (size < length) size *= 2;
+      while (size + HEADER_ROOM < length) size *= 2;
+      size += HEADER_ROOM;
       if (size > MAX_KEPT) size = length;
     }
     const slab = this.#free.get(size)?.pop();
