@@ -1,6 +1,7 @@
 import {
   BlockError,
   ExtentFlag,
+  iovSlice,
   type BitmapStore,
   type BlockDevice,
   type DeviceInfo,
@@ -14,6 +15,7 @@ import {
 } from "@blockmirror/block-driver";
 import { Command, CommandFlag } from "../protocol/constants.ts";
 import { MAX_EFFECT, question, transfer } from "./request.ts";
+import { MAX_PIECE, piecesOf, settleAll } from "./pieces.ts";
 import type { Session } from "./session.ts";
 import { ALLOCATION } from "./status-contexts.ts";
 
@@ -44,9 +46,7 @@ export class NbdDevice implements BlockDevice {
   }
 
   read(offset: number, into: IoVec, options?: IoOptions): MaybePromise<void> {
-    const init = transfer("read", 0, offset, into);
-    if (init.length === 0) return undefined;
-    return this.#session.submit(init, options?.signal);
+    return this.#inPieces("read", 0, offset, into, options);
   }
 
   status(offset: number, length: number, extents: ExtentList, options?: StatusOptions): MaybePromise<void> {
@@ -65,9 +65,7 @@ export class NbdDevice implements BlockDevice {
   }
 
   readonly #write = (offset: number, from: IoVec, options?: WriteOptions): MaybePromise<void> => {
-    const init = transfer("write", fua(options), offset, from);
-    if (init.length === 0) return undefined;
-    return this.#session.submit(init, options?.signal);
+    return this.#inPieces("write", fua(options), offset, from, options);
   };
 
   readonly #writeZeroes = (offset: number, length: number, options?: ZeroOptions): MaybePromise<void> => {
@@ -88,6 +86,27 @@ export class NbdDevice implements BlockDevice {
       { operation: "flush", command: Command.Flush, flags: 0, offset: 0, length: 0 },
       options?.signal,
     );
+
+  /** A transfer as requests of a size that suits servers, all of them at once. */
+  #inPieces(
+    operation: "read" | "write",
+    flags: number,
+    offset: number,
+    iov: IoVec,
+    options: IoOptions | undefined,
+  ): MaybePromise<void> {
+    const whole = transfer(operation, flags, offset, iov);
+    if (whole.length === 0) return undefined;
+    if (whole.length <= MAX_PIECE) return this.#session.submit(whole, options?.signal);
+    return settleAll(
+      piecesOf(offset, whole.length).map(async ([at, length]) =>
+        this.#session.submit(
+          transfer(operation, flags, at, iovSlice(iov, at - offset, length)),
+          options?.signal,
+        ),
+      ),
+    );
+  }
 
   #inSteps(
     operation: "writeZeroes" | "discard",
