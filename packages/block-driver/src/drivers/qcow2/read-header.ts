@@ -3,7 +3,8 @@ import { BlockError } from "../../errors.ts";
 import { ExtensionType, Limits } from "./format/constants.ts";
 import { findExtension, parseExtensions, type Extension } from "./format/extensions.ts";
 import { assertSupportedFeatures } from "./format/feature-names.ts";
-import { checkHeader, parseHeader, type Header, type HeaderUse } from "./format/header.ts";
+import { checkHeader, type HeaderUse } from "./format/check-header.ts";
+import { parseHeader, type Header } from "./format/header.ts";
 import { readU64, viewOf } from "./format/u64.ts";
 import { readHost } from "./metadata/host-read.ts";
 

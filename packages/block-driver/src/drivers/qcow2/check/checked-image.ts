@@ -4,7 +4,8 @@ import { Incompatible } from "../format/constants.ts";
 import { parseExtensions, type Extension } from "../format/extensions.ts";
 import { assertSupportedFeatures } from "../format/feature-names.ts";
 import type { Geometry } from "../format/geometry.ts";
-import { checkHeader, geometryOf, hasFeature, parseHeader, type Header } from "../format/header.ts";
+import { checkHeader } from "../format/check-header.ts";
+import { geometryOf, hasFeature, parseHeader, type Header } from "../format/header.ts";
 import { readHost } from "../metadata/host-read.ts";
 
 /** An image as a check sees it: its header, and nothing that the header names. */
