@@ -53,7 +53,8 @@ export class GuestHold {
         await engine.fill(mayGoOn);
         if (!(await endsInTime(job, engine.waitForAll(), endMs))) break;
       }
-      clean = convergence.isClean() && !this.#init.hasFailed();
+      // Nobody waits any more for a job that was thrown away, so nobody would ever end its section.
+      clean = convergence.isClean() && !this.#init.hasFailed() && !job.isForceCancelled;
       return clean ? section : undefined;
     } finally {
       if (!clean) section.end();
@@ -66,7 +67,8 @@ export class GuestHold {
     if (section === undefined) return undefined;
     const flushed = this.#init.flush();
     // A flush that takes too long goes on without the guests held; whoever flushes next waits for it.
-    if ((await endsInTime(job, flushed, this.#endMs(job))) && (await flushed)) return section;
+    const isFlushed = (await endsInTime(job, flushed, this.#endMs(job))) && (await flushed);
+    if (isFlushed && !job.isForceCancelled) return section;
     section.end();
     return undefined;
   }

@@ -163,6 +163,17 @@ describe("a target that never answers", () => {
       await mirror.job.complete();
       return mirror;
     },
+    "in the flush before the guests are held": async (rig: Rig) => {
+      const mirror = await rig.mirror();
+      await rig.until("BLOCK_JOB_READY");
+      rig.targetFaults.add({ operation: "flush", hold: true, times: 0 });
+      await rig.run(
+        Promise.resolve(rig.guest(rig.graph.find("#mirror-m0")).write(0, [Buffer.alloc(KIB, 1)])),
+      );
+      await rig.clock.advance(500);
+      await mirror.job.complete();
+      return mirror;
+    },
     "while it is being finalized": async (rig: Rig) => {
       const mirror = await rig.mirror({ autoFinalize: false });
       await rig.until("BLOCK_JOB_READY");
@@ -214,6 +225,10 @@ describe("a target that never answers", () => {
       rig.targetFaults.release();
       await rig.clock.advance(200);
       expect(rig.events.slice(told), "a job that is over tells nothing more").toEqual([]);
+      expect(
+        await guestGetsThrough(rig, () => guest.write(2 * MIB, [Buffer.alloc(KIB, 3)])),
+        "what goes on at last holds nobody",
+      ).toBe(true);
       const again = await rig.mirror({ id: "m1", largerTarget: "leave" });
       await rig.until("BLOCK_JOB_READY");
       again.job.cancel({ force: true });
