@@ -240,6 +240,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       dirty,
       zeroMap: this.#parts.zeroMap,
     });
+    this.guestWrites.scanned();
     this.#meter.scanned(tuning.sync === "none" ? 0 : Math.max(0, this.#parts.size - dirty.dirtyBytes));
     if (tuning.largerTarget === "zero") {
       this.#phase = "zero";
