@@ -9,6 +9,8 @@ import { isVerbAllowed } from "./verbs.ts";
 export class RunControl implements JobControl {
   readonly #core: JobCore;
   readonly #finalizesAtOnce: () => boolean;
+  /** How often the job's own drained section has told it. */
+  #ownDrains = 0;
 
   constructor(core: JobCore, finalizesAtOnce: () => boolean) {
     this.#core = core;
@@ -139,12 +141,20 @@ export class RunControl implements JobControl {
   }
 
   async whileDraining<Value>(body: () => Promise<Value>): Promise<Value> {
-    this.#core.quiescence.beginOwnDrain();
+    const { quiescence, pauseReasons } = this.#core;
+    const before = pauseReasons.drains;
+    quiescence.beginOwnDrain();
     try {
-      return await body();
+      const drained = body();
+      this.#ownDrains = pauseReasons.drains - before;
+      return await drained;
     } finally {
-      this.#core.quiescence.endOwnDrain();
+      quiescence.endOwnDrain();
     }
+  }
+
+  get isHeldByOthers(): boolean {
+    return this.#core.pauseReasons.drains > this.#ownDrains;
   }
 
   get #mustPark(): boolean {

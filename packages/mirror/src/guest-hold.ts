@@ -40,10 +40,14 @@ export class GuestHold {
    */
   async clean(job: JobControl): Promise<DrainedSection | undefined> {
     const { graph, source, dirty, id, engine, convergence } = this.#init;
+    // While it waits for the guests, drained sections of others take the job for quiet.
+    await engine.waitForAll();
+    if (this.#isHeld(job, job.shouldPause)) return undefined;
     if (isTraced("before_drain")) trace("before_drain", { job: id, dirtyBytes: dirty.dirtyBytes });
     const section = await job.whileDraining(() => graph.drain(source.node));
     let clean = false;
     try {
+      if (this.#isHeld(job, job.isHeldByOthers)) return undefined;
       // Guests must not wait for a retry, nor for a target that has become slow: the hold then ends without result.
       const endMs = this.#endMs(job);
       const mayGoOn = (): boolean => this.#init.mayCopy() && job.clock.now() <= endMs;
@@ -71,6 +75,11 @@ export class GuestHold {
     if (isFlushed && !job.isForceCancelled) return section;
     section.end();
     return undefined;
+  }
+
+  /** When it is finalized, the sections of other jobs that are finalized with it may hold it, and wait for it. */
+  #isHeld({ status }: JobControl, held: boolean): boolean {
+    return held && status !== "pending";
   }
 
   #endMs({ clock }: JobControl): number {
