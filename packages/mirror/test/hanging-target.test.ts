@@ -69,6 +69,29 @@ describe("a target that hangs when the guests are held for the switch", () => {
     expect(mirror.switched).toBe(true);
   });
 
+  test("a flush that was given up and fails at last is heard of, though a later one would have succeeded", async () => {
+    const rig = await openRig({ size: SIZE });
+    rig.fill("source", 0, SIZE, 9);
+    const guest = rig.guest();
+    const { job } = await rig.mirror({ copyMode: "write-blocking" });
+    await rig.until("BLOCK_JOB_READY");
+    await rig.run(Promise.resolve(guest.write(0, [Buffer.alloc(KIB, 1)])));
+    rig.targetFaults.add({ operation: "flush", nth: 1, delayMs: 100 });
+    rig.targetFaults.add({ operation: "flush", hold: true, error: "EIO" });
+    await job.complete();
+    await rig.clock.advance(20);
+    await rig.run(Promise.resolve(guest.write(0, [Buffer.alloc(KIB, 2)])));
+    for (let step = 0; step < 200 && rig.targetFaults.held.length === 0; step += 1)
+      await rig.clock.advance(1);
+    // It waits with all guests, and goes to both sides as soon as they go on.
+    expect(await guestGetsThrough(rig, () => guest.write(0, [Buffer.alloc(KIB, 3)]))).toBe(true);
+    await rig.clock.advance(5000);
+    expect(job.status).toBe("ready");
+    rig.targetFaults.release();
+    expect(await rig.run(job.done)).toMatchObject({ outcome: "failed", error: { code: "EIO" } });
+    expect(guest.node).toBe(rig.source);
+  });
+
   test.each(["write", "flush"] as const)(
     "a force cancel frees the guests at once during a %s, with the source untouched",
     async (operation) => {
