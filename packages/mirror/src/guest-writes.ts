@@ -66,7 +66,7 @@ export class GuestWrites implements WriteFollower {
 
   /** Every settled write is on the target, and every further one will be before it settles. */
   get activelySynced(): boolean {
-    return this.#synced;
+    return this.#synced && this.mode === "write-blocking";
   }
 
   /** Source and target are equal at this instant but for requests under way. */

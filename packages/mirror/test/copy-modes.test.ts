@@ -65,6 +65,22 @@ describe("write-blocking mode", () => {
     await stop(rig, mirror);
   });
 
+  it("is in step no longer as soon as the mode is changed to background", async () => {
+    const rig = await openRig({ size: MIB });
+    const guest = rig.guest();
+    const mirror = await synced(rig);
+    const inStep = (): boolean | undefined => mirror.job.snapshot().details?.activelySynced;
+    expect(inStep()).toBe(true);
+    await mirror.job.change({ copyMode: "background" });
+    expect(inStep()).toBe(false);
+    await guest.write(0, [Buffer.alloc(KIB, 1)]);
+    await mirror.job.change({ copyMode: "write-blocking" });
+    expect(inStep()).toBe(false);
+    await rig.clock.advance(200);
+    expect(inStep()).toBe(true);
+    await stop(rig, mirror);
+  });
+
   it("never fails a guest because the target did; the range is copied later", async () => {
     const rig = await openRig({ size: MIB });
     const guest = rig.guest();
