@@ -57,6 +57,17 @@ describe("a stream", () => {
     await chain.graph.closeAll();
   });
 
+  test("down to a base that is longer than what goes, which ends within a cluster: the zeroes behind it stay", async () => {
+    const chain = await openChain({ base: SIZE, overlays: [MIB + 512, SIZE] });
+    await chain.fill("base-memory", 0, SIZE, 1);
+    const before = await chain.content(chain.top);
+    const job = await stream(chain, { base: chain.base, backingFile: "base.raw" });
+    expect(await chain.run(job.done)).toEqual({ outcome: "completed" });
+    expect(names(chain.top)).toEqual(["base", "overlay1"]);
+    expect((await chain.content(chain.top)).equals(before)).toBe(true);
+    await chain.graph.closeAll();
+  });
+
   test("of a layer that others stand on, which is read-only again afterwards", async () => {
     const chain = await threeOverlays();
     const middle = chain.node("overlay1");
