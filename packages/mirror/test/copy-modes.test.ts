@@ -81,6 +81,22 @@ describe("write-blocking mode", () => {
     await stop(rig, mirror);
   });
 
+  it("writes nothing to a target in somebody's drained section; the guest goes on, and the range is copied later", async () => {
+    const rig = await openRig({ size: MIB });
+    const guest = rig.guest();
+    const mirror = await synced(rig);
+    const section = await rig.run(rig.graph.drain(rig.target));
+    await rig.run(Promise.resolve(guest.write(1000, [Buffer.alloc(70_000, 9)])));
+    await rig.clock.advance(500);
+    expect(rig.content("target")[1000]).toBe(0);
+    expect(mirror.job.snapshot().details).toMatchObject({ activelySynced: false, dirtyBytes: 128 * KIB });
+    section.end();
+    await rig.clock.advance(500);
+    expect(rig.content("target").equals(rig.content("source"))).toBe(true);
+    expect(mirror.job.snapshot().details).toMatchObject({ activelySynced: true, dirtyBytes: 0 });
+    await stop(rig, mirror);
+  });
+
   it("never fails a guest because the target did; the range is copied later", async () => {
     const rig = await openRig({ size: MIB });
     const guest = rig.guest();
