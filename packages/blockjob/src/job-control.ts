@@ -61,9 +61,10 @@ export interface JobControl {
   readonly limitDelayMs: number;
   /**
    * Sleeps until the limits allow more, at least once (with zero length if need be), passing pause points. A pause
-   * parks promptly and what is left of the sleep follows it. Ends early only when force-cancelled.
+   * parks promptly and what is left of the sleep follows it. Ends early only when force-cancelled, or when `isOver`, which is
+   * asked each time something wakes the job, says so: a limit may take long, and an error should not wait for it.
    */
-  sleepForLimit(): Promise<void>;
+  sleepForLimit(isOver?: () => boolean): Promise<void>;
 
   /** Progress so far, bytes. */
   readonly offset: number;

@@ -102,7 +102,7 @@ export class RunControl implements JobControl {
     return this.#core.chargeLimits(bytes);
   }
 
-  async sleepForLimit(): Promise<void> {
+  async sleepForLimit(isOver: () => boolean = () => false): Promise<void> {
     // The job's own limit kicks by the set-speed rules; a shared one changes behind the job's back.
     const unsubscribe = this.#core.sharedLimit?.onChange(() => {
       this.#core.kick();
@@ -110,7 +110,7 @@ export class RunControl implements JobControl {
     try {
       do {
         await this.sleep(this.limitDelayMs);
-      } while (!this.isForceCancelled && this.limitDelayMs > 0);
+      } while (!this.isForceCancelled && this.limitDelayMs > 0 && !isOver());
     } finally {
       unsubscribe?.();
     }
