@@ -6,6 +6,10 @@ import { isTraced, trace } from "./tracing.ts";
 
 /** A hold may last this many times as long as it should before it is given up. */
 const PATIENCE = 5;
+/** And the next one this many times as long as that one, within the bounds, in milliseconds. */
+const MORE_PATIENCE = 2;
+const LEAST_PATIENCE_MS = 50;
+const MOST_PATIENCE_MS = 10_000;
 
 /** What a {@link GuestHold} works with. */
 export interface GuestHoldInit {
@@ -26,12 +30,18 @@ export interface GuestHoldInit {
   readonly flush: () => Promise<boolean>;
 }
 
-/** Holds guests for the moment in which target and source are made equal; never for longer than they can bear. */
+/**
+ * Holds guests for the moment in which target and source are made equal; never for longer than they can bear. A target that
+ * takes longer than that each time, for a flush say, would keep a job with busy guests from ever ending, and hold them again
+ * and again for nothing: so each hold that was given up makes the next one longer.
+ */
 export class GuestHold {
   readonly #init: GuestHoldInit;
+  #patienceMs: number;
 
   constructor(init: GuestHoldInit) {
     this.#init = init;
+    this.#patienceMs = init.switchPauseMs * PATIENCE;
   }
 
   /**
@@ -49,7 +59,7 @@ export class GuestHold {
     try {
       if (this.#isHeld(job, job.isHeldByOthers)) return undefined;
       // Guests must not wait for a retry, nor for a target that has become slow: the hold then ends without result.
-      const endMs = this.#endMs(job);
+      const endMs = job.clock.now() + this.#patienceMs;
       const mayGoOn = (): boolean => this.#init.mayCopy() && job.clock.now() <= endMs;
       for (let ended = -1; ended !== engine.operationsEnded;) {
         if (dirty.bits.isEmpty || !convergence.isNearlyClean() || !mayGoOn()) break;
@@ -59,6 +69,7 @@ export class GuestHold {
       }
       // Nobody waits any more for a job that was thrown away, so nobody would ever end its section.
       clean = convergence.isClean() && !this.#init.hasFailed() && !job.isForceCancelled;
+      if (!clean) this.#giveUp(job, endMs);
       return clean ? section : undefined;
     } finally {
       if (!clean) section.end();
@@ -69,10 +80,12 @@ export class GuestHold {
   async cleanAndFlushed(job: JobControl): Promise<DrainedSection | undefined> {
     const section = await this.clean(job);
     if (section === undefined) return undefined;
+    const endMs = job.clock.now() + this.#patienceMs;
     const flushed = this.#init.flush();
     // A flush that takes too long goes on without the guests held; whoever flushes next waits for it.
-    const isFlushed = (await endsInTime(job, flushed, this.#endMs(job))) && (await flushed);
+    const isFlushed = (await endsInTime(job, flushed, endMs)) && (await flushed);
     if (isFlushed && !job.isForceCancelled) return section;
+    this.#giveUp(job, endMs);
     section.end();
     return undefined;
   }
@@ -82,8 +95,10 @@ export class GuestHold {
     return held && status !== "pending";
   }
 
-  #endMs({ clock }: JobControl): number {
-    return clock.now() + this.#init.switchPauseMs * PATIENCE;
+  #giveUp({ clock }: JobControl, endMs: number): void {
+    if (clock.now() < endMs) return;
+    const longerMs = Math.max(LEAST_PATIENCE_MS, this.#patienceMs * MORE_PATIENCE);
+    this.#patienceMs = Math.max(this.#patienceMs, Math.min(MOST_PATIENCE_MS, longerMs));
   }
 }
 

@@ -109,6 +109,35 @@ describe("a target that hangs when the guests are held for the switch", () => {
   );
 });
 
+test.each(["background", "write-blocking"] as const)(
+  "a target that flushes slowly does not keep a job from ending beside a busy guest (%s)",
+  async (copyMode) => {
+    const rig = await openRig({ size: SIZE, latency: () => 1 });
+    rig.fill("source", 0, SIZE, 1);
+    const guest = rig.guest();
+    const { job } = await rig.mirror({ copyMode });
+    rig.targetFaults.add({ operation: "flush", delayMs: 1200, times: 0 });
+    const state = { isOver: false, longestMs: 0 };
+    const write = async (): Promise<void> => {
+      for (let count = 0; !state.isOver; count += 1) {
+        const sinceMs = rig.clock.now();
+        await guest.write((count % 64) * 64 * KIB, [Buffer.alloc(KIB, count % 250)]);
+        state.longestMs = Math.max(state.longestMs, rig.clock.now() - sinceMs);
+        await new Promise<void>((resolve) => void rig.clock.schedule(3, resolve));
+      }
+    };
+    const writing = write();
+    await rig.until("BLOCK_JOB_READY");
+    await job.complete();
+    expect(await rig.run(job.done, 20_000)).toEqual({ outcome: "completed" });
+    state.isOver = true;
+    await rig.run(writing);
+    expect(state.longestMs).toBeLessThan(2000);
+    expect(guest.node).toBe(rig.target);
+    await rig.graph.closeAll();
+  },
+);
+
 test("a target that hangs while copying keeps the job waiting, and no guest; force cancel is told at once", async () => {
   const rig = await openRig({ size: SIZE });
   rig.fill("source", 0, SIZE, 1);
