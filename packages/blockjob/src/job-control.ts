@@ -61,9 +61,10 @@ export interface JobControl {
   readonly limitDelayMs: number;
   /**
    * Sleeps until the limits allow more, at least once (with zero length if need be), passing pause points. A pause
-   * parks promptly and what is left of the sleep follows it. Ends early only when force-cancelled.
+   * parks promptly and what is left of the sleep follows it. Ends early only when force-cancelled, or when `isOver`, which is
+   * asked each time something wakes the job, says so: a limit may take long, and an error should not wait for it.
    */
-  sleepForLimit(): Promise<void>;
+  sleepForLimit(isOver?: () => boolean): Promise<void>;
 
   /** Progress so far, bytes. */
   readonly offset: number;
@@ -97,7 +98,14 @@ export interface JobControl {
   /**
    * Runs `body`, in which the job itself drains nodes that it is a parent of. Meanwhile drained sections take this job
    * for quiet, instead of waiting for a pause point that it cannot reach. Nothing may be in flight, and no pause point
-   * may be awaited until the drained section ends, because it holds this job as well.
+   * may be awaited until the drained section ends, because it holds this job as well. The section has to tell the job
+   * before `body` returns its promise, and somebody else's may have begun meanwhile: see {@link isHeldByOthers}.
    */
   whileDraining<Value>(body: () => Promise<Value>): Promise<Value>;
+  /**
+   * After {@link whileDraining}, until the job's own section ends: somebody else's section, which took the job for quiet,
+   * holds it too. Submit nothing then, end the own section, and go to a pause point. Only in `finalize` is it better to go
+   * on: the section may be that of another job of the transaction, which waits for this one.
+   */
+  readonly isHeldByOthers: boolean;
 }

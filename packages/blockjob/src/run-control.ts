@@ -9,6 +9,8 @@ import { isVerbAllowed } from "./verbs.ts";
 export class RunControl implements JobControl {
   readonly #core: JobCore;
   readonly #finalizesAtOnce: () => boolean;
+  /** How often the job's own drained section has told it. */
+  #ownDrains = 0;
 
   constructor(core: JobCore, finalizesAtOnce: () => boolean) {
     this.#core = core;
@@ -100,7 +102,7 @@ export class RunControl implements JobControl {
     return this.#core.chargeLimits(bytes);
   }
 
-  async sleepForLimit(): Promise<void> {
+  async sleepForLimit(isOver: () => boolean = () => false): Promise<void> {
     // The job's own limit kicks by the set-speed rules; a shared one changes behind the job's back.
     const unsubscribe = this.#core.sharedLimit?.onChange(() => {
       this.#core.kick();
@@ -108,7 +110,7 @@ export class RunControl implements JobControl {
     try {
       do {
         await this.sleep(this.limitDelayMs);
-      } while (!this.isForceCancelled && this.limitDelayMs > 0);
+      } while (!this.isForceCancelled && this.limitDelayMs > 0 && !isOver());
     } finally {
       unsubscribe?.();
     }
@@ -139,12 +141,20 @@ export class RunControl implements JobControl {
   }
 
   async whileDraining<Value>(body: () => Promise<Value>): Promise<Value> {
-    this.#core.quiescence.beginOwnDrain();
+    const { quiescence, pauseReasons } = this.#core;
+    const before = pauseReasons.drains;
+    quiescence.beginOwnDrain();
     try {
-      return await body();
+      const drained = body();
+      this.#ownDrains = pauseReasons.drains - before;
+      return await drained;
     } finally {
-      this.#core.quiescence.endOwnDrain();
+      quiescence.endOwnDrain();
     }
+  }
+
+  get isHeldByOthers(): boolean {
+    return this.#core.pauseReasons.drains > this.#ownDrains;
   }
 
   get #mustPark(): boolean {

@@ -49,8 +49,11 @@ export class TransactionCore {
   start(core: JobCore): void {
     core.markStarted();
     core.transition("running");
-    const finalizesAtOnce = (): boolean => core.autoFinalize && this.#members.length === 1;
-    void this.#run(core, new RunControl(core, finalizesAtOnce));
+    void this.#run(core, new RunControl(core, () => this.#finalizesAtOnce(core)));
+  }
+
+  #finalizesAtOnce(core: JobCore): boolean {
+    return core.autoFinalize && this.#members.length === 1;
   }
 
   /** The `finalize` verb, from any member; the first one counts for all. */
@@ -116,15 +119,31 @@ export class TransactionCore {
   async #finalizeAll(): Promise<void> {
     this.#phase = "finalizing";
     const members = [...this.#members];
+    await this.#awaitRelease(members);
     await Promise.all(members.map((member) => this.#finalizeOne(member)));
     if (members.every((member) => member.outcome === "completed")) await this.#prepareAll(members);
     if (members.some((member) => member.outcome !== "completed")) await this.#settleAborted();
     else await this.#settleAll(members);
   }
 
+  /**
+   * Waits until no drained section holds any of those that have something to finalize. Later nobody waits for one: it may be
+   * that of another member, which ends with all of them. A job that is finalized at once may be held by its own.
+   */
+  async #awaitRelease(members: readonly JobCore[]): Promise<void> {
+    const isHeld = (member: JobCore): boolean =>
+      member.driver.finalize !== undefined &&
+      member.shouldPause &&
+      !member.forceCancelled &&
+      !this.#finalizesAtOnce(member);
+    for (let held = members.find(isHeld); held !== undefined; held = members.find(isHeld)) {
+      await held.wakeup.sleep(undefined);
+    }
+  }
+
   async #finalizeOne(member: JobCore): Promise<void> {
     const { driver, quiescence } = member;
-    if (driver.finalize === undefined) return;
+    if (driver.finalize === undefined || member.forceCancelled) return;
     quiescence.setDriverActive(true);
     try {
       await driver.finalize(new RunControl(member, () => true));

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { JobControl } from "../src/index.ts";
+import { JobTransaction, type JobControl } from "../src/index.ts";
 import { Bench, type TestDriver, createGate } from "./harness.ts";
 
 async function pendingJob(bench: Bench) {
@@ -61,6 +61,35 @@ describe("without auto-finalize", () => {
     const { job, driver } = bench.start();
     driver.orders.finish = true;
     expect((await bench.clock.run(job.done)).outcome).toBe("cancelled");
+    expect(driver.calls).not.toContain("finalize");
+  });
+});
+
+describe("a drained section", () => {
+  it("that holds one of the jobs is waited for before any of them is finalized", async () => {
+    const bench = new Bench();
+    const transaction = new JobTransaction();
+    const a = bench.start({ id: "a", transaction, autoFinalize: false });
+    const b = bench.start({ id: "b", transaction, autoFinalize: false });
+    for (const { driver } of [a, b]) driver.orders.finish = true;
+    await bench.clock.advance(20);
+    expect(b.job.drainBegin()).toBeUndefined();
+    a.job.finalize();
+    await bench.clock.advance(1000);
+    expect([a.driver.calls, b.job.status]).toEqual([["run"], "pending"]);
+    b.job.drainEnd();
+    expect(await bench.clock.run(a.job.done)).toEqual({ outcome: "completed" });
+    expect(b.driver.calls).toContain("finalize");
+  });
+
+  it("that never ends does not keep a job from being thrown away", async () => {
+    const bench = new Bench();
+    const { job, driver } = await pendingJob(bench);
+    void job.drainBegin();
+    job.finalize();
+    await bench.clock.advance(100);
+    job.cancel({ force: true });
+    expect(await bench.clock.run(job.done)).toEqual({ outcome: "cancelled" });
     expect(driver.calls).not.toContain("finalize");
   });
 });

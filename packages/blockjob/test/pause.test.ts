@@ -275,6 +275,38 @@ describe("a drained section", () => {
     expect(bench.story()).not.toContain("paused");
   });
 
+  it("that somebody else begins while the job drains is told of afterwards, and finds it parked in the end", async () => {
+    const bench = new Bench();
+    const gate = createGate();
+    const seen: boolean[] = [];
+    const job = bench.manager.create(
+      {
+        type: "drainer",
+        async run(control) {
+          await control.whileDraining(async () => {
+            void job.drainBegin();
+            await gate.promise;
+          });
+          seen.push(control.isHeldByOthers);
+          job.drainEnd();
+          await control.pausePoint();
+          await control.whileDraining(async () => void job.drainBegin());
+          seen.push(control.isHeldByOthers);
+          job.drainEnd();
+        },
+      },
+      { id: "drainer" },
+    );
+    job.start();
+    await job.drainBegin();
+    gate.open();
+    await bench.clock.settle();
+    expect([seen, job.status]).toEqual([[true], "paused"]);
+    job.drainEnd();
+    await bench.clock.run(job.done);
+    expect(seen).toEqual([true, false]);
+  });
+
   it("that the job makes itself ends with it, when it throws too", async () => {
     const bench = new Bench();
     const job = bench.manager.create(

@@ -55,6 +55,33 @@ describe("the speed limit", () => {
     expect(wokenAtMs).toEqual([10_000]);
   });
 
+  it("makes it sleep no longer than the driver wants to, which is asked whenever the job is woken", async () => {
+    const bench = new Bench();
+    const state = { isOver: false, wokenAtMs: -1 };
+    const job = bench.manager.create(
+      {
+        type: "impatient",
+        async run(control) {
+          control.charge(10_000);
+          await control.sleepForLimit(() => state.isOver);
+          state.wokenAtMs = control.clock.now();
+        },
+      },
+      { id: "impatient", speed: 1000 },
+    );
+    job.start();
+    await bench.clock.advance(100);
+    job.pause();
+    job.resume();
+    await bench.clock.advance(100);
+    expect(state.wokenAtMs).toBe(-1);
+    state.isOver = true;
+    job.pause();
+    job.resume();
+    await bench.clock.run(job.done);
+    expect(state.wokenAtMs).toBe(200);
+  });
+
   it("of 0 is none: one sleep of no length", async () => {
     const bench = new Bench();
     const { job, wokenAtMs } = startCharge(bench, 2 ** 40, {});

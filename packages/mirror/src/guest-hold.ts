@@ -6,6 +6,10 @@ import { isTraced, trace } from "./tracing.ts";
 
 /** A hold may last this many times as long as it should before it is given up. */
 const PATIENCE = 5;
+/** And the next one this many times as long as that one, within the bounds, in milliseconds. */
+const MORE_PATIENCE = 2;
+const LEAST_PATIENCE_MS = 50;
+const MOST_PATIENCE_MS = 10_000;
 
 /** What a {@link GuestHold} works with. */
 export interface GuestHoldInit {
@@ -26,12 +30,18 @@ export interface GuestHoldInit {
   readonly flush: () => Promise<boolean>;
 }
 
-/** Holds guests for the moment in which target and source are made equal; never for longer than they can bear. */
+/**
+ * Holds guests for the moment in which target and source are made equal; never for longer than they can bear. A target that
+ * takes longer than that each time, for a flush say, would keep a job with busy guests from ever ending, and hold them again
+ * and again for nothing: so each hold that was given up makes the next one longer.
+ */
 export class GuestHold {
   readonly #init: GuestHoldInit;
+  #patienceMs: number;
 
   constructor(init: GuestHoldInit) {
     this.#init = init;
+    this.#patienceMs = init.switchPauseMs * PATIENCE;
   }
 
   /**
@@ -40,12 +50,16 @@ export class GuestHold {
    */
   async clean(job: JobControl): Promise<DrainedSection | undefined> {
     const { graph, source, dirty, id, engine, convergence } = this.#init;
+    // While it waits for the guests, drained sections of others take the job for quiet.
+    await engine.waitForAll();
+    if (this.#isHeld(job, job.shouldPause)) return undefined;
     if (isTraced("before_drain")) trace("before_drain", { job: id, dirtyBytes: dirty.dirtyBytes });
     const section = await job.whileDraining(() => graph.drain(source.node));
     let clean = false;
     try {
+      if (this.#isHeld(job, job.isHeldByOthers)) return undefined;
       // Guests must not wait for a retry, nor for a target that has become slow: the hold then ends without result.
-      const endMs = this.#endMs(job);
+      const endMs = job.clock.now() + this.#patienceMs;
       const mayGoOn = (): boolean => this.#init.mayCopy() && job.clock.now() <= endMs;
       for (let ended = -1; ended !== engine.operationsEnded;) {
         if (dirty.bits.isEmpty || !convergence.isNearlyClean() || !mayGoOn()) break;
@@ -53,7 +67,9 @@ export class GuestHold {
         await engine.fill(mayGoOn);
         if (!(await endsInTime(job, engine.waitForAll(), endMs))) break;
       }
-      clean = convergence.isClean() && !this.#init.hasFailed();
+      // Nobody waits any more for a job that was thrown away, so nobody would ever end its section.
+      clean = convergence.isClean() && !this.#init.hasFailed() && !job.isForceCancelled;
+      if (!clean) this.#giveUp(job, endMs);
       return clean ? section : undefined;
     } finally {
       if (!clean) section.end();
@@ -64,15 +80,25 @@ export class GuestHold {
   async cleanAndFlushed(job: JobControl): Promise<DrainedSection | undefined> {
     const section = await this.clean(job);
     if (section === undefined) return undefined;
+    const endMs = job.clock.now() + this.#patienceMs;
     const flushed = this.#init.flush();
     // A flush that takes too long goes on without the guests held; whoever flushes next waits for it.
-    if ((await endsInTime(job, flushed, this.#endMs(job))) && (await flushed)) return section;
+    const isFlushed = (await endsInTime(job, flushed, endMs)) && (await flushed);
+    if (isFlushed && !job.isForceCancelled) return section;
+    this.#giveUp(job, endMs);
     section.end();
     return undefined;
   }
 
-  #endMs({ clock }: JobControl): number {
-    return clock.now() + this.#init.switchPauseMs * PATIENCE;
+  /** When it is finalized, the sections of other jobs that are finalized with it may hold it, and wait for it. */
+  #isHeld({ status }: JobControl, held: boolean): boolean {
+    return held && status !== "pending";
+  }
+
+  #giveUp({ clock }: JobControl, endMs: number): void {
+    if (clock.now() < endMs) return;
+    const longerMs = Math.max(LEAST_PATIENCE_MS, this.#patienceMs * MORE_PATIENCE);
+    this.#patienceMs = Math.max(this.#patienceMs, Math.min(MOST_PATIENCE_MS, longerMs));
   }
 }
 

@@ -26,6 +26,7 @@ export class GuestWrites implements WriteFollower {
   readonly #shared: SharedWriteInit;
   /** Writes to the target that are under way, whether somebody waits for them or not. */
   readonly #onTarget = new Set<Promise<void>>();
+  #isScanned = false;
   #synced = false;
   /** Requests under way that will mark what they have written. */
   #marking = 0;
@@ -50,6 +51,14 @@ export class GuestWrites implements WriteFollower {
     this.#turns.giveUp();
   }
 
+  /**
+   * The job knows what target and source hold. Before, nothing is written to the target: what is said of a hole there may
+   * be old when it arrives, and a write that filled it meanwhile would be taken for zeroes.
+   */
+  scanned(): void {
+    this.#isScanned = true;
+  }
+
   /** Resolves when the writes to the target that are under way now have settled. */
   async settled(): Promise<void> {
     await Promise.allSettled(this.#onTarget);
@@ -57,7 +66,7 @@ export class GuestWrites implements WriteFollower {
 
   /** Every settled write is on the target, and every further one will be before it settles. */
   get activelySynced(): boolean {
-    return this.#synced;
+    return this.#synced && this.mode === "write-blocking";
   }
 
   /** Source and target are equal at this instant but for requests under way. */
@@ -85,7 +94,7 @@ export class GuestWrites implements WriteFollower {
   }
 
   #reachesTarget(): boolean {
-    return this.mode === "write-blocking" && this.#init.follows();
+    return this.mode === "write-blocking" && this.#isScanned && this.#init.follows();
   }
 
   readonly #zeroTarget = (start: number, end: number): MaybePromise<void> =>

@@ -15,6 +15,8 @@ export interface MirrorJobInit {
   readonly filter: BlockNode;
   /** How many requests guests have made so far. */
   readonly guestRequests: () => number;
+  /** Whether a drained section holds the target: nothing may be written to it then, by guests neither. */
+  readonly isTargetDrained: () => boolean;
   /** The private bitmap on the filter, following writes already. */
   readonly dirty: DirtyBitmap;
   /** Bytes per chunk. */

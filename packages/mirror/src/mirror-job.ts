@@ -240,6 +240,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       dirty,
       zeroMap: this.#parts.zeroMap,
     });
+    this.guestWrites.scanned();
     this.#meter.scanned(tuning.sync === "none" ? 0 : Math.max(0, this.#parts.size - dirty.dirtyBytes));
     if (tuning.largerTarget === "zero") {
       this.#phase = "zero";
@@ -305,7 +306,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       const inFlightOperations = this.#engine.inFlight.operations;
       trace("yield", { job: this.#init.id, inFlightOperations, dirtyBytes: this.#init.dirty.dirtyBytes });
     }
-    if (job.limitDelayMs > 0) await job.sleepForLimit();
+    if (job.limitDelayMs > 0) await job.sleepForLimit(() => this.#failures.any);
     else if (result === "held") await job.sleep(0);
     // An operation that ended while this looked elsewhere has kicked nobody; then there is room again already.
     else if (this.#engine.operationsEnded === ended) await job.sleep(SLICE_MS);

@@ -77,6 +77,7 @@ export class MirrorParts {
       reach,
       wholeChunksOnly: init.wholeChunksOnly,
       follows: () => !this.failures.any && this.control?.isForceCancelled !== true,
+      isTargetDrained: init.isTargetDrained,
       onError: (error) => {
         this.failures.note("write", error);
         this.control?.kick();

@@ -64,7 +64,10 @@ export interface MirrorTuning {
    * holes are.
    */
   readonly detectZeroes?: boolean;
-  /** The longest that guests are held at the end to copy the last of what they write, in milliseconds. Default 100. */
+  /**
+   * The longest that guests are held at the end to copy the last of what they write, in milliseconds. Default 100. A target
+   * that needs more than five times that, for a flush say, gets twice as much each time, up to ten seconds.
+   */
   readonly switchPauseMs?: number;
 }
 

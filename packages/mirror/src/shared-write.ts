@@ -19,6 +19,8 @@ export interface SharedWriteInit {
   readonly wholeChunksOnly: boolean;
   /** Whether the job still wants writes on the target: it has neither failed nor been thrown away. */
   readonly follows: () => boolean;
+  /** Whether a drained section holds the target. What cannot go there then is copied later: waiting might be for ever. */
+  readonly isTargetDrained: () => boolean;
   /** Told about every failure on the target, after the range has become dirty again. */
   readonly onError: (error: unknown) => void;
   /** Told that the target is being written to. */
@@ -102,10 +104,10 @@ export class SharedWrite {
   }
 
   #sourceChanged(): MaybePromise<void> {
-    const { dirty, follows, zeroMap, onWrite, mark } = this.#init;
+    const { dirty, follows, isTargetDrained, zeroMap, onWrite, mark } = this.#init;
     // What was asked about the source before is out of date, though nothing became dirty.
     dirty.generation += 1;
-    if (!follows()) {
+    if (!follows() || isTargetDrained()) {
       mark(this.#offset, this.#end - this.#offset);
       return this.#leave();
     }

@@ -75,7 +75,7 @@ export async function startCopying(options: MirrorOptions, fold?: FoldInit): Pro
   const backing = new TargetBacking({ graph, tuning, source, target, replaces });
   const wholeChunksOnly = backing.isClosed;
   const granularity = chooseGranularity(tuning.granularity, target.info, wholeChunksOnly);
-  const relay = new DrainRelay();
+  const relays = { source: new DrainRelay(), target: new DrainRelay() };
   const undo: (() => Promise<void> | void)[] = [() => backing.undo()];
   // Guests are held until the bitmap is in place, so that no write falls between filter and bitmap.
   let section: DrainedSection | undefined;
@@ -100,7 +100,7 @@ export async function startCopying(options: MirrorOptions, fold?: FoldInit): Pro
       `${fold === undefined ? "mirror" : "commit"} job '${id}'`,
       source,
       target,
-      relay,
+      relays,
     );
     undo.push(...claims.map((edge) => () => graph.detach(edge)));
     const [sourceEdge, targetEdge] = claims;
@@ -111,6 +111,7 @@ export async function startCopying(options: MirrorOptions, fold?: FoldInit): Pro
       target: targetEdge,
       filter,
       guestRequests: () => device.requests,
+      isTargetDrained: () => relays.target.isDrained,
       dirty,
       granularity,
       tuning,
@@ -121,7 +122,8 @@ export async function startCopying(options: MirrorOptions, fold?: FoldInit): Pro
     });
     device.follow(driver.guestWrites);
     const job = jobs.create(driver, options);
-    relay.bind(job);
+    relays.source.bind(job);
+    relays.target.bind(job);
     section.end();
     if (isTraced("start")) trace("start", { job: id, source: source.name, target: target.name });
     job.start();
@@ -239,17 +241,17 @@ function attachJob(
   name: string,
   source: BlockNode,
   target: BlockNode,
-  relay: DrainRelay,
+  relays: { readonly source: DrainRelay; readonly target: DrainRelay },
 ): readonly [BlockEdge, BlockEdge] {
-  const parent = { name, onDrainBegin: relay.begin, onDrainEnd: relay.end };
+  const parent = (relay: DrainRelay) => ({ name, onDrainBegin: relay.begin, onDrainEnd: relay.end });
   const sourceEdge = graph.attach(source, {
-    ...parent,
+    ...parent(relays.source),
     uses: ["read"],
     shares: ["read", "write", "write-unchanged"],
   });
   try {
     const targetEdge = graph.attach(target, {
-      ...parent,
+      ...parent(relays.target),
       uses: ["write"],
       shares: ["read", "write-unchanged"],
     });

@@ -52,11 +52,12 @@ export class SwitchOver {
    */
   async ready(): Promise<void> {
     const { filter, source, target, size, backing, replaces } = this.#init;
-    if (target.info.size !== size && filter.parents.size > 0) {
+    const from = replaces ?? filter;
+    if (target.info.size !== size && from.parents.size > 0) {
       throw new BlockError(
         "EINVAL",
-        `the users of '${filter.name}' cannot be switched to a disk of another size (${target.info.size} instead of ${size} bytes); cancel the job to keep the copy`,
-        { node: filter.name, operation: "complete" },
+        `the users of '${from.name}' cannot be switched to a disk of another size (${target.info.size} instead of ${size} bytes); cancel the job to keep the copy`,
+        { node: from.name, operation: "complete" },
       );
     }
     if (replaces !== undefined) mustBeReplaceable(replaces, source.node, target.node);
@@ -117,7 +118,7 @@ export class SwitchOver {
     const section = await graph.drain(target.node);
     try {
       backing.letGo();
-      graph.replaceNow(target.node, replaces ?? filter, (edge) => !moved.has(edge));
+      if (moved.size > 0) graph.replaceNow(target.node, replaces ?? filter, (edge) => !moved.has(edge));
     } finally {
       section.end();
     }
@@ -133,12 +134,12 @@ export class SwitchOver {
   }
 
   #lead(from: BlockNode): void {
-    const { graph, target, size, fold } = this.#init;
+    const { graph, target, fold } = this.#init;
     graph.reclaim(target, { uses: [], shares: ALL_PERMISSIONS });
     fold?.letGo();
     const moved = new Set(from.parents);
-    // A larger target is only let here when there is nobody to be switched.
-    if (target.info.size === size) graph.replaceNow(from, target.node);
+    // A larger target may replace what nobody uses.
+    if (moved.size > 0) graph.replaceNow(from, target.node);
     this.#moved = moved;
   }
 }

@@ -22,8 +22,10 @@ export class TargetFlush {
 
   /** Resolves when all that was written before is durable; to false after a failure, and the next call tries again. */
   run(): Promise<boolean> {
-    // One that nobody waited for any more may still be running.
-    if (this.#needed) this.#latest = this.#flush();
+    if (this.#needed) {
+      this.#needed = false;
+      this.#latest = this.#flush(this.#latest);
+    }
     return this.#latest;
   }
 
@@ -32,8 +34,12 @@ export class TargetFlush {
     await this.#latest;
   }
 
-  async #flush(): Promise<boolean> {
-    this.#needed = false;
+  /**
+   * One at a time: the one before may still be running, though nobody waits for it any more, and a storage that tells of a
+   * lost write only once may tell that one.
+   */
+  async #flush(before: Promise<boolean>): Promise<boolean> {
+    await before;
     this.#onBegin();
     try {
       const result = this.#target.flush();

@@ -226,6 +226,21 @@ describe("refusals leave everything as it was", () => {
   });
 });
 
+test("S4.2: a layer that somebody else stands on, below one that was held already, leaves no claim behind", async () => {
+  const chain = await openChain({ base: SIZE, overlays: [SIZE, SIZE, SIZE] });
+  await chain.graph.open({ driver: "memory", nodeName: "other-memory", size: 0 });
+  await chain.graph.create("qcow2", { file: "other-memory", size: SIZE });
+  await chain.graph.open({ driver: "qcow2", nodeName: "other", file: "other-memory", backing: "overlay0" });
+  const claims = (): unknown =>
+    chain.graph
+      .nodes()
+      .map(({ parents }) => [...parents].map(({ parentName, uses, shares }) => [parentName, uses, shares]));
+  const before = claims();
+  expect(await refusal(() => chain.commit())).toBe("EBUSY");
+  expect(claims()).toEqual(before);
+  await chain.graph.closeAll();
+});
+
 describe("failures leave the chain usable", () => {
   test.each(["write", "flush", "writeZeroes"] as const)(
     "S30.3: an error of the base (%s) ends the job; the top shows what it showed, the base is read-only again",

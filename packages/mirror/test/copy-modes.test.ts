@@ -32,6 +32,24 @@ describe("write-blocking mode", () => {
     await stop(rig, mirror);
   });
 
+  it("believes no hole of the target that a guest's write has filled since it was asked about", async () => {
+    // Slow are the answers of target and source in the scan.
+    const slow = new Set([2, 8]);
+    let halves = 0;
+    const rig = await openRig({ size: MIB, latency: () => (slow.has((halves += 1)) ? 20 : 0) });
+    const guest = rig.guest();
+    const { job } = await rig.mirror({ copyMode: "write-blocking" });
+    await rig.clock.advance(1);
+    void guest.write(0, [Buffer.alloc(64 * KIB, 5)]);
+    await rig.clock.advance(24);
+    // Between the scan and the copy, the source has a hole there again.
+    void guest.discard(0, 64 * KIB);
+    await rig.until("BLOCK_JOB_READY");
+    await job.complete();
+    await rig.run(job.done);
+    expect(rig.content("target").equals(rig.content("source"))).toBe(true);
+  });
+
   it("is in step only from the first clean instant on", async () => {
     const rig = await openRig({ size: MIB });
     rig.fill("source", 0, MIB, 1);
@@ -44,6 +62,38 @@ describe("write-blocking mode", () => {
     await rig.until("BLOCK_JOB_READY");
     await rig.clock.advance(200);
     expect(mirror.job.snapshot().details?.activelySynced).toBe(true);
+    await stop(rig, mirror);
+  });
+
+  it("is in step no longer as soon as the mode is changed to background", async () => {
+    const rig = await openRig({ size: MIB });
+    const guest = rig.guest();
+    const mirror = await synced(rig);
+    const inStep = (): boolean | undefined => mirror.job.snapshot().details?.activelySynced;
+    expect(inStep()).toBe(true);
+    await mirror.job.change({ copyMode: "background" });
+    expect(inStep()).toBe(false);
+    await guest.write(0, [Buffer.alloc(KIB, 1)]);
+    await mirror.job.change({ copyMode: "write-blocking" });
+    expect(inStep()).toBe(false);
+    await rig.clock.advance(200);
+    expect(inStep()).toBe(true);
+    await stop(rig, mirror);
+  });
+
+  it("writes nothing to a target in somebody's drained section; the guest goes on, and the range is copied later", async () => {
+    const rig = await openRig({ size: MIB });
+    const guest = rig.guest();
+    const mirror = await synced(rig);
+    const section = await rig.run(rig.graph.drain(rig.target));
+    await rig.run(Promise.resolve(guest.write(1000, [Buffer.alloc(70_000, 9)])));
+    await rig.clock.advance(500);
+    expect(rig.content("target")[1000]).toBe(0);
+    expect(mirror.job.snapshot().details).toMatchObject({ activelySynced: false, dirtyBytes: 128 * KIB });
+    section.end();
+    await rig.clock.advance(500);
+    expect(rig.content("target").equals(rig.content("source"))).toBe(true);
+    expect(mirror.job.snapshot().details).toMatchObject({ activelySynced: true, dirtyBytes: 0 });
     await stop(rig, mirror);
   });
 

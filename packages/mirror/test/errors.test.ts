@@ -30,6 +30,14 @@ it("keeps the first error when several happen (S17.2)", async () => {
   expect(await rig.run(job.done)).toMatchObject({ outcome: "failed", error: { code: "ENOSPC" } });
 });
 
+it("does not wait for the speed limit to tell of an error (S17.2)", async () => {
+  const rig = await openRig({ size: 4 * MIB, latency: () => 5 });
+  rig.fill("source", 0, 4 * MIB, 1);
+  rig.targetFaults.add({ operation: "write", error: "EIO" });
+  const { job } = await rig.mirror({ speed: 16 * KIB });
+  expect(await rig.run(job.done, 100)).toMatchObject({ outcome: "failed", error: { code: "EIO" } });
+});
+
 it("goes on under the policy ignore, retries what failed, and does not spin (S17.3)", async () => {
   const rig = await openRig({ size: MIB });
   rig.fill("source", 0, MIB, 1);

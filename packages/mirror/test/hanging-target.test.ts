@@ -69,6 +69,29 @@ describe("a target that hangs when the guests are held for the switch", () => {
     expect(mirror.switched).toBe(true);
   });
 
+  test("a flush that was given up and fails at last is heard of, though a later one would have succeeded", async () => {
+    const rig = await openRig({ size: SIZE });
+    rig.fill("source", 0, SIZE, 9);
+    const guest = rig.guest();
+    const { job } = await rig.mirror({ copyMode: "write-blocking" });
+    await rig.until("BLOCK_JOB_READY");
+    await rig.run(Promise.resolve(guest.write(0, [Buffer.alloc(KIB, 1)])));
+    rig.targetFaults.add({ operation: "flush", nth: 1, delayMs: 100 });
+    rig.targetFaults.add({ operation: "flush", hold: true, error: "EIO" });
+    await job.complete();
+    await rig.clock.advance(20);
+    await rig.run(Promise.resolve(guest.write(0, [Buffer.alloc(KIB, 2)])));
+    for (let step = 0; step < 200 && rig.targetFaults.held.length === 0; step += 1)
+      await rig.clock.advance(1);
+    // It waits with all guests, and goes to both sides as soon as they go on.
+    expect(await guestGetsThrough(rig, () => guest.write(0, [Buffer.alloc(KIB, 3)]))).toBe(true);
+    await rig.clock.advance(5000);
+    expect(job.status).toBe("ready");
+    rig.targetFaults.release();
+    expect(await rig.run(job.done)).toMatchObject({ outcome: "failed", error: { code: "EIO" } });
+    expect(guest.node).toBe(rig.source);
+  });
+
   test.each(["write", "flush"] as const)(
     "a force cancel frees the guests at once during a %s, with the source untouched",
     async (operation) => {
@@ -85,6 +108,35 @@ describe("a target that hangs when the guests are held for the switch", () => {
     },
   );
 });
+
+test.each(["background", "write-blocking"] as const)(
+  "a target that flushes slowly does not keep a job from ending beside a busy guest (%s)",
+  async (copyMode) => {
+    const rig = await openRig({ size: SIZE, latency: () => 1 });
+    rig.fill("source", 0, SIZE, 1);
+    const guest = rig.guest();
+    const { job } = await rig.mirror({ copyMode });
+    rig.targetFaults.add({ operation: "flush", delayMs: 1200, times: 0 });
+    const state = { isOver: false, longestMs: 0 };
+    const write = async (): Promise<void> => {
+      for (let count = 0; !state.isOver; count += 1) {
+        const sinceMs = rig.clock.now();
+        await guest.write((count % 64) * 64 * KIB, [Buffer.alloc(KIB, count % 250)]);
+        state.longestMs = Math.max(state.longestMs, rig.clock.now() - sinceMs);
+        await new Promise<void>((resolve) => void rig.clock.schedule(3, resolve));
+      }
+    };
+    const writing = write();
+    await rig.until("BLOCK_JOB_READY");
+    await job.complete();
+    expect(await rig.run(job.done, 20_000)).toEqual({ outcome: "completed" });
+    state.isOver = true;
+    await rig.run(writing);
+    expect(state.longestMs).toBeLessThan(2000);
+    expect(guest.node).toBe(rig.target);
+    await rig.graph.closeAll();
+  },
+);
 
 test("a target that hangs while copying keeps the job waiting, and no guest; force cancel is told at once", async () => {
   const rig = await openRig({ size: SIZE });
@@ -163,6 +215,17 @@ describe("a target that never answers", () => {
       await mirror.job.complete();
       return mirror;
     },
+    "in the flush before the guests are held": async (rig: Rig) => {
+      const mirror = await rig.mirror();
+      await rig.until("BLOCK_JOB_READY");
+      rig.targetFaults.add({ operation: "flush", hold: true, times: 0 });
+      await rig.run(
+        Promise.resolve(rig.guest(rig.graph.find("#mirror-m0")).write(0, [Buffer.alloc(KIB, 1)])),
+      );
+      await rig.clock.advance(500);
+      await mirror.job.complete();
+      return mirror;
+    },
     "while it is being finalized": async (rig: Rig) => {
       const mirror = await rig.mirror({ autoFinalize: false });
       await rig.until("BLOCK_JOB_READY");
@@ -214,6 +277,10 @@ describe("a target that never answers", () => {
       rig.targetFaults.release();
       await rig.clock.advance(200);
       expect(rig.events.slice(told), "a job that is over tells nothing more").toEqual([]);
+      expect(
+        await guestGetsThrough(rig, () => guest.write(2 * MIB, [Buffer.alloc(KIB, 3)])),
+        "what goes on at last holds nobody",
+      ).toBe(true);
       const again = await rig.mirror({ id: "m1", largerTarget: "leave" });
       await rig.until("BLOCK_JOB_READY");
       again.job.cancel({ force: true });

@@ -1,4 +1,5 @@
 import { backingChain, type BlockNode } from "@blockmirror/block-driver";
+import { JobTransaction } from "@blockmirror/blockjob";
 import { describe, expect, test } from "vitest";
 import { refusal } from "./support/refusal.ts";
 import { openChain, type Chain } from "./support/chain.ts";
@@ -157,6 +158,56 @@ describe("a commit of a layer that others stand on", () => {
     );
     expect(chain.base.info.readOnly).toBe(true);
     expect(names(chain.top)).toEqual(["base", "overlay0", "overlay1"]);
+    await chain.graph.closeAll();
+  });
+
+  test("a longer base keeps its end, which an overlay no longer than the layer that goes does not show", async () => {
+    for (const sizes of [
+      [MIB, MIB],
+      [MIB, MIB / 2],
+    ]) {
+      const chain = await openChain({ base: 2 * MIB, overlays: sizes });
+      await chain.fill("base-memory", 0, 2 * MIB, 1);
+      await chain.fill("overlay0", 64 * KIB, 64 * KIB, 2);
+      const guest = chain.guest();
+      const before = await chain.content(chain.top);
+      const commit = await chain.commit({ top: chain.node("overlay0"), backingFile: "base.raw" });
+      expect(await chain.run(commit.job.done)).toEqual({ outcome: "completed" });
+      expect(names(chain.top)).toEqual(["base", "overlay1"]);
+      expect(chain.graph.find("overlay0")).toBeUndefined();
+      expect((await chain.content(chain.top)).equals(before)).toBe(true);
+      expect((await chain.content(chain.base)).subarray(MIB).equals(Buffer.alloc(MIB, 1))).toBe(true);
+      await guest.write(0, [Buffer.alloc(512, 7)]);
+      await chain.graph.closeAll();
+    }
+  });
+
+  test("a longer base: undone with another job of its transaction, the overlays stand where they stood", async () => {
+    const chain = await openChain({ base: 2 * MIB, overlays: [MIB, MIB] });
+    await chain.fill("overlay0", 64 * KIB, 64 * KIB, 2);
+    const before = await chain.content(chain.top);
+    const transaction = new JobTransaction();
+    const commit = await chain.commit({
+      top: chain.node("overlay0"),
+      backingFile: "base.raw",
+      transaction,
+      speed: 16 * KIB,
+    });
+    const other = chain.jobs.create(
+      {
+        type: "failing",
+        run: () => Promise.resolve(),
+        prepare: () => {
+          throw new Error("not today");
+        },
+      },
+      { id: "other", transaction },
+    );
+    other.start();
+    expect(await chain.run(commit.job.done)).toEqual({ outcome: "cancelled" });
+    expect(names(chain.top)).toEqual(["base", "overlay0", "overlay1"]);
+    expect(chain.top.info.namedBacking).toBeUndefined();
+    expect((await chain.content(chain.top)).equals(before)).toBe(true);
     await chain.graph.closeAll();
   });
 

@@ -49,6 +49,48 @@ describe("cancel", () => {
   });
 });
 
+describe("somebody else's drained section", () => {
+  it("that begins while the job waits for guests to come to rest is kept, and the job ends after it", async () => {
+    const rig = await openRig({ size: MIB });
+    rig.fill("source", 0, MIB, 1);
+    const guest = rig.guest();
+    const mirror = await rig.mirror();
+    await rig.until("BLOCK_JOB_READY");
+    await rig.clock.advance(200);
+    rig.sourceFaults.add({ operation: "write", nth: 1, delayMs: 50 });
+    void guest.write(0, [Buffer.alloc(KIB, 9)]);
+    await mirror.job.complete();
+    await rig.clock.advance(10);
+    const section = await rig.run(rig.graph.drain(rig.target));
+    const before = rig.content("target");
+    await rig.clock.advance(1000);
+    expect(rig.content("target").equals(before)).toBe(true);
+    expect(mirror.switched).toBe(false);
+    await rig.run(Promise.resolve(guest.write(KIB, [Buffer.alloc(KIB, 8)])));
+    section.end();
+    expect(await rig.run(mirror.job.done)).toEqual({ outcome: "completed" });
+    expect(mirror.switched).toBe(true);
+    expect(rig.content("target").equals(rig.content("source"))).toBe(true);
+  });
+
+  it("on the target in PENDING is kept when the job is finalized meanwhile", async () => {
+    const rig = await openRig({ size: MIB });
+    const guest = rig.guest();
+    const mirror = await rig.mirror({ autoFinalize: false });
+    await rig.until("BLOCK_JOB_READY");
+    await mirror.job.complete();
+    await rig.until("BLOCK_JOB_PENDING");
+    await rig.run(Promise.resolve(guest.write(0, [Buffer.alloc(KIB, 9)])));
+    const section = await rig.run(rig.graph.drain(rig.target));
+    mirror.job.finalize();
+    await rig.clock.advance(1000);
+    expect(rig.content("target")[0]).toBe(0);
+    section.end();
+    expect(await rig.run(mirror.job.done)).toEqual({ outcome: "completed" });
+    expect(rig.content("target").equals(rig.content("source"))).toBe(true);
+  });
+});
+
 describe("complete", () => {
   it("is refused before READY, without side effect (S27.1, D6)", async () => {
     const rig = await openRig({ size: 8 * MIB, latency: () => 5 });

@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { startStream, type StreamDetails, type StreamOptions } from "../src/index.ts";
 import { refusal } from "./support/refusal.ts";
 import { openChain, type Chain } from "./support/chain.ts";
-import { KIB, MIB, seededRandom } from "./support/rig.ts";
+import { KIB, MIB, openRig, seededRandom } from "./support/rig.ts";
 
 const SIZE = 4 * MIB;
 
@@ -54,6 +54,17 @@ describe("a stream", () => {
     expect((await chain.content(chain.top)).equals(before)).toBe(true);
     // Only what the layers between hold was copied: not what is in the base.
     expect(job.snapshot().details?.bytesCopied).toBeLessThanOrEqual(384 * KIB);
+    await chain.graph.closeAll();
+  });
+
+  test("down to a base that is longer than what goes, which ends within a cluster: the zeroes behind it stay", async () => {
+    const chain = await openChain({ base: SIZE, overlays: [MIB + 512, SIZE] });
+    await chain.fill("base-memory", 0, SIZE, 1);
+    const before = await chain.content(chain.top);
+    const job = await stream(chain, { base: chain.base, backingFile: "base.raw" });
+    expect(await chain.run(job.done)).toEqual({ outcome: "completed" });
+    expect(names(chain.top)).toEqual(["base", "overlay1"]);
+    expect((await chain.content(chain.top)).equals(before)).toBe(true);
     await chain.graph.closeAll();
   });
 
@@ -149,6 +160,33 @@ describe("a stream", () => {
       await chain.graph.closeAll();
     },
   );
+
+  test("a drained section beside a guest that waits for its turn ends, whenever it begins", async () => {
+    for (let delayMs = 0; delayMs < 30; delayMs += 1) {
+      const rig = await openRig({ size: SIZE, latency: () => 2 });
+      rig.fill("source", 0, SIZE, 7);
+      await rig.graph.open({ driver: "memory", nodeName: "file", size: 0 });
+      await rig.graph.create("qcow2", { file: "file", size: SIZE });
+      const image = await rig.graph.open({ driver: "qcow2", file: "file", backing: "source" });
+      const guest = rig.guest(image);
+      const { graph, jobs } = rig;
+      const job = await rig.run(startStream({ id: "s0", graph, jobs, image, autoDismiss: false }));
+      await rig.clock.advance(delayMs);
+      const write = Promise.resolve(guest.write(KIB, [Buffer.alloc(KIB, 1)]));
+      const section = await rig.run(graph.drain(image));
+      expect(image.inFlight, `after ${delayMs} ms`).toBe(0);
+      const copied = job.snapshot().details?.bytesCopied;
+      await rig.clock.advance(50);
+      expect(job.snapshot().details?.bytesCopied, "and stays quiet").toBe(copied);
+      section.end();
+      await rig.run(write);
+      expect(await rig.run(job.done)).toEqual({ outcome: "completed" });
+      const bytes = Buffer.alloc(3 * KIB);
+      await rig.run(Promise.resolve(guest.read(0, [bytes])));
+      expect([bytes[0], bytes[KIB], bytes[2 * KIB]]).toEqual([7, 1, 7]);
+      await graph.closeAll();
+    }
+  });
 
   test("refuses what is not below, what has no name, and an image with a job; nothing is left behind", async () => {
     const chain = await threeOverlays();

@@ -50,6 +50,19 @@ async function content(rig: Rig, node: BlockNode): Promise<Buffer> {
 }
 
 describe("replaces: the node whose users are led to the target", () => {
+  test("is not replaced by a larger target; cancelled, the copy is kept", async () => {
+    const rig = await openRig({ size: SIZE, targetSize: 2 * SIZE });
+    rig.fill("source", 0, SIZE, 1);
+    const replaces = rig.graph.find("source-memory");
+    const mirror = await rig.mirror({ largerTarget: "zero", ...(replaces !== undefined && { replaces }) });
+    await rig.until("BLOCK_JOB_READY");
+    await expect(rig.run(mirror.job.complete())).rejects.toMatchObject({ code: "EINVAL" });
+    mirror.job.cancel();
+    expect(await rig.run(mirror.job.done)).toEqual({ outcome: "completed" });
+    expect(mirror.switched).toBe(false);
+    expect(rig.content("target").subarray(0, SIZE).equals(rig.content("source"))).toBe(true);
+  });
+
   test("a node below the source, with filters between: the filters stay, above the target", async () => {
     const rig = await openRig({ size: SIZE });
     rig.fill("source", 0, SIZE, 1);

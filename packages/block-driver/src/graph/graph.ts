@@ -274,7 +274,8 @@ export class BlockGraph {
 
   /**
    * Leads every parent of `from` to `to` at one instant, inside a drained section of its own. Parents inside the subtree
-   * of `to` stay, so that no loop arises. The nodes must have the same size.
+   * of `to` stay, so that no loop arises. The nodes must have the same size, unless all that is led are overlays which
+   * are longer than neither.
    */
   async replace(from: BlockNode, to: BlockNode): Promise<void> {
     const above = await this.drain(from);
@@ -297,19 +298,13 @@ export class BlockGraph {
   replaceNow(from: BlockNode, to: BlockNode, keep: (edge: BlockEdge) => boolean = () => false): void {
     this.#structure.mustKnow(from);
     this.#structure.mustKnow(to);
-    if (from.size !== to.size) {
-      throw new BlockError(
-        "EINVAL",
-        `node '${from.name}' (${from.size} bytes) cannot be replaced by '${to.name}' (${to.size} bytes): sizes differ`,
-        { node: from.name, operation: "replace" },
-      );
-    }
     if (!this.#structure.sections.isQuiet(from))
       throw new TypeError(`node '${from.name}' must be drained before it is replaced`);
     const subtree = nodesBelow(to);
     const moving = [...from.parents].filter(
       (edge) => !keep(edge) && (edge.owner === undefined || !subtree.has(edge.owner)),
     );
+    mustFitInto(moving, from, to);
     this.#structure.move(moving, from, to);
   }
 
@@ -375,6 +370,20 @@ export class BlockGraph {
       section.end();
     }
   }
+}
+
+/** What lies beyond the end of an overlay does not show in it. */
+function mustFitInto(moving: readonly BlockEdge[], from: BlockNode, to: BlockNode): void {
+  if (from.size === to.size) return;
+  const least = Math.min(from.size, to.size);
+  const isUnaware = ({ role, owner }: BlockEdge): boolean =>
+    role === "backing" && owner !== undefined && owner.size <= least;
+  if (moving.length > 0 && moving.every(isUnaware)) return;
+  throw new BlockError(
+    "EINVAL",
+    `node '${from.name}' (${from.size} bytes) cannot be replaced by '${to.name}' (${to.size} bytes): sizes differ`,
+    { node: from.name, operation: "replace" },
+  );
 }
 
 function refuseAborted(signal: AbortSignal | undefined, what: string): void {

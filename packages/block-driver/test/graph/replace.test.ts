@@ -74,6 +74,29 @@ describe("replacing a node", () => {
     await user.write(0, [filled(1, 1)]);
   });
 
+  test("with one of another size leads overlays that are longer than neither, and nobody else", async () => {
+    const graph = makeGraph();
+    const from = await graph.open(memory("from", 64 * 1024));
+    const to = await graph.open(memory("to", 128 * 1024));
+    const overlay = async (name: string, size: number): Promise<BlockNode> => {
+      await graph.open(memory(`${name}-file`, 0));
+      await graph.create("qcow2", { file: `${name}-file`, size });
+      return graph.open({ driver: "qcow2", nodeName: name, file: `${name}-file`, backing: "from" });
+    };
+    const small = await overlay("small", 64 * 1024);
+    await graph.replace(from, to);
+    expect(small.child("backing")?.node).toBe(to);
+    await graph.replace(to, from);
+    expect(small.child("backing")?.node).toBe(from);
+    const large = await overlay("large", 65 * 1024);
+    await failure("EINVAL", () => graph.replace(from, to));
+    await graph.close(large);
+    const user = graph.attach(from, parent("user", { uses: ["read"] }));
+    await failure("EINVAL", () => graph.replace(from, to));
+    await graph.detach(user);
+    expect(small.child("backing")?.node).toBe(from);
+  });
+
   test("is rolled back on a conflict of permissions", async () => {
     const graph = makeGraph();
     const from = await graph.open(memory("from"));

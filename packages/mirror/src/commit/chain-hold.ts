@@ -53,8 +53,9 @@ export class ChainHold {
         );
       }
     } catch (error) {
-      this.#restore();
+      // The guards first: the layers' own claims do not go with them.
       for (const guard of this.#guards) void graph.detach(guard);
+      this.#restore();
       throw error;
     }
   }

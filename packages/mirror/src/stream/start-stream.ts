@@ -2,6 +2,7 @@ import { BlockError, skipFilters, type BlockGraph, type BlockNode } from "@block
 import type { ErrorPolicy, Job, JobManager, JobOptions } from "@blockmirror/blockjob";
 import { BackingChange } from "../backing-change.ts";
 import { layersAbove } from "../commit/chain-hold.ts";
+import { DrainRelay } from "../drain-relay.ts";
 import { refuseBusy } from "../start-mirror.ts";
 import { StreamFilter } from "./stream-filter.ts";
 import { StreamJob, type StreamDetails } from "./stream-job.ts";
@@ -45,6 +46,7 @@ export async function startStream(options: StreamOptions): Promise<Job<StreamDet
   const recorded = base === undefined ? null : nameOf(base, backingFile);
   const change = new BackingChange(graph, layer);
   const wasReadOnly = layer.info.readOnly;
+  const relay = new DrainRelay();
   const undo: (() => Promise<void> | void)[] = [];
   try {
     if (wasReadOnly) {
@@ -69,6 +71,9 @@ export async function startStream(options: StreamOptions): Promise<Job<StreamDet
       name: `stream job '${id}'`,
       uses: ["read", "write-unchanged"],
       shares: ["read", "write", "write-unchanged"],
+      // A request of the job must not be held back: guests that the section waits for may wait for the job.
+      onDrainBegin: relay.begin,
+      onDrainEnd: relay.end,
     });
     undo.push(() => graph.detach(edge));
     const driver = new StreamJob({
@@ -91,6 +96,7 @@ export async function startStream(options: StreamOptions): Promise<Job<StreamDet
       },
     });
     const job = jobs.create(driver, rest);
+    relay.bind(job);
     job.start();
     return job;
   } catch (error) {

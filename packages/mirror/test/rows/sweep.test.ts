@@ -132,7 +132,7 @@ test("S12.4: the live bitmap decides: chunks that a guest brought to the target 
     bufferSize: 128 * KIB,
     copyMode: "write-blocking",
   });
-  await rig.clock.advance(40);
+  await rig.clock.advance(100);
   // It begins where the copy has been already, so it goes to both sides.
   await rig.run(Promise.resolve(guest.write(0, [Buffer.alloc(3.5 * MIB, 9)])));
   await rig.until("BLOCK_JOB_READY");

@@ -1,11 +1,18 @@
-import { PassThroughDevice, type BlockChild, type IoVec, type MaybePromise } from "@blockmirror/block-driver";
+import {
+  PassThroughDevice,
+  type BlockChild,
+  type ExtentList,
+  type IoVec,
+  type MaybePromise,
+  type StatusOptions,
+} from "@blockmirror/block-driver";
 
 /** Waits as long as half of a request takes on a slow device. */
 export type Pause = () => Promise<void>;
 
 /**
  * A filter that takes its time: some before the request reaches the device below, some before it settles. So a write has
- * landed for a while before anybody is told, and a read is old before it is answered.
+ * landed for a while before anybody is told, and a read, or what is said of holes, is old before it is answered.
  */
 export class SlowDevice extends PassThroughDevice {
   protected readonly pause: Pause;
@@ -29,6 +36,15 @@ export class SlowDevice extends PassThroughDevice {
 
   override discard(offset: number, length: number): Promise<void> {
     return this.slowly(() => super.discard(offset, length));
+  }
+
+  override status(
+    offset: number,
+    length: number,
+    extents: ExtentList,
+    options?: StatusOptions,
+  ): Promise<void> {
+    return this.slowly(() => super.status(offset, length, extents, options));
   }
 
   /** Runs something between two halves of a request's time. */

@@ -93,14 +93,19 @@ function spanOf(
 }
 
 /** Whether `[from, to)`, within one cluster, is known to read as zeroes without reading it. */
-export function readsZero(image: Image, slice: L2Slice, from: number, to: number): boolean {
-  const { geometry, backing } = image;
+export function readsZero(
+  image: Image,
+  slice: L2Slice,
+  from: number,
+  to: number,
+  unallocatedIsZero: boolean = image.backing === undefined || from >= image.backing.info.size,
+): boolean {
+  const { geometry } = image;
   const stride = geometry.l2EntryBytes / 4;
   const cluster = geometry.clusterStart(from);
   const at = stride * Math.floor((cluster - slice.guestOffset) / geometry.clusterSize);
   const high = slice.words[at] ?? 0;
   const low = slice.words[at + 1] ?? 0;
-  const unallocatedIsZero = backing === undefined || from >= backing.info.size;
   if (!geometry.extendedL2) {
     const type = clusterType(high, low, image.hasDataFile);
     if (type === ClusterType.ZeroPlain || type === ClusterType.ZeroAllocated) return true;

@@ -142,7 +142,10 @@ export async function zeroClusters(
   }
 }
 
-/** Whether a part of the disk, within a cluster or two, is known to read as zeroes. */
+/**
+ * Whether a part of the disk, within a cluster or two, is known to read as zeroes by what the image itself holds. That a
+ * backing file ends before it does not count: the image may be led to a longer one.
+ */
 async function isZeroAlready(state: WriteState, offset: number, end: number): Promise<boolean> {
   const { image, inFlight } = state;
   const { geometry } = image;
@@ -155,10 +158,8 @@ async function isZeroAlready(state: WriteState, offset: number, end: number): Pr
     const to = Math.min(end, geometry.clusterStart(at) + geometry.clusterSize);
     const answer = image.l2.get(at);
     const slice = isPromise(answer) ? await answer : answer;
-    const zero =
-      slice === undefined
-        ? image.backing === undefined || at >= image.backing.info.size
-        : readsZero(image, slice, at, to);
+    const emptyIsZero = unallocatedIsZero(state);
+    const zero = slice === undefined ? emptyIsZero : readsZero(image, slice, at, to, emptyIsZero);
     if (!zero) return false;
     at = to;
   }
