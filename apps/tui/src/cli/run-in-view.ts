@@ -104,6 +104,8 @@ function conclude(
 ): number {
   // The lines have told it already, and JSON is for programs.
   if (view.mode === "tui") process.stdout.write(`${describeEnd(engine.snapshot(entry), result.outcome)}\n`);
+  if (result.cleanupError !== undefined)
+    say(`${task.name} could not clean up: ${result.cleanupError.message}`);
   if (result.outcome === "failed") {
     say(`${task.name} failed: ${result.error?.message ?? "unknown error"}; ${task.whenFailed(entry)}`);
     return EXIT.failed;

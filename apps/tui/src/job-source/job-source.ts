@@ -72,6 +72,8 @@ export interface JobSnapshot {
   readonly errorCount: number;
   /** Set once the job failed. */
   readonly error?: JobError | undefined;
+  /** Why something that the job held could not be given back when it ended, for people. */
+  readonly cleanupError?: string | undefined;
   /** The job concluded because somebody cancelled it. */
   readonly cancelled?: boolean | undefined;
   /** Pause requested or in force, for any reason (user, error, drain). */
