@@ -301,6 +301,7 @@ export class EmbeddedEngine implements JobSource {
 
 function fromForm(request: NewJobRequest): MirrorRequest {
   return {
+    askedBy: "form",
     id: request.id,
     source: request.sourcePath,
     target: request.targetPath,

@@ -184,6 +184,30 @@ describe("a review has no side effects", () => {
     ]);
   });
 
+  test("what to do is said in the words of the form, not of a command line that nobody wrote", async () => {
+    for (const [name, size] of [
+      ["same", 2 * MIB],
+      ["large", 3 * MIB],
+      ["small", MIB],
+    ] as const) {
+      writeFileSync(file(`${name}.raw`), "");
+      truncateSync(file(`${name}.raw`), size);
+    }
+    const wrong: readonly [Partial<NewJobRequest>, RegExp][] = [
+      [{ targetPath: file("same.raw") }, /exists; set Existing to yes to overwrite it, or name another$/u],
+      [{ existing: true }, /does not exist; set Existing to no to have it created$/u],
+      [{ targetPath: file("large.raw"), existing: true }, /or set Larger target to zero or leave$/u],
+      [{ targetPath: file("small.raw"), existing: true }, /resize it, or name another$/u],
+      [{ sync: "top" }, /cannot be raw with Sync top: .*; set Sync to full$/u],
+    ];
+    for (const [changes, words] of wrong) {
+      const { problems } = await engine.validate(request(changes));
+      expect(problems).toEqual([{ field: "targetPath", message: expect.stringMatching(words) }]);
+      expect(problems[0]?.message).not.toContain("--");
+      await expect(engine.start(request(changes))).rejects.toThrow(problems[0]?.message);
+    }
+  });
+
   test("names what would be destroyed", async () => {
     writeFileSync(file("b.raw"), "");
     truncateSync(file("b.raw"), 2 * MIB);
