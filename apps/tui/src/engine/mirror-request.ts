@@ -19,7 +19,9 @@ export interface MirrorRequest {
   readonly targetOptions?: CreationOptions;
   /** The target exists and is overwritten; otherwise it is created and must not exist. */
   readonly existing: boolean;
-  readonly sync: Exclude<SyncMode, "bitmap">;
+  readonly sync: SyncMode;
+  /** Name of the source's dirty bitmap that sync `bitmap` starts from. */
+  readonly bitmap?: string;
   /** Default `background`. */
   readonly copyMode?: CopyMode;
   /** What to do with a target that is larger than the source. Default: refuse it. */

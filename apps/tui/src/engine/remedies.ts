@@ -5,6 +5,8 @@ export type AskedBy = "command line" | "form";
 export interface Remedies {
   /** The target is there already. */
   readonly overwrite: string;
+  /** The target has to be there. */
+  readonly update: string;
   /** The target is not there. */
   readonly create: string;
   /** The target is larger than the source. */
@@ -21,6 +23,7 @@ export interface Remedies {
 export const REMEDIES: Readonly<Record<AskedBy, Remedies>> = {
   "command line": {
     overwrite: "give --existing to overwrite it",
+    update: "give --existing",
     create: "leave --existing out to have it created",
     larger: "give --larger-target",
     syncTop: "--sync top",
@@ -29,6 +32,7 @@ export const REMEDIES: Readonly<Record<AskedBy, Remedies>> = {
   },
   form: {
     overwrite: "set Existing to yes to overwrite it",
+    update: "set Existing to yes",
     create: "set Existing to no to have it created",
     larger: "set Larger target to zero or leave",
     syncTop: "Sync top",

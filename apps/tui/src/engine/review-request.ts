@@ -53,11 +53,32 @@ function* checkValues(request: MirrorRequest): Generator<Problem> {
   if (granularity !== undefined) yield { field: "granularity", message: granularity };
   const bufferSize = bufferSizeProblem(request.bufferSize);
   if (bufferSize !== undefined) yield { field: "bufferSize", message: bufferSize };
+  yield* checkBitmap(request);
+  if (request.backingMode === "source-chain" && request.sync === "bitmap") {
+    yield {
+      field: "backingMode",
+      message: "source-chain is for sync full and top: with bitmap the target stands on what it did",
+    };
+  }
   if (request.backingMode === "source-chain" && request.sync === "none") {
     yield {
       field: "backingMode",
       message: "source-chain is for sync full and top: with none the target needs the source to stand on",
     };
+  }
+}
+
+function* checkBitmap({ sync, bitmap, existing, askedBy }: MirrorRequest): Generator<Problem> {
+  if (sync !== "bitmap") {
+    if (bitmap !== undefined) yield { field: "bitmap", message: "a bitmap is for sync bitmap" };
+    return;
+  }
+  if (bitmap === undefined || bitmap === "") {
+    yield { field: "bitmap", message: "sync bitmap needs the name of a dirty bitmap of the source" };
+  }
+  if (!existing) {
+    const { update } = REMEDIES[askedBy ?? "command line"];
+    yield { field: "existing", message: `sync bitmap brings an earlier copy up to date; ${update}` };
   }
 }
 
@@ -70,6 +91,11 @@ function* checkSource(request: MirrorRequest, source: ImageFile): Generator<Prob
     yield { field: "sourcePath", message: `source ${source.reason}` };
   } else if (request.writableSource === true && !source.writable) {
     yield { field: "sourcePath", message: `source ${request.source} is not writable; check its permissions` };
+  } else if (request.sync === "bitmap" && source.format === "raw" && source.kind !== "export") {
+    yield {
+      field: "sourcePath",
+      message: `source ${request.source} is a raw image, which keeps no dirty bitmaps; name a qcow2 image or an NBD export that has one`,
+    };
   }
 }
 

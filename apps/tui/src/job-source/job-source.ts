@@ -200,7 +200,7 @@ export type VerbPermission =
     };
 
 /** Which part of the source a mirror copies. */
-export type SyncMode = "full" | "top" | "none";
+export type SyncMode = "full" | "top" | "bitmap" | "none";
 
 /** A new mirror job as a person describes it. */
 export interface NewJobRequest {
@@ -209,6 +209,8 @@ export interface NewJobRequest {
   readonly sourcePath: string;
   readonly targetPath: string;
   readonly sync: SyncMode;
+  /** Name of the source's dirty bitmap, exactly with sync `bitmap`. */
+  readonly bitmap?: string | undefined;
   /** True: `targetPath` exists and its content is overwritten. False: it is created. */
   readonly existing: boolean;
   /** Speed limit, bytes per second; 0 is unlimited. */

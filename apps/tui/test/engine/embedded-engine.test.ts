@@ -184,6 +184,30 @@ describe("a review has no side effects", () => {
     ]);
   });
 
+  test("a bitmap that does not go with the rest is a complaint about the field that is wrong", async () => {
+    writeFileSync(file("b.raw"), Buffer.alloc(2 * MIB));
+    const asked = { sync: "bitmap", bitmap: "since", existing: true } as const;
+    const fields = async (changes: Partial<NewJobRequest>): Promise<unknown> =>
+      (await engine.validate(request({ ...asked, ...changes }))).problems.map(({ field }) => field);
+    await createImage(engine.graph, {
+      filename: file("a.qcow2"),
+      format: "qcow2",
+      size: 2 * MIB,
+      options: {},
+      overwrite: false,
+    });
+    const sourcePath = file("a.qcow2");
+    expect(await fields({})).toEqual(["sourcePath"]);
+    expect(await fields({ sourcePath })).toEqual([]);
+    expect(await fields({ sourcePath, bitmap: "" })).toEqual(["bitmap"]);
+    expect(await fields({ sourcePath, sync: "full" })).toEqual(["bitmap"]);
+    expect(await fields({ sourcePath, backingMode: "source-chain" })).toEqual(["backingMode"]);
+    expect(await fields({ sourcePath, existing: false, targetPath: file("c.raw") })).toEqual(["existing"]);
+    await expect(engine.start(request({ ...asked, sourcePath }))).rejects.toThrow(
+      `source ${sourcePath} has no dirty bitmap 'since'; it has none`,
+    );
+  });
+
   test("what to do is said in the words of the form, not of a command line that nobody wrote", async () => {
     for (const [name, size] of [
       ["same", 2 * MIB],
