@@ -1,6 +1,7 @@
 import { Option, type Command } from "commander";
 import type { BlockNode } from "@blockmirror/block-driver";
 import type { ErrorPolicy } from "@blockmirror/blockjob";
+import { isUnflushedLoss } from "@blockmirror/nbd";
 import { exportsOf } from "../exports/export-source.ts";
 import { ExportServer } from "../exports/export-server.ts";
 import { defaultListenAddress, parseListenAddress, type ListenAddress } from "../exports/listen-address.ts";
@@ -128,8 +129,11 @@ class MirrorTask implements JobTask {
     return entry;
   }
 
-  whenFailed({ request }: EngineJob): string {
-    return `${request.target} is not a copy, the source is untouched`;
+  whenFailed({ request }: EngineJob, reason: Error | undefined): string {
+    const outcome = `${request.target} is not a copy, the source is untouched`;
+    return isUnflushedLoss(reason)
+      ? `${outcome}; for a server that keeps what it answered, --unflushed-writes trust goes on instead`
+      : outcome;
   }
 
   whenCancelled({ request }: EngineJob): string {

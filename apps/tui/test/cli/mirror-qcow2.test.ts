@@ -38,6 +38,16 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("mirrors of qcow2 images", ()
     qemu("qemu-io", "-f", "qcow2", "-c", "write -P 2 1M 64k", "-c", "write -P 3 7M 1000", "top.qcow2");
   }
 
+  /** A source, its copy of then, and a bitmap of what was written since. */
+  function makePair(): void {
+    qemu("qemu-img", "create", "-q", "-f", "qcow2", "disk.qcow2", "8M");
+    qemu("qemu-io", "-f", "qcow2", "-c", "write -P 1 0 8M", "disk.qcow2");
+    qemu("qemu-img", "convert", "-O", "raw", "disk.qcow2", "copy.raw");
+    qemu("qemu-img", "bitmap", "--add", "disk.qcow2", "since");
+    qemu("qemu-img", "bitmap", "--add", "disk.qcow2", "other");
+    qemu("qemu-io", "-f", "qcow2", "-c", "write -P 2 1M 64k", "-c", "write -P 3 7M 1000", "disk.qcow2");
+  }
+
   test("--sync top makes a copy that stands on the same base, wherever it is", async () => {
     makeChain();
     mkdirSync(join(root, "elsewhere"));
@@ -71,16 +81,6 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("mirrors of qcow2 images", ()
   });
 
   describe("--sync bitmap", () => {
-    /** A source, its copy of then, and a bitmap of what was written since. */
-    function makePair(): void {
-      qemu("qemu-img", "create", "-q", "-f", "qcow2", "disk.qcow2", "8M");
-      qemu("qemu-io", "-f", "qcow2", "-c", "write -P 1 0 8M", "disk.qcow2");
-      qemu("qemu-img", "convert", "-O", "raw", "disk.qcow2", "copy.raw");
-      qemu("qemu-img", "bitmap", "--add", "disk.qcow2", "since");
-      qemu("qemu-img", "bitmap", "--add", "disk.qcow2", "other");
-      qemu("qemu-io", "-f", "qcow2", "-c", "write -P 2 1M 64k", "-c", "write -P 3 7M 1000", "disk.qcow2");
-    }
-
     test("copies what was written since, and nothing else, and leaves the bitmap as it was", async () => {
       makePair();
       const bitmaps = qemu("qemu-img", "map", "--output=json", "disk.qcow2");
