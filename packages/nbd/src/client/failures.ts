@@ -63,7 +63,7 @@ class UnflushedLoss extends BlockError {}
 export function unflushedLoss(label: string, count: number, error: Error | undefined): BlockError {
   return new UnflushedLoss(
     "BLK_FENCED",
-    `${label} refuses requests: the connection was lost (${describeLoss(error)}) while ${count} writes were answered but not flushed, and a server that was started again may not have them: write the data again after reopening it, or have the unflushed writes of a server that keeps what it answered trusted`,
+    `${label} refuses requests: the connection was lost (${describeLoss(error)}) while ${count} writes were answered but not flushed, and a server that was started again may not have them: close it, open it again and write the data again, or have the unflushed writes of a server that keeps what it answered trusted`,
     { node: label, ...(error !== undefined && { cause: error }) },
   );
 }

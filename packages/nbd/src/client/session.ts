@@ -239,7 +239,7 @@ export class Session implements ConnectionOwner {
     if (request.operation === "flush") {
       // After a failed flush a server may have dropped what it could not write, and succeed the next time.
       this.#raiseFence(
-        `a flush failed (${failure.message}); what was written before may be lost: check the server's storage and reopen it`,
+        `a flush failed (${failure.message}); what was written before may be lost: check the server's storage, close it and open it again`,
         failure,
       );
     }
@@ -305,7 +305,10 @@ export class Session implements ConnectionOwner {
   #comeBack(connection: Connection): void {
     const problem = incompatibility(this.negotiated, connection.negotiated, this.#init.readOnly);
     if (problem !== undefined) {
-      this.#raiseFence(`the server came back with another export: ${problem}; reopen it`, undefined);
+      this.#raiseFence(
+        `the server came back with another export: ${problem}; close it and open it again`,
+        undefined,
+      );
       this.#failQueue((request) =>
         requestFailure(
           "EIO",
