@@ -137,18 +137,6 @@ describe("writes that were answered and not flushed are not forgotten:", () => {
   });
 
   test("which a program can tell from other losses, for trusting the server is a remedy", async () => {
-    const lost = async (written: boolean, unflushedWrites: "fail" | "trust"): Promise<unknown[]> => {
-      await using server = await FakeServer.start();
-      await using device = await openNbd({ uri: server.uri, ...PATIENT, unflushedWrites });
-      if (written) await device.edge.write(0, [bytes(1)]);
-      server.behaviour.onRequest = hangUp;
-      const errors: unknown[] = [];
-      for (const step of [() => readBytes(device.edge, 0, 512), async () => device.edge.flush()]) {
-        await step().catch((error: unknown) => errors.push(error));
-      }
-      await device.graph.closeAll().catch(() => {});
-      return errors.map(isUnflushedLoss);
-    };
     expect(await lost(true, "fail")).toEqual([true, true]);
     expect(await lost(true, "trust")).toEqual([false, false]);
     expect(await lost(false, "fail")).toEqual([false, false]);
@@ -447,3 +435,17 @@ describe("a signal:", () => {
     await expect(opening).rejects.toMatchObject({ code: "ECANCELED" });
   });
 });
+
+/** What the guard says of a read and a flush that met the loss of their server. */
+async function lost(written: boolean, unflushedWrites: "fail" | "trust"): Promise<boolean[]> {
+  await using server = await FakeServer.start();
+  await using device = await openNbd({ uri: server.uri, ...PATIENT, unflushedWrites });
+  if (written) await device.edge.write(0, [bytes(1)]);
+  server.behaviour.onRequest = hangUp;
+  const errors: unknown[] = [];
+  for (const step of [() => readBytes(device.edge, 0, 512), async () => device.edge.flush()]) {
+    await step().catch((error: unknown) => errors.push(error));
+  }
+  await device.graph.closeAll().catch(() => {});
+  return errors.map(isUnflushedLoss);
+}
