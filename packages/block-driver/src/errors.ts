@@ -19,7 +19,7 @@ import { printable } from "./printable.ts";
  * | `ESHUTDOWN` | the node or device is closed, or the edge was detached | open or attach it again |
  * | `BLK_CORRUPT` | the image contradicts itself | check and repair the image |
  * | `BLK_DENIED` | a name inside an image was refused by the open gate | allow it explicitly |
- * | `BLK_FENCED` | an earlier failure made the node's state unknown; every request is refused | reopen the node |
+ * | `BLK_FENCED` | an earlier failure made the node's state unknown; every request is refused | close the node and open it again |
  */
 export type BlockErrorCode =
   | "EINVAL"

@@ -90,6 +90,11 @@ export function toError(thrown: unknown): Error {
 }
 
 /** The stable code of an error: its own when it has one, otherwise `JOB_FAILED`. */
-export function errorCode(error: Error): string {
+function errorCode(error: Error): string {
   return "code" in error && typeof error.code === "string" ? error.code : "JOB_FAILED";
+}
+
+/** An error as snapshots tell it. */
+export function describeError(error: Error): { readonly code: string; readonly message: string } {
+  return { code: errorCode(error), message: error.message };
 }

@@ -1,6 +1,6 @@
 import { type Clock, RateLimit, type RateLimitMember, type SharedRateLimit } from "@blockmirror/ratelimit";
 import type { IoOperation, IoStatus } from "./error-policy.ts";
-import { JobError, errorCode, toError } from "./errors.ts";
+import { JobError, describeError, toError } from "./errors.ts";
 import type { BlockJobEventData, JobEventBody } from "./events.ts";
 import type { JobDriver } from "./job-driver.ts";
 import { PauseReasons } from "./pause-reasons.ts";
@@ -234,7 +234,8 @@ export class JobCore<Details = unknown> {
       length: this.progress.length,
       ioStatus: this.ioStatus,
       ...(status === "concluded" || status === "null" ? { outcome: this.outcome } : {}),
-      ...(error === undefined ? {} : { error: { code: errorCode(error), message: error.message } }),
+      ...(error === undefined ? {} : { error: describeError(error) }),
+      ...(this.#cleanupError === undefined ? {} : { cleanupError: describeError(this.#cleanupError) }),
       paused: this.shouldPause,
       userPaused: this.pauseReasons.user,
       busy: this.quiescence.driverActive && !this.wakeup.isAsleep,

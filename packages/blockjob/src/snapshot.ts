@@ -30,6 +30,11 @@ export interface JobSnapshot<Details = unknown> {
   readonly outcome?: JobOutcome;
   /** Why it failed. The code is the error's own (`EIO`) or `JOB_FAILED`. */
   readonly error?: { readonly code: string; readonly message: string };
+  /**
+   * What `abort` or `clean` threw, as in {@link JobResult}: what the job held may have leaked, however it ended. The code is
+   * the error's own or `JOB_FAILED`.
+   */
+  readonly cleanupError?: { readonly code: string; readonly message: string };
   /** Pause asked for or in force, for any reason. True before the status says so. */
   readonly paused: boolean;
   /** Paused by the user, or stopped on an error: `resume` lifts it. */

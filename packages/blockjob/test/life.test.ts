@@ -155,6 +155,11 @@ describe("a life", () => {
     };
     driver.orders.finish = true;
     expect(await bench.clock.run(job.done)).toEqual({ outcome: "completed", cleanupError: leak });
+    expect(job.snapshot()).toMatchObject({
+      outcome: "completed",
+      cleanupError: { code: "JOB_FAILED", message: "leak" },
+    });
+    expect(job.snapshot().error).toBeUndefined();
   });
 
   it("what commit throws makes the job failed, without an undoing that would be too late", async () => {

@@ -4,6 +4,7 @@
  * @packageDocumentation
  */
 export { createNbdDriver, nbdDriver, type NbdDriverInit } from "./client/nbd-driver.ts";
+export { isUnflushedLoss } from "./client/failures.ts";
 export type { NbdOptions, NbdTlsFiles } from "./client/nbd-options.ts";
 export type { NbdTimers } from "./client/timers.ts";
 export { parsePskKeys, type PskKeys } from "./protocol/psk.ts";

@@ -94,8 +94,26 @@ describe("types of values", () => {
     ["64k", 65_536],
     ["3T", 3 * 2 ** 40],
     ["8E", 2n ** 63n],
+    ["0x10000", 65_536],
+    ["010", 10],
   ])("sizes: %s", (text, value) => {
     expect(coerce(BLOCK_SCHEMA, "size", text)).toBe(value);
+  });
+
+  // qemu-storage-daemon 7.2 --object throttle-group,id=t,limits.iops-total=…
+  it.each([
+    ["16", 16],
+    ["+5", 5],
+    ["-5", -5],
+    ["0", 0],
+    ["-0", 0],
+    ["0x10", 16],
+    ["0X1f", 31],
+    ["-0x10", -16],
+    ["010", 8],
+    ["0xffffffffffffffff", 2n ** 64n - 1n],
+  ])("integers: %s", (text, value) => {
+    for (const type of ["int", "uint64"]) expect(coerce(BLOCK_SCHEMA, type, text)).toBe(value);
   });
 
   it.each([
@@ -103,6 +121,11 @@ describe("types of values", () => {
     ["bool", "toString"],
     ["int", "1.5"],
     ["int", ""],
+    ["int", "0x"],
+    ["int", "08"],
+    ["int", "1f"],
+    ["int", "--1"],
+    ["size", "0x10K"],
     ["size", "-1"],
     ["size", "1KB"],
   ])("a %s is refused that is '%s'", (type, text) => {

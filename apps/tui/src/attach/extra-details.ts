@@ -23,6 +23,7 @@ export type ExtraDetails = Partial<
     | "elapsedMs"
     | "pausedMs"
     | "errorCount"
+    | "cleanupError"
   >
 >;
 
@@ -57,6 +58,7 @@ function detailsOf(entry: Json): ExtraDetails {
   const errors = [numberOf(entry, "read-errors"), numberOf(entry, "write-errors")];
   const forecast = asObject(entry["forecast"]);
   return {
+    cleanupError: textOf(entry, "cleanup-error"),
     ...(isPhase(phase) && { phase }),
     ...((copyMode === "background" || copyMode === "write-blocking") && { copyMode }),
     ...(typeof automatic === "boolean" && { copyModeIsAutomatic: automatic }),

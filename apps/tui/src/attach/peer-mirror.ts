@@ -1,9 +1,12 @@
 import type { NewJobProblem, NewJobRequest, NewJobReview } from "../job-source/job-source.ts";
 import { asObject, asObjects, textOf } from "./peer-answers.ts";
+import { removeUnused, seeFile } from "./created-target.ts";
 import { describeNodes } from "./peer-nodes.ts";
 import { isNbdUri } from "../images/is-nbd-uri.ts";
 import { targetOptions } from "./peer-target.ts";
 import type { QmpPeer } from "./qmp-peer.ts";
+
+const EXISTS = "exists; set Existing to yes to overwrite it, or name another";
 
 /** How many nodes a message about a missing one lists. */
 const NODES_LISTED = 8;
@@ -28,32 +31,36 @@ export class PeerMirror {
       problems.push({ field, message: `no such node; ${known}` });
     }
     if (isNbdUri(request.targetPath) && !request.existing) {
-      problems.push({ field: "targetPath", message: 'an export cannot be made; set "existing" to yes' });
+      problems.push({ field: "targetPath", message: "an export cannot be made; set Existing to yes" });
     } else if (!isNbdUri(request.targetPath) && !request.targetPath.startsWith("/")) {
       problems.push({
         field: "targetPath",
         message: "the peer needs an absolute path, or an nbd:// address",
       });
+    } else if (!request.existing && (await seeFile(request.targetPath)) !== undefined) {
+      problems.push({ field: "targetPath", message: EXISTS });
     }
     if (problems.length > 0 || !request.existing) return { problems };
     return { problems, destroys: { target: request.targetPath } };
   }
 
   /**
-   * Opens (or creates) the target on the peer and starts the job. When the job is refused the target is taken away
-   * again; when it has ended, too, unless the peer uses it from then on.
+   * Opens (or creates) the target on the peer and starts the job. When that is refused the target is taken away again,
+   * with the file if it was created; when the job has ended the node is, unless the peer uses it from then on.
    * @throws Error in the peer's words.
    */
   async start(request: NewJobRequest): Promise<string> {
     const source = (await this.#nodes()).get(request.sourcePath);
     if (source === undefined) throw new Error(`there is no node '${request.sourcePath}'`);
-    if (!request.existing) await this.#createFile(request, source.size ?? 0);
     const nodeName = `${request.id}-target`;
-    await this.#peer.execute(
-      "blockdev-add",
-      await targetOptions(request.targetPath, nodeName, request.unmap ?? true),
-    );
+    const undo: (() => Promise<void>)[] = [];
     try {
+      if (!request.existing) await this.#createTarget(request, source.size ?? 0, undo);
+      await this.#peer.execute(
+        "blockdev-add",
+        await targetOptions(request.targetPath, nodeName, request.unmap ?? true),
+      );
+      undo.push(() => this.#removeNode(nodeName));
       await this.#peer.execute("blockdev-mirror", {
         "job-id": request.id,
         device: request.sourcePath,
@@ -70,7 +77,7 @@ export class PeerMirror {
         "auto-dismiss": false,
       });
     } catch (error) {
-      await this.#removeNode(nodeName);
+      for (const step of undo.toReversed()) await step();
       throw error;
     }
     this.#removeAtEnd(request.id, nodeName);
@@ -79,6 +86,22 @@ export class PeerMirror {
 
   async #nodes(): Promise<ReturnType<typeof describeNodes>> {
     return describeNodes(await this.#peer.execute("query-named-block-nodes", { flat: true }));
+  }
+
+  /**
+   * Creates the target's file on the peer.
+   * @throws Error also when there is one: a peer would make it empty without a word.
+   */
+  async #createTarget(request: NewJobRequest, size: number, undo: (() => Promise<void>)[]): Promise<void> {
+    const { targetPath } = request;
+    if ((await seeFile(targetPath)) !== undefined) throw new Error(`${targetPath}: ${EXISTS}`);
+    try {
+      await this.#createFile(request, size);
+    } finally {
+      // It may be there although it could not be made as large as it should be.
+      const made = await seeFile(targetPath);
+      if (made !== undefined) undo.push(() => removeUnused(targetPath, made));
+    }
   }
 
   /** Creates a file on the peer, by a job of its own that is waited for. */

@@ -1,6 +1,7 @@
 import { Option, type Command } from "commander";
 import type { BlockNode } from "@blockmirror/block-driver";
 import type { ErrorPolicy } from "@blockmirror/blockjob";
+import { isUnflushedLoss } from "@blockmirror/nbd";
 import { exportsOf } from "../exports/export-source.ts";
 import { ExportServer } from "../exports/export-server.ts";
 import { defaultListenAddress, parseListenAddress, type ListenAddress } from "../exports/listen-address.ts";
@@ -18,7 +19,7 @@ import type { JobView } from "./job-view.ts";
 import { say, type JobHost, type JobTask } from "./run-in-view.ts";
 import { runJob } from "./run-job.ts";
 
-const SYNCS = ["full", "top", "none"] as const;
+const SYNCS = ["full", "top", "bitmap", "none"] as const;
 const COPY_MODES = ["background", "write-blocking", "auto"] as const;
 const UNFLUSHED_WRITES = ["fail", "trust"] as const;
 const LARGER_TARGETS = ["refuse", "zero", "leave"] as const;
@@ -26,6 +27,7 @@ const BACKING_MODES = ["leave", "open-chain", "source-chain"] as const;
 
 interface MirrorFlags extends JobFlags {
   readonly sync: (typeof SYNCS)[number];
+  readonly bitmap?: string;
   readonly copyMode: (typeof COPY_MODES)[number];
   readonly largerTarget: (typeof LARGER_TARGETS)[number];
   readonly backingMode?: (typeof BACKING_MODES)[number];
@@ -47,6 +49,10 @@ export function addMirrorCommand(program: Command, finish: (status: number) => v
     .argument("<source>", "the image to copy", pathArgument("SOURCE"))
     .argument("<target>", "the copy", pathArgument("TARGET"))
     .addOption(choiceOption("--sync <mode>", "what to copy before READY", SYNCS).default("full"))
+    .option(
+      "--bitmap <name>",
+      "dirty bitmap of the source for --sync bitmap: what was written since TARGET was its equal; it is only read",
+    )
     .addOption(
       choiceOption("--copy-mode <mode>", "how writes during the job reach the target", COPY_MODES).default(
         "background",
@@ -123,8 +129,11 @@ class MirrorTask implements JobTask {
     return entry;
   }
 
-  whenFailed({ request }: EngineJob): string {
-    return `${request.target} is not a copy, the source is untouched`;
+  whenFailed({ request }: EngineJob, reason: Error | undefined): string {
+    const outcome = `${request.target} is not a copy, the source is untouched`;
+    return isUnflushedLoss(reason)
+      ? `${outcome}; for a server that keeps what it answered, --unflushed-writes trust goes on instead`
+      : outcome;
   }
 
   whenCancelled({ request }: EngineJob): string {
@@ -141,6 +150,7 @@ class MirrorTask implements JobTask {
 }
 
 function toRequest(source: string, target: string, flags: MirrorFlags): MirrorRequest {
+  checkSync(flags);
   const { sourceFormat, targetFormat } = flags;
   return {
     ...targetOptions(flags),
@@ -152,6 +162,7 @@ function toRequest(source: string, target: string, flags: MirrorFlags): MirrorRe
     existing: flags.existing === true,
     writableSource: flags.export !== undefined,
     sync: flags.sync,
+    ...(flags.bitmap !== undefined && { bitmap: flags.bitmap }),
     copyMode: flags.copyMode,
     largerTarget: flags.largerTarget,
     ...(flags.backingMode !== undefined && { backingMode: flags.backingMode }),
@@ -162,6 +173,21 @@ function toRequest(source: string, target: string, flags: MirrorFlags): MirrorRe
     onTargetError: flags.onTargetError,
     unflushedWrites: flags.unflushedWrites,
   };
+}
+
+/** What a bitmap says is of use only for a copy that was made before. */
+function checkSync({ sync, bitmap, existing }: MirrorFlags): void {
+  if (sync !== "bitmap") {
+    if (bitmap !== undefined)
+      throw new UsageError("--bitmap is for --sync bitmap; give that, or leave it out");
+    return;
+  }
+  if (bitmap === undefined || bitmap === "") {
+    throw new UsageError("--sync bitmap needs --bitmap NAME; blockmirror info lists the bitmaps of an image");
+  }
+  if (existing !== true) {
+    throw new UsageError("--sync bitmap brings an earlier copy up to date; give --existing");
+  }
 }
 
 /** Listens where the user said, before anything else is done: an address that cannot be had is no reason to begin. */

@@ -25,8 +25,8 @@ export interface JobTask {
   readonly name: string;
   /** Starts the job. Whatever it throws becomes one line on standard error. */
   start(host: JobHost): Promise<EngineJob>;
-  /** What a failure means for the images, after the reason. */
-  whenFailed(entry: EngineJob): string;
+  /** What a failure means for the images, and what helps against its reason where only this command knows; behind the reason. */
+  whenFailed(entry: EngineJob, reason: Error | undefined): string;
   /** What a cancellation means for the images. */
   whenCancelled(entry: EngineJob): string;
   /** What is left to do for others once the job is over and nobody has interrupted it. */
@@ -104,8 +104,12 @@ function conclude(
 ): number {
   // The lines have told it already, and JSON is for programs.
   if (view.mode === "tui") process.stdout.write(`${describeEnd(engine.snapshot(entry), result.outcome)}\n`);
+  if (result.cleanupError !== undefined)
+    say(`${task.name} could not clean up: ${result.cleanupError.message}`);
   if (result.outcome === "failed") {
-    say(`${task.name} failed: ${result.error?.message ?? "unknown error"}; ${task.whenFailed(entry)}`);
+    say(
+      `${task.name} failed: ${result.error?.message ?? "unknown error"}; ${task.whenFailed(entry, result.error)}`,
+    );
     return EXIT.failed;
   }
   if (result.outcome === "cancelled") say(`cancelled; ${task.whenCancelled(entry)}`);

@@ -9,6 +9,8 @@ export interface JobRecordEnd {
   readonly summary: string;
   /** Why it failed. */
   readonly error?: string;
+  /** Why something that it held could not be given back. */
+  readonly cleanupError?: string;
   /** ISO 8601. */
   readonly at: string;
 }

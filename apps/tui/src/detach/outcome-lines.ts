@@ -7,7 +7,8 @@ export function outcomeLines({ record, state }: KnownJob): readonly string[] {
   if (end !== undefined) {
     const why = end.error === undefined ? "" : `: ${end.error}`;
     const line = `${localTime(end.at)} ${end.summary}${why}`;
-    return end.outcome === "completed" ? [line] : [line, where];
+    const left = end.cleanupError === undefined ? [] : [`  could not clean up: ${end.cleanupError}`];
+    return end.outcome === "completed" && left.length === 0 ? [line] : [line, ...left, where];
   }
   if (state === "running") return [`${localTime(record.startedAt)} ${id}: runs, process ${pid}`];
   return [

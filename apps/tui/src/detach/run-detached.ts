@@ -57,12 +57,13 @@ async function runInBackground(task: JobTask, flags: JobFlags, log: string): Pro
       // No directory has to stay mounted for us.
       process.chdir("/");
     },
-    ended: (entry, { outcome, error }, status) => {
+    ended: (entry, { outcome, error, cleanupError }, status) => {
       const end = {
         outcome,
         status,
         summary: describeEnd(engine.snapshot(entry), outcome),
         ...(error !== undefined && { error: error.message }),
+        ...(cleanupError !== undefined && { cleanupError: cleanupError.message }),
         at: new Date().toISOString(),
       };
       writeJobRecord(recordFile, { ...recordOf(entry), end });

@@ -30,6 +30,7 @@ import type { OpenImage } from "./image-file.ts";
 import type { EngineJob } from "./engine-job.ts";
 import type { MirrorRequest } from "./mirror-request.ts";
 import { RequestError } from "./request-error.ts";
+import { provideBitmap } from "./source-bitmap.ts";
 import { reviewRequest } from "./review-request.ts";
 import { toSnapshot } from "./to-snapshot.ts";
 import { verbReason } from "./verb-reason.ts";
@@ -42,7 +43,7 @@ interface SharedImage extends OpenImage {
 /** The embedded engine: block graph and jobs in this process, as a {@link JobSource}. */
 export class EmbeddedEngine implements JobSource {
   readonly endpoint: EndpointInfo = { name: "embedded", kind: "embedded", state: "connected" };
-  readonly syncModes = ["full", "top", "none"] as const;
+  readonly syncModes = ["full", "top", "bitmap", "none"] as const;
   readonly newJobOptions = {
     copyModes: ["background", "write-blocking", "auto"],
     largerTargets: ["refuse", "zero", "leave"],
@@ -173,10 +174,15 @@ export class EmbeddedEngine implements JobSource {
     const request = { ...asked, backingMode, sourceFormat: formats.source, targetFormat: formats.target };
     const source =
       this.#sharedImage(request.source)?.node ??
-      (await this.graph.open(imageSpec(request.source, formats.source, request.writableSource !== true)));
+      (await this.graph.open(
+        imageSpec(request.source, formats.source, request.writableSource !== true, {
+          bitmap: request.bitmap,
+        }),
+      ));
     let created: string | undefined;
     let target: BlockNode | undefined;
     try {
+      if (request.bitmap !== undefined) await provideBitmap(source, request.bitmap, request.source);
       if (!request.existing) {
         await createImage(this.graph, {
           filename: request.target,
@@ -188,7 +194,7 @@ export class EmbeddedEngine implements JobSource {
         created = request.target;
       }
       target = await this.graph.open({
-        ...imageSpec(request.target, formats.target, false, request),
+        ...imageSpec(request.target, formats.target, false, { unflushedWrites: request.unflushedWrites }),
         ...(backingMode === "leave" || formats.target !== "qcow2" ? {} : backingWhileCopying(request)),
       });
       useSource?.(source);
@@ -301,11 +307,13 @@ export class EmbeddedEngine implements JobSource {
 
 function fromForm(request: NewJobRequest): MirrorRequest {
   return {
+    askedBy: "form",
     id: request.id,
     source: request.sourcePath,
     target: request.targetPath,
     existing: request.existing,
     sync: request.sync,
+    ...(request.bitmap !== undefined && { bitmap: request.bitmap }),
     speed: request.speed,
     granularity: request.granularity ?? 0,
     bufferSize: request.bufferSize ?? 0,

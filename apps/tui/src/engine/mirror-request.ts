@@ -2,6 +2,7 @@ import type { ErrorPolicy } from "@blockmirror/blockjob";
 import type { BackingMode, CopyMode, LargerTarget, SyncMode } from "@blockmirror/mirror";
 import type { CreationOptions } from "../images/creation-options.ts";
 import type { ImageFormat } from "../images/image-format.ts";
+import type { AskedBy } from "./remedies.ts";
 
 /** A mirror of two files, as the command line and the form of the UI describe it. */
 export interface MirrorRequest {
@@ -18,7 +19,9 @@ export interface MirrorRequest {
   readonly targetOptions?: CreationOptions;
   /** The target exists and is overwritten; otherwise it is created and must not exist. */
   readonly existing: boolean;
-  readonly sync: Exclude<SyncMode, "bitmap">;
+  readonly sync: SyncMode;
+  /** Name of the source's dirty bitmap that sync `bitmap` starts from. */
+  readonly bitmap?: string;
   /** Default `background`. */
   readonly copyMode?: CopyMode;
   /** What to do with a target that is larger than the source. Default: refuse it. */
@@ -37,4 +40,6 @@ export interface MirrorRequest {
   readonly unflushedWrites?: "fail" | "trust";
   /** Open the source for writing, for a writer inside this program. */
   readonly writableSource?: boolean;
+  /** In whose words problems say what to do. Default: the command line's. */
+  readonly askedBy?: AskedBy;
 }

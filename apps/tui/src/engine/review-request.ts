@@ -4,6 +4,7 @@ import { formatExactSize } from "../format/bytes.ts";
 import type { ImageFormat } from "../images/image-format.ts";
 import { inspectImage, whyNotCreatable, type ImageFile, type OpenImage } from "./image-file.ts";
 import type { MirrorRequest } from "./mirror-request.ts";
+import { REMEDIES, type Remedies } from "./remedies.ts";
 import { bufferSizeProblem, granularityProblem, jobIdProblem } from "./request-values.ts";
 
 type Problem = NewJobReview["problems"][number];
@@ -52,11 +53,32 @@ function* checkValues(request: MirrorRequest): Generator<Problem> {
   if (granularity !== undefined) yield { field: "granularity", message: granularity };
   const bufferSize = bufferSizeProblem(request.bufferSize);
   if (bufferSize !== undefined) yield { field: "bufferSize", message: bufferSize };
+  yield* checkBitmap(request);
+  if (request.backingMode === "source-chain" && request.sync === "bitmap") {
+    yield {
+      field: "backingMode",
+      message: "source-chain is for sync full and top: with bitmap the target stands on what it did",
+    };
+  }
   if (request.backingMode === "source-chain" && request.sync === "none") {
     yield {
       field: "backingMode",
       message: "source-chain is for sync full and top: with none the target needs the source to stand on",
     };
+  }
+}
+
+function* checkBitmap({ sync, bitmap, existing, askedBy }: MirrorRequest): Generator<Problem> {
+  if (sync !== "bitmap") {
+    if (bitmap !== undefined) yield { field: "bitmap", message: "a bitmap is for sync bitmap" };
+    return;
+  }
+  if (bitmap === undefined || bitmap === "") {
+    yield { field: "bitmap", message: "sync bitmap needs the name of a dirty bitmap of the source" };
+  }
+  if (!existing) {
+    const { update } = REMEDIES[askedBy ?? "command line"];
+    yield { field: "existing", message: `sync bitmap brings an earlier copy up to date; ${update}` };
   }
 }
 
@@ -69,6 +91,11 @@ function* checkSource(request: MirrorRequest, source: ImageFile): Generator<Prob
     yield { field: "sourcePath", message: `source ${source.reason}` };
   } else if (request.writableSource === true && !source.writable) {
     yield { field: "sourcePath", message: `source ${request.source} is not writable; check its permissions` };
+  } else if (request.sync === "bitmap" && source.format === "raw" && source.kind !== "export") {
+    yield {
+      field: "sourcePath",
+      message: `source ${request.source} is a raw image, which keeps no dirty bitmaps; name a qcow2 image or an NBD export that has one`,
+    };
   }
 }
 
@@ -89,15 +116,16 @@ async function targetProblem(
   formats: RequestFormats,
 ): Promise<string | undefined> {
   const name = request.target;
+  const remedies = REMEDIES[request.askedBy ?? "command line"];
   if (name === "") return "the target's path is empty; name a file";
   if (request.sync === "top" && formats.target !== "qcow2") {
-    return `target ${name} cannot be raw with --sync top: it holds only what the top layer does and needs to name the rest; give --target-format qcow2`;
+    return `target ${name} cannot be raw with ${remedies.syncTop}: it holds only what the top layer does and needs to name the rest; ${remedies.qcow2}`;
   }
   if (target.state === "unusable") return `target ${target.reason}`;
   if (target.state === "missing") {
-    if (request.existing) return `target ${name} does not exist; leave --existing out to have it created`;
+    if (request.existing) return `target ${name} does not exist; ${remedies.create}`;
     if (formats.target === "qcow2" && source.state === "image" && source.size % 512 !== 0) {
-      return `target ${name} cannot be a qcow2 image: it would have whole sectors of 512 bytes, and the source has ${source.size} bytes; give --target-format raw`;
+      return `target ${name} cannot be a qcow2 image: it would have whole sectors of 512 bytes, and the source has ${source.size} bytes; ${remedies.raw}`;
     }
     const obstacle = await whyNotCreatable(name);
     return obstacle === undefined ? undefined : `target ${name} cannot be created: ${obstacle}`;
@@ -106,19 +134,24 @@ async function targetProblem(
     return `source and target are the same file (${name}); name another target`;
   }
   if (!request.existing && target.kind === "export") {
-    return `target ${name} is an export, which is there already; give --existing to overwrite it`;
+    return `target ${name} is an export, which is there already; ${remedies.overwrite}`;
   }
-  if (!request.existing) return `target ${name} exists; give --existing to overwrite it, or name another`;
+  if (!request.existing) return `target ${name} exists; ${remedies.overwrite}, or name another`;
   if (!target.writable) return `target ${name} is not writable; check its permissions`;
-  return source.state === "image" ? sizeProblem(request, source, target) : undefined;
+  return source.state === "image" ? sizeProblem(request, source, target, remedies) : undefined;
 }
 
-function sizeProblem(request: MirrorRequest, source: Image, target: Image): string | undefined {
+function sizeProblem(
+  request: MirrorRequest,
+  source: Image,
+  target: Image,
+  remedies: Remedies,
+): string | undefined {
   if (target.size === source.size) return undefined;
   if (target.size > source.size && (request.largerTarget ?? "refuse") !== "refuse") return undefined;
   const relation = target.size < source.size ? "smaller" : "larger";
   return (
     `target ${request.target} is ${relation} than the source ` +
-    `(${formatExactSize(target.size)} instead of ${formatExactSize(source.size)}); resize it, or name another${target.size > source.size ? ", or give --larger-target" : ""}`
+    `(${formatExactSize(target.size)} instead of ${formatExactSize(source.size)}); resize it, or name another${target.size > source.size ? `, or ${remedies.larger}` : ""}`
   );
 }

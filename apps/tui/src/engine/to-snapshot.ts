@@ -17,6 +17,7 @@ export function toSnapshot(entry: EngineJob, endpoint: string, nowMs: number): J
     ioStatus: snapshot.ioStatus,
     errorCount: snapshot.errorCounts.read + snapshot.errorCounts.write,
     error: snapshot.error,
+    cleanupError: snapshot.cleanupError?.message,
     cancelled: snapshot.outcome === "cancelled",
     paused: snapshot.paused,
     userPaused: snapshot.userPaused,

@@ -16,6 +16,16 @@ function bytes(text: string, key: string): number {
   return parsed.bytes;
 }
 
+/** Sizes and counts of qcow2 are powers of two; the driver refuses others in its own words, which the user never wrote. */
+function powerOfTwo(from: string, to: string): Parser {
+  return (text, key) => {
+    const value = bytes(text, key);
+    if (value >= bytes(from, key) && value <= bytes(to, key) && Number.isInteger(Math.log2(value)))
+      return value;
+    throw new UsageError(`-o ${key}=${text}: must be a power of two from ${from} to ${to}`);
+  };
+}
+
 function flag(text: string, key: string): boolean {
   if (text === "on" || text === "true") return true;
   if (text === "off" || text === "false") return false;
@@ -39,8 +49,8 @@ function text(value: string, key: string): string {
 
 const QCOW2: Readonly<Record<string, CreationOption>> = {
   compat: { option: "version", parse: word({ "0.10": "v2", v2: "v2", "1.1": "v3", v3: "v3" }) },
-  cluster_size: { option: "clusterSize", parse: bytes },
-  refcount_bits: { option: "refcountBits", parse: bytes },
+  cluster_size: { option: "clusterSize", parse: powerOfTwo("512", "2M") },
+  refcount_bits: { option: "refcountBits", parse: powerOfTwo("1", "64") },
   lazy_refcounts: { option: "lazyRefcounts", parse: flag },
   extended_l2: { option: "extendedL2", parse: flag },
   compression_type: { option: "compressionType", parse: word({ zlib: "zlib", zstd: "zstd" }) },

@@ -3,8 +3,14 @@ import type { DeviceSpec } from "@blockmirror/block-driver";
 import type { ImageFormat } from "./image-format.ts";
 import { isNbdUri } from "./is-nbd-uri.ts";
 
+/** How an image is used. */
+export interface ImageUse extends ServerTrust {
+  /** A dirty bitmap that will be loaded: a server has to be asked for it from the beginning. */
+  readonly bitmap?: string | undefined;
+}
+
 /** How an export that is reached over NBD is used. */
-export interface ServerTrust {
+interface ServerTrust {
   /** What a lost server means for writes it answered and had not flushed. Default `fail`. */
   readonly unflushedWrites?: "fail" | "trust" | undefined;
 }
@@ -21,8 +27,12 @@ export function imageSpec(
   location: string,
   format: ImageFormat,
   readOnly: boolean,
-  trust?: ServerTrust,
+  { bitmap, ...trust }: ImageUse = {},
 ): DeviceSpec {
+  // A server's bitmaps are at the node that reaches it, not at one above.
+  if (bitmap !== undefined && format === "raw" && isNbdUri(location)) {
+    return { ...containerSpec(location, trust), readOnly, bitmaps: [bitmap] };
+  }
   return { driver: format, readOnly, file: containerSpec(location, trust) };
 }
 

@@ -72,6 +72,8 @@ export interface JobSnapshot {
   readonly errorCount: number;
   /** Set once the job failed. */
   readonly error?: JobError | undefined;
+  /** Why something that the job held could not be given back when it ended, for people. */
+  readonly cleanupError?: string | undefined;
   /** The job concluded because somebody cancelled it. */
   readonly cancelled?: boolean | undefined;
   /** Pause requested or in force, for any reason (user, error, drain). */
@@ -198,7 +200,7 @@ export type VerbPermission =
     };
 
 /** Which part of the source a mirror copies. */
-export type SyncMode = "full" | "top" | "none";
+export type SyncMode = "full" | "top" | "bitmap" | "none";
 
 /** A new mirror job as a person describes it. */
 export interface NewJobRequest {
@@ -207,6 +209,8 @@ export interface NewJobRequest {
   readonly sourcePath: string;
   readonly targetPath: string;
   readonly sync: SyncMode;
+  /** Name of the source's dirty bitmap, exactly with sync `bitmap`. */
+  readonly bitmap?: string | undefined;
   /** True: `targetPath` exists and its content is overwritten. False: it is created. */
   readonly existing: boolean;
   /** Speed limit, bytes per second; 0 is unlimited. */

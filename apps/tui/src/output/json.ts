@@ -6,10 +6,21 @@ import type { Wording } from "./event-lines.ts";
  * depend on it: fields are added, never renamed.
  */
 export const jsonWording: Wording = {
-  event: (event) => JSON.stringify({ event: event.event, data: event.data, timestamp: event.timestamp }),
+  event: ({ event, data, timestamp }, job) =>
+    JSON.stringify({ event, data: { ...data, ...whatIsLeft(event, data, job) }, timestamp }),
   progress: (job, nowMs) =>
     JSON.stringify({ event: "PROGRESS", data: progressData(job), timestamp: timestampOf(nowMs) }),
 };
+
+/** With the end of a job: why something that it held could not be given back. */
+function whatIsLeft(
+  event: string,
+  data: object,
+  job: JobSnapshot | undefined,
+): { readonly "cleanup-error"?: string } {
+  const hasEnded = event === "JOB_STATUS_CHANGE" && "status" in data && data.status === "concluded";
+  return hasEnded && job?.cleanupError !== undefined ? { "cleanup-error": job.cleanupError } : {};
+}
 
 /** The payload of `PROGRESS`: bytes and bytes per second, names as QMP spells them. */
 function progressData(job: JobSnapshot): Readonly<Record<string, unknown>> {

@@ -11,6 +11,9 @@ export const plainWording: Wording = {
     switch (event.event) {
       case "JOB_STATUS_CHANGE": {
         const { id, status } = event.data;
+        if (status === "concluded" && job?.cleanupError !== undefined) {
+          return `${at} ${id}: could not clean up: ${job.cleanupError}`;
+        }
         if (TOLD_BY_EVENT.has(status)) return undefined;
         return `${at} ${id}: ${status}${statusNote(status, job)}`;
       }

@@ -82,6 +82,8 @@ export async function runUi(source: JobSource, options: UiOptions): Promise<UiRe
     ],
   });
   const disarm = guardTerminal({ stdout, stdin, alternateScreen: !spoken });
+  // Ink does so after the first picture; until then the terminal would write typed keys into it, where nobody repairs it.
+  if (keyboard) stdin.setRawMode(true);
   controller.start();
   const instance = render(
     <App

@@ -127,7 +127,8 @@ export class ViewController {
   #showError(): void {
     const view = this.#host.frame().selected;
     if (view === undefined) return this.#host.say("no job is selected");
-    if (view.snapshot.error === undefined && view.snapshot.ioStatus === "ok") {
+    const { error, cleanupError, ioStatus } = view.snapshot;
+    if (error === undefined && cleanupError === undefined && ioStatus === "ok") {
       return this.#host.say(`${view.snapshot.id} has no error`);
     }
     this.#host.show({ kind: "error", jobId: view.snapshot.id });

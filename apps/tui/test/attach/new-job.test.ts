@@ -1,7 +1,8 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { BlockGraph, createDefaultRegistry } from "@blockmirror/block-driver";
 import { lacksPeers, StorageDaemon } from "@blockmirror/peers";
 import { LinkedPeer } from "../../src/attach/linked-peer.ts";
 import { PeerMirror } from "../../src/attach/peer-mirror.ts";
@@ -209,6 +210,91 @@ describe("starting a mirror on a peer", () => {
     await expect(new PeerMirror(peer).start({ ...REQUEST, existing: false })).rejects.toThrow("No space");
     expect(peer.told.map(([command]) => command)).toEqual(["blockdev-create", "job-dismiss"]);
   });
+
+  describe("a file that it had created for a job that is refused", () => {
+    let targetPath: string;
+    let peer: FakePeer;
+
+    beforeEach(() => {
+      targetPath = path.join(directory, "copy.raw");
+      peer = new FakePeer({
+        ...COMMANDS,
+        "blockdev-create": () => {
+          writeFileSync(targetPath, "");
+          truncateSync(targetPath, 2 ** 20);
+          queueMicrotask(() => peer.emit("JOB_STATUS_CHANGE", { id: "m0-create", status: "concluded" }));
+          return {};
+        },
+        "query-jobs": () => [{ id: "m0-create", type: "create", status: "concluded" }],
+        "blockdev-mirror": refuseAsQemu,
+      });
+    });
+
+    async function refuse(): Promise<void> {
+      const start = new PeerMirror(peer).start({ ...REQUEST, targetPath, existing: false });
+      await expect(start).rejects.toThrow("Need a root block node");
+    }
+
+    it("goes with its node", async () => {
+      peer.answer("blockdev-del", () => {
+        expect(existsSync(targetPath)).toBe(true);
+        return {};
+      });
+      await refuse();
+      expect(peer.told.at(-1)).toEqual(["blockdev-del", { "node-name": "m0-target" }]);
+      expect(existsSync(targetPath)).toBe(false);
+    });
+
+    it("goes when it cannot be opened, or not be created in full", async () => {
+      peer.answer("blockdev-add", refuseAsQemu);
+      await refuse();
+      expect(existsSync(targetPath)).toBe(false);
+      peer.answer("blockdev-create", () => {
+        writeFileSync(targetPath, "");
+        return refuseAsQemu();
+      });
+      await refuse();
+      expect(existsSync(targetPath)).toBe(false);
+    });
+
+    it.each([
+      ["another took its place", () => (rmSync(targetPath), writeFileSync(targetPath, "other"))],
+      ["somebody wrote to it", () => writeFileSync(targetPath, Buffer.alloc(4096, 1), { flag: "r+" })],
+    ])("stays when %s", async (_what, meddle) => {
+      peer.answer("blockdev-del", () => {
+        meddle();
+        return {};
+      });
+      await refuse();
+      expect(existsSync(targetPath)).toBe(true);
+    });
+
+    it("stays when somebody uses it", async () => {
+      const graph = new BlockGraph({ registry: createDefaultRegistry() });
+      peer.answer("blockdev-add", async () => {
+        const node = await graph.open({ driver: "file", filename: targetPath });
+        graph.attach(node, { name: "guest", uses: ["read"], shares: ["read"] });
+        return {};
+      });
+      await refuse();
+      expect(existsSync(targetPath)).toBe(true);
+      await graph.closeAll();
+    });
+  });
+
+  it("never has a file made where one is: the peer would empty it", async () => {
+    const targetPath = path.join(directory, "precious.raw");
+    writeFileSync(targetPath, "precious");
+    const peer = new FakePeer({ ...COMMANDS, "blockdev-create": () => ({}) });
+    const request = { ...REQUEST, targetPath, existing: false };
+    const mirror = new PeerMirror(peer);
+    expect((await mirror.validate(request)).problems).toEqual([
+      { field: "targetPath", message: "exists; set Existing to yes to overwrite it, or name another" },
+    ]);
+    await expect(mirror.start(request)).rejects.toThrow("exists; set Existing to yes");
+    expect(peer.told).toEqual([]);
+    expect(readFileSync(targetPath, "utf8")).toBe("precious");
+  });
 });
 
 it.skipIf(lacksPeers("qemu-storage-daemon"))(
@@ -255,6 +341,33 @@ it.skipIf(lacksPeers("qemu-storage-daemon"))(
     }
   },
 );
+
+it.skipIf(lacksPeers("qemu-storage-daemon"))(
+  "qemu-storage-daemon's refusal of a job leaves no file behind",
+  async () => {
+    const directory = mkdtempSync(path.join(tmpdir(), "blockmirror-attach-"));
+    const daemon = await StorageDaemon.start();
+    const peer = new LinkedPeer(daemon.qmpSocketPath);
+    try {
+      const [filename, targetPath] = [path.join(directory, "disk.raw"), path.join(directory, "copy.raw")];
+      writeFileSync(filename, Buffer.alloc(2 ** 20, 7));
+      const file = { driver: "file", filename };
+      await daemon.execute("blockdev-add", { driver: "raw", "node-name": "disk", file });
+      await connected(peer);
+      const request = { ...REQUEST, targetPath, existing: false, replaces: "nowhere" };
+      await expect(new PeerMirror(peer).start(request)).rejects.toThrow("nowhere");
+      expect(existsSync(targetPath)).toBe(false);
+    } finally {
+      await peer.close();
+      await daemon.stop();
+      rmSync(directory, { recursive: true, force: true });
+    }
+  },
+);
+
+function refuseAsQemu(): never {
+  throw new Error("Need a root block node");
+}
 
 function eventOf(peer: LinkedPeer, name: string): Promise<void> {
   return new Promise((resolve) => {

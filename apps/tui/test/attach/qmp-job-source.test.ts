@@ -58,6 +58,7 @@ describe("what a peer tells of its jobs", () => {
       "write-errors": 1,
       "elapsed-ms": 90_000,
       "paused-ms": 4000,
+      "cleanup-error": "the target hangs",
     };
     const { source } = await rig([blockJob()], {
       ...JOB_COMMANDS,
@@ -74,6 +75,7 @@ describe("what a peer tells of its jobs", () => {
         errorCount: 3,
         elapsedMs: 90_000,
         pausedMs: 4000,
+        cleanupError: "the target hangs",
       },
     ]);
   });

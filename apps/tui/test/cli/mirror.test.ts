@@ -316,6 +316,6 @@ test("a target whose server was lost says why once, on one line", async () => {
   expect(status).toBe(1);
   // The write that was on its way may fail first, or the target refuse the next: either is the reason, told in one line.
   expect(stderr).toMatch(
-    /^blockmirror: mirror failed: .*(?: refuses requests: | failed: its connection was lost).* is not a copy, the source is untouched\n$/u,
+    /^blockmirror: mirror failed: .*(?: refuses requests: | failed: its connection was lost).* is not a copy, the source is untouched; for a server that keeps what it answered, --unflushed-writes trust goes on instead\n$/u,
   );
 });

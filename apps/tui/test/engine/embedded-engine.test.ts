@@ -184,6 +184,54 @@ describe("a review has no side effects", () => {
     ]);
   });
 
+  test("a bitmap that does not go with the rest is a complaint about the field that is wrong", async () => {
+    writeFileSync(file("b.raw"), Buffer.alloc(2 * MIB));
+    const asked = { sync: "bitmap", bitmap: "since", existing: true } as const;
+    const fields = async (changes: Partial<NewJobRequest>): Promise<unknown> =>
+      (await engine.validate(request({ ...asked, ...changes }))).problems.map(({ field }) => field);
+    await createImage(engine.graph, {
+      filename: file("a.qcow2"),
+      format: "qcow2",
+      size: 2 * MIB,
+      options: {},
+      overwrite: false,
+    });
+    const sourcePath = file("a.qcow2");
+    expect(await fields({})).toEqual(["sourcePath"]);
+    expect(await fields({ sourcePath })).toEqual([]);
+    expect(await fields({ sourcePath, bitmap: "" })).toEqual(["bitmap"]);
+    expect(await fields({ sourcePath, sync: "full" })).toEqual(["bitmap"]);
+    expect(await fields({ sourcePath, backingMode: "source-chain" })).toEqual(["backingMode"]);
+    expect(await fields({ sourcePath, existing: false, targetPath: file("c.raw") })).toEqual(["existing"]);
+    await expect(engine.start(request({ ...asked, sourcePath }))).rejects.toThrow(
+      `source ${sourcePath} has no dirty bitmap 'since'; it has none`,
+    );
+  });
+
+  test("what to do is said in the words of the form, not of a command line that nobody wrote", async () => {
+    for (const [name, size] of [
+      ["same", 2 * MIB],
+      ["large", 3 * MIB],
+      ["small", MIB],
+    ] as const) {
+      writeFileSync(file(`${name}.raw`), "");
+      truncateSync(file(`${name}.raw`), size);
+    }
+    const wrong: readonly [Partial<NewJobRequest>, RegExp][] = [
+      [{ targetPath: file("same.raw") }, /exists; set Existing to yes to overwrite it, or name another$/u],
+      [{ existing: true }, /does not exist; set Existing to no to have it created$/u],
+      [{ targetPath: file("large.raw"), existing: true }, /or set Larger target to zero or leave$/u],
+      [{ targetPath: file("small.raw"), existing: true }, /resize it, or name another$/u],
+      [{ sync: "top" }, /cannot be raw with Sync top: .*; set Sync to full$/u],
+    ];
+    for (const [changes, words] of wrong) {
+      const { problems } = await engine.validate(request(changes));
+      expect(problems).toEqual([{ field: "targetPath", message: expect.stringMatching(words) }]);
+      expect(problems[0]?.message).not.toContain("--");
+      await expect(engine.start(request(changes))).rejects.toThrow(problems[0]?.message);
+    }
+  });
+
   test("names what would be destroyed", async () => {
     writeFileSync(file("b.raw"), "");
     truncateSync(file("b.raw"), 2 * MIB);

@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { reportJobs } from "../../src/output/event-lines.ts";
+import { outcomeLines } from "../../src/detach/outcome-lines.ts";
+import { jsonWording } from "../../src/output/json.ts";
 import { plainWording } from "../../src/output/plain.ts";
 import type { JobSource, JobSourceEvent } from "../../src/job-source/job-source.ts";
 import { snapshot } from "../support/snapshots.ts";
@@ -52,4 +54,38 @@ test("a reader that has stopped costs progress, never an event, and gets progres
   vi.advanceTimersByTime(5000);
   expect(sink.lines).toHaveLength(4);
   expect(listeners.size).toBe(0);
+});
+
+test("what a job could not give back is told with its end, in lines and in JSON", () => {
+  const timestamp = { seconds: 1, microseconds: 0 };
+  const event = { event: "JOB_STATUS_CHANGE", data: { id: "m0", status: "concluded" }, timestamp } as const;
+  const clean = snapshot({ id: "m0", status: "concluded" });
+  const leaky = { ...clean, cleanupError: "the target does not answer" };
+  expect(plainWording.event(event, clean)).toBeUndefined();
+  expect(plainWording.event(event, leaky)).toMatch(/ m0: could not clean up: the target does not answer$/u);
+  expect(JSON.parse(jsonWording.event(event, clean) ?? "")).toEqual(event);
+  expect(JSON.parse(jsonWording.event(event, leaky) ?? "")).toEqual({
+    ...event,
+    data: { ...event.data, "cleanup-error": "the target does not answer" },
+  });
+});
+
+test("a job in the background that left something behind is told with it and its log", () => {
+  const record = {
+    id: "m0",
+    type: "mirror",
+    source: "/a",
+    target: "/b",
+    pid: 1,
+    socket: "/s",
+    log: "/l.log",
+    startedAt: "2026-01-01T00:00:00.000Z",
+  };
+  const end = { outcome: "completed", status: 0, summary: "m0: completed", at: record.startedAt } as const;
+  expect(outcomeLines({ state: "ended", record: { ...record, end } })).toHaveLength(1);
+  const leaky = { ...end, cleanupError: "the target does not answer" };
+  expect(outcomeLines({ state: "ended", record: { ...record, end: leaky } }).slice(1)).toEqual([
+    "  could not clean up: the target does not answer",
+    "  log /l.log",
+  ]);
 });

@@ -27,6 +27,8 @@ export class FakeTerminal {
   /** Everything ever written. */
   written = "";
   rawMode = false;
+  /** What had been written when the terminal first stopped writing typed keys by itself. */
+  writtenWithEcho: string | undefined;
 
   constructor(columns: number, rows: number) {
     this.model = new headless.Terminal({ cols: columns, rows, allowProposedApi: true });
@@ -46,6 +48,7 @@ export class FakeTerminal {
       isTTY: true,
       setRawMode: (mode: boolean) => {
         this.rawMode = mode;
+        if (mode) this.writtenWithEcho ??= this.written;
       },
       ref: () => {},
       unref: () => {},

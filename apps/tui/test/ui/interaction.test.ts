@@ -36,6 +36,12 @@ async function openList(options: RenderTuiOptions = {}): Promise<RenderedTui> {
   return tui;
 }
 
+test("the terminal writes no typed key into the first picture", async () => {
+  await openList();
+  // Ink writes only what differs from what it wrote before: a key that was echoed would stay for good.
+  expect(tui.terminal.writtenWithEcho).toBe("");
+});
+
 describe("harmless actions", () => {
   test("pause shows as pending until the job says it is paused", async () => {
     const { press, waitFor, advance } = await openList();

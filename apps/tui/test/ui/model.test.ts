@@ -21,6 +21,8 @@ import { fitColumns } from "../../src/ui/model/columns.ts";
 import { EwmaRate } from "../../src/ui/model/ewma.ts";
 import { DEFAULT_KEYMAP } from "../../src/ui/key-bindings.ts";
 import { adviceOf, fieldsOf } from "../../src/ui/model/fields.ts";
+import { reportText } from "../../src/ui/model/report.ts";
+import { drawErrorPanel } from "../../src/ui/views/error-panel.ts";
 import { freezeSample, JobsModel, type JobView } from "../../src/ui/model/job-view.ts";
 import { matchesFilter, SORT_KEYS, sortJobs } from "../../src/ui/model/order.ts";
 import { etaSecOf, progressOf } from "../../src/ui/model/progress.ts";
@@ -176,6 +178,20 @@ describe("views", () => {
     const asked = viewOf(snapshot({ copyMode: "write-blocking", copyModeIsAutomatic: false }));
     expect(fieldsOf(asked)).toContainEqual({ label: "mode", value: "write-blocking", tone: "plain" });
     expect(adviceOf(asked, DEFAULT_KEYMAP)).toBeUndefined();
+  });
+
+  test("a job that could not clean up says so, beside why it failed if it did", () => {
+    const leaky = snapshot({ status: "concluded", cleanupError: "the target hangs" });
+    expect(adviceOf(viewOf(leaky), DEFAULT_KEYMAP)).toEqual({
+      text: "Ended, but could not clean up: the target hangs",
+      tone: "warning",
+    });
+    const both = viewOf({ ...leaky, error: { code: "EIO", message: "broken" } });
+    expect(adviceOf(both, DEFAULT_KEYMAP)?.text).toBe("EIO: broken");
+    const panel = drawErrorPanel(both, { width: 80, height: 24 }, DEFAULT_KEYMAP, glyphsFor(false));
+    const text = panel.lines.map((line) => line.map((part) => part.text).join("")).join("\n");
+    expect(text).toContain("broken\n\ncould not clean up\nthe target hangs");
+    expect(reportText(both, [])).toContain("NOT CLEANED UP\n  the target hangs\n");
   });
 
   test("a job that does not converge says so", () => {

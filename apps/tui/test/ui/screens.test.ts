@@ -127,6 +127,38 @@ describe("what the table says", () => {
   });
 });
 
+describe("details of a job with long names", () => {
+  const directory = "/srv/" + "a-long-directory-name/".repeat(9);
+  const node = (name: string, file: string) => ({
+    name,
+    driver: "qcow2",
+    size: 2 ** 30,
+    filename: directory + file,
+  });
+
+  test.each([40, 60, 80, 120])("at %d columns the state and the images' names are seen", async (columns) => {
+    const { screen, waitFor, press } = open({
+      columns,
+      setup: (source) => {
+        source.add({
+          id: `job-${"of-many-words-".repeat(8)}42`,
+          size: 2 ** 30,
+          copyRateBytesPerSec: 2 ** 20,
+          source: node("s", "old.qcow2"),
+          target: node("t", "new.qcow2"),
+        });
+      },
+    });
+    await waitFor("job-o");
+    press("enter");
+    await waitFor(/^ source /mu);
+    expect(screen()).toMatch(/^ job-of.*….*42 {2}mirror {2}RUNNING/mu);
+    expect(screen()).toMatch(/^ source .*….*old\.qcow2/mu);
+    expect(screen()).toMatch(/^ target .*….*new\.qcow2/mu);
+    if (columns >= 60) expect(screen()).toMatch(/old\.qcow2 {2}\(qcow2, 1\.00 GiB\)$/mu);
+  });
+});
+
 describe("the terminal's size", () => {
   test("too small: says so and recovers", async () => {
     const { terminal, waitFor } = open({ columns: 30, rows: 8 });

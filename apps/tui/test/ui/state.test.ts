@@ -5,6 +5,7 @@ import { needsConfirmation, requiredName } from "../../src/ui/state/confirmation
 import { appendLog, describeEvent, LOG_CAPACITY } from "../../src/ui/state/event-log.ts";
 import {
   cycleChoice,
+  isShown,
   defaultJobId,
   editForm,
   moveFocus,
@@ -256,6 +257,20 @@ describe("text editing", () => {
 });
 
 describe("the form", () => {
+  test("asks for a bitmap when the sync mode needs one, and then only", () => {
+    const form = { ...newJobForm(["full", "bitmap", "none"]), focus: "sync" } as const;
+    expect(isShown(form, "bitmap")).toBe(false);
+    expect(readForm(form).request).not.toHaveProperty("bitmap");
+    const onBitmap = moveFocus(cycleChoice(form, 1), 1);
+    expect(onBitmap.focus).toBe("bitmap");
+    expect(readForm(onBitmap).problems.map(({ field }) => field)).toContain("bitmap");
+    const named = editForm(onBitmap, { kind: "insert", text: " since " });
+    expect(readForm(named).request).toMatchObject({ sync: "bitmap", bitmap: "since" });
+    expect(readForm(named).problems.map(({ field }) => field)).not.toContain("bitmap");
+    const other = cycleChoice({ ...named, focus: "sync" }, 1);
+    expect(readForm(other).request).not.toHaveProperty("bitmap");
+  });
+
   test("complains only about what was visited", () => {
     const form = newJobForm(["full", "none"]);
     expect(problemOf(form, "sourcePath")).toBeUndefined();

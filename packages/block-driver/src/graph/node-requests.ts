@@ -260,7 +260,7 @@ export class NodeRequests {
   refuseFurther(cause: BlockError): void {
     this.#fence ??= new BlockError(
       "BLK_FENCED",
-      `node '${this.name}' refuses requests since an earlier failure (${cause.message}); reopen it`,
+      `node '${this.name}' refuses requests since an earlier failure (${cause.message}); end what uses it, close it and open it again`,
       { node: this.name, cause },
     );
   }

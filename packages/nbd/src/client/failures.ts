@@ -55,3 +55,24 @@ export function openFailure(error: unknown, label: string, address: NbdAddress):
 export function describeLoss(error: Error | undefined): string {
   return error === undefined ? "the server hung up" : error.message;
 }
+
+/** The fence of a device whose server was lost with writes that it had answered and not flushed. */
+class UnflushedLoss extends BlockError {}
+
+/** Makes that fence; `count` writes are concerned. */
+export function unflushedLoss(label: string, count: number, error: Error | undefined): BlockError {
+  return new UnflushedLoss(
+    "BLK_FENCED",
+    `${label} refuses requests: the connection was lost (${describeLoss(error)}) while ${count} writes were answered but not flushed, and a server that was started again may not have them: close it, open it again and write the data again, or have the unflushed writes of a server that keeps what it answered trusted`,
+    { node: label, ...(error !== undefined && { cause: error }) },
+  );
+}
+
+/**
+ * Whether an error comes from the loss of a server with unflushed writes, so that the option `unflushedWrites: "trust"` is a
+ * remedy for servers that keep what they answered. Looks at its causes, too.
+ */
+export function isUnflushedLoss(error: unknown): boolean {
+  for (let at = error; at instanceof Error; at = at.cause) if (at instanceof UnflushedLoss) return true;
+  return false;
+}

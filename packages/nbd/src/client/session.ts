@@ -4,7 +4,7 @@ import { incompatibility } from "./compatibility.ts";
 import type { Connection, ConnectionOwner, Endpoint, Refusal } from "./connection.ts";
 import { Dialer } from "./dialer.ts";
 import { Command } from "../protocol/constants.ts";
-import { describeLoss, LateError, requestFailure } from "./failures.ts";
+import { describeLoss, LateError, requestFailure, unflushedLoss } from "./failures.ts";
 import { Growth } from "./growth.ts";
 import { allowsSeveralConnections, canFlush, type NegotiatedExport } from "./negotiated.ts";
 import { ProtocolError } from "./protocol-error.ts";
@@ -166,7 +166,8 @@ export class Session implements ConnectionOwner {
     if (!connection.hasAnswered) for (const request of unanswered) request.fruitless += 1;
     const again = unanswered.filter((request) => this.#mayRepeat(request, error));
     this.#queue.unshift(...again);
-    if (this.#fence !== undefined) this.#failQueue((request) => this.#lossOf(request, error));
+    const fence = this.#fence;
+    if (fence !== undefined) this.#failQueue((request) => this.#lossOf(request, error, fence));
     else if (isLast) this.#awaitServer(error);
     else this.#sendQueued();
   }
@@ -238,7 +239,7 @@ export class Session implements ConnectionOwner {
     if (request.operation === "flush") {
       // After a failed flush a server may have dropped what it could not write, and succeed the next time.
       this.#raiseFence(
-        `a flush failed (${failure.message}); what was written before may be lost: check the server's storage and reopen it`,
+        `a flush failed (${failure.message}); what was written before may be lost: check the server's storage, close it and open it again`,
         failure,
       );
     }
@@ -252,10 +253,7 @@ export class Session implements ConnectionOwner {
     if (!isExpected) report(`${label}: connection lost: ${describeLoss(error)}`);
     const { count } = this.#unflushed;
     if (readOnly || trustsServer || count === 0 || !canFlush(this.negotiated)) return;
-    this.#raiseFence(
-      `the connection was lost (${describeLoss(error)}) while ${count} writes were answered but not flushed, and a server that was started again may not have them: write the data again after reopening it, or set unflushedWrites to "trust" for a server that keeps what it answered`,
-      error,
-    );
+    this.#fence ??= unflushedLoss(label, count, error);
   }
 
   #mayRepeat(request: Request, error: Error | undefined): boolean {
@@ -270,12 +268,12 @@ export class Session implements ConnectionOwner {
     return isSafe;
   }
 
-  #lossOf(request: Request, error: Error | undefined): BlockError {
+  #lossOf(request: Request, error: Error | undefined, cause: Error | undefined = error): BlockError {
     const code: BlockErrorCode = error instanceof LateError ? "ETIMEDOUT" : "EIO";
     const text = request.overtaken
       ? "its connection was lost, and it cannot be sent again because a write of the same range was answered meanwhile; what the range holds is unknown"
       : `its connection was lost: ${describeLoss(error)}`;
-    return requestFailure(code, this.#init.label, request, text, error);
+    return requestFailure(code, this.#init.label, request, text, cause);
   }
 
   #awaitServer(error: Error | undefined): void {
@@ -307,7 +305,10 @@ export class Session implements ConnectionOwner {
   #comeBack(connection: Connection): void {
     const problem = incompatibility(this.negotiated, connection.negotiated, this.#init.readOnly);
     if (problem !== undefined) {
-      this.#raiseFence(`the server came back with another export: ${problem}; reopen it`, undefined);
+      this.#raiseFence(
+        `the server came back with another export: ${problem}; close it and open it again`,
+        undefined,
+      );
       this.#failQueue((request) =>
         requestFailure(
           "EIO",

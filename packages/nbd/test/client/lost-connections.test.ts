@@ -1,6 +1,6 @@
 import { ExtentList } from "@blockmirror/block-driver";
 import { describe, expect, test } from "vitest";
-import { createNbdDriver } from "../../src/index.ts";
+import { createNbdDriver, isUnflushedLoss } from "../../src/index.ts";
 import { Command, TransmissionFlag } from "../../src/protocol/constants.ts";
 import { openNbd, readBytes } from "./support/devices.ts";
 import { FakeServer, PLAIN_FLAGS, type FakePeer, type FakeRequest } from "./support/fake-server.ts";
@@ -134,6 +134,13 @@ describe("writes that were answered and not flushed are not forgotten:", () => {
     await expect(async () => device.edge.flush()).rejects.toMatchObject({ code: "BLK_FENCED" });
     await expect(async () => readBytes(device.edge, 0, 512)).rejects.toMatchObject({ code: "BLK_FENCED" });
     await expect(device.graph.closeAll()).rejects.toMatchObject({ code: "BLK_FENCED" });
+  });
+
+  test("which a program can tell from other losses, for trusting the server is a remedy", async () => {
+    expect(await lost(true, "fail")).toEqual([true, true]);
+    expect(await lost(true, "trust")).toEqual([false, false]);
+    expect(await lost(false, "fail")).toEqual([false, false]);
+    expect(isUnflushedLoss(undefined)).toBe(false);
   });
 
   test("a flush that was cut off does not count as one", async () => {
@@ -428,3 +435,17 @@ describe("a signal:", () => {
     await expect(opening).rejects.toMatchObject({ code: "ECANCELED" });
   });
 });
+
+/** What the guard says of a read and a flush that met the loss of their server. */
+async function lost(written: boolean, unflushedWrites: "fail" | "trust"): Promise<boolean[]> {
+  await using server = await FakeServer.start();
+  await using device = await openNbd({ uri: server.uri, ...PATIENT, unflushedWrites });
+  if (written) await device.edge.write(0, [bytes(1)]);
+  server.behaviour.onRequest = hangUp;
+  const errors: unknown[] = [];
+  for (const step of [() => readBytes(device.edge, 0, 512), async () => device.edge.flush()]) {
+    await step().catch((error: unknown) => errors.push(error));
+  }
+  await device.graph.closeAll().catch(() => {});
+  return errors.map(isUnflushedLoss);
+}

@@ -85,9 +85,10 @@ function coerceText(type: string, text: string, path: string): JsonValue | undef
     case "uint32":
     case "uint16":
     case "uint8":
-      if (!/^-?[0-9]+$/.test(text)) throw new UsageError(`Parameter '${path}' expects an integer`);
-      return exact(BigInt(text));
+      return integer(text, path);
     case "size": {
+      // Hexadecimal has no suffixes, since some are digits.
+      if (/^0x[0-9a-f]+$/i.test(text)) return exact(BigInt(text));
       const match = /^([0-9]+)([BKMGTPE]?)$/i.exec(text);
       if (match === null) throw new UsageError(`Parameter '${path}' expects a size`);
       const [, digits = "", suffix = ""] = match;
@@ -97,6 +98,17 @@ function coerceText(type: string, text: string, path: string): JsonValue | undef
     default:
       return undefined;
   }
+}
+
+/** Reads an integer as C does, and so QEMU: `0x` makes it hexadecimal, and a leading 0 octal. */
+function integer(text: string, path: string): number | bigint {
+  const match = /^([-+]?)(?:(0x[0-9a-f]+)|0([0-7]+)|([0-9]+))$/i.exec(text);
+  const [, sign, hexadecimal, octal, decimal = ""] = match ?? [];
+  if (match === null || /^0[0-9]/.test(decimal)) {
+    throw new UsageError(`Parameter '${path}' expects an integer`);
+  }
+  const value = BigInt(hexadecimal ?? (octal === undefined ? decimal : `0o${octal}`));
+  return exact(sign === "-" ? -value : value);
 }
 
 function exact(value: bigint): number | bigint {

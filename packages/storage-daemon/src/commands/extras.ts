@@ -59,6 +59,7 @@ function describe(mirror: Mirror | undefined): ExtraJobInfo[] {
       "write-errors": snapshot.errorCounts.write,
       "elapsed-ms": Math.round(snapshot.elapsedMs),
       "paused-ms": Math.round(snapshot.pausedMs),
+      ...(snapshot.cleanupError === undefined ? {} : { "cleanup-error": snapshot.cleanupError.message }),
     },
   ];
 }

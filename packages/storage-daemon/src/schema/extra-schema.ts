@@ -41,6 +41,8 @@ export const EXTRA_SCHEMA = {
         "write-errors": "int",
         "elapsed-ms": "int",
         "paused-ms": "int",
+        /** What the job held and could not give back when it ended, and why. */
+        "cleanup-error?": "str",
       },
     },
     BlockmirrorDirtyMap: {

@@ -12,6 +12,7 @@ const FIELD_NAMES: Readonly<Record<FormField, string>> = {
   id: "Name",
   sourcePath: "Source path",
   targetPath: "Target path",
+  bitmap: "dirty bitmap",
   sync: "Sync mode",
   existing: "Target exists",
   copyMode: "Copy mode",

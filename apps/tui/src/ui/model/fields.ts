@@ -90,10 +90,24 @@ function policies(view: JobView): string | undefined {
 
 /** One side of a job in a line. */
 export function nodeText(node: JobNode | undefined): string | undefined {
-  if (node === undefined) return undefined;
+  return node === undefined ? undefined : nodeName(node) + nodeFacts(node);
+}
+
+/** What a person calls one side of a job. */
+export function nodeName(node: JobNode): string {
+  return node.filename ?? node.name;
+}
+
+/** What else is known of one side of a job, to stand behind its name. */
+export function nodeFacts(node: JobNode): string {
   const extras = [node.driver, node.size === undefined ? undefined : describeBytes(node.size)];
   const known = extras.filter((extra) => extra !== undefined).join(", ");
-  return `${node.filename ?? node.name}${known === "" ? "" : `  (${known})`}`;
+  return known === "" ? "" : `  (${known})`;
+}
+
+/** A job's end that left something behind, in a sentence. */
+function cleanupText(reason: string): string {
+  return `Ended, but could not clean up: ${reason}`;
 }
 
 /** What a person should know or do about a job now, if anything. */
@@ -104,6 +118,7 @@ export function adviceOf(
   const { snapshot: job } = view;
   if (view.stale) return { text: "No news of this job; what is shown may be old.", tone: "warning" };
   if (job.error !== undefined) return { text: `${job.error.code}: ${job.error.message}`, tone: "failure" };
+  if (job.cleanupError !== undefined) return { text: cleanupText(job.cleanupError), tone: "warning" };
   if (job.ioStatus === "nospace") {
     return {
       text: `Stopped: no space on the target. Make room, then ${keymap.label("resume")} resumes.`,

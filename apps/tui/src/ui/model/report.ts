@@ -27,5 +27,6 @@ function jobLines(view: JobView): string[] {
     ...fieldsOf(view).map(({ label, value }) => `  ${label.padEnd(12)} ${value}`),
   ];
   if (job.error !== undefined) lines.push("", "ERROR", `  ${job.error.code}: ${job.error.message}`);
+  if (job.cleanupError !== undefined) lines.push("", "NOT CLEANED UP", `  ${job.cleanupError}`);
   return lines;
 }

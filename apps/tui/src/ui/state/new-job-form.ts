@@ -18,6 +18,7 @@ const FIELDS: readonly FormField[] = [
   "sourcePath",
   "targetPath",
   "sync",
+  "bitmap",
   "existing",
   "largerTarget",
   "backingMode",
@@ -33,7 +34,15 @@ const FIELDS: readonly FormField[] = [
   "start",
 ];
 
-type FormText = "id" | "sourcePath" | "targetPath" | "replaces" | "speed" | "granularity" | "bufferSize";
+type FormText =
+  | "id"
+  | "sourcePath"
+  | "targetPath"
+  | "bitmap"
+  | "replaces"
+  | "speed"
+  | "granularity"
+  | "bufferSize";
 
 /** The choices of the form, each with what can be chosen. */
 interface ChoiceValues {
@@ -87,6 +96,7 @@ export function newJobForm(syncModes: readonly SyncMode[], further?: NewJobOptio
       id: textField(),
       sourcePath: textField(),
       targetPath: textField(),
+      bitmap: textField(),
       replaces: textField(),
       speed: textField(),
       granularity: textField(),
@@ -142,6 +152,7 @@ export function isChoice(field: FormField): field is FormChoice {
 
 /** Whether a field is part of this form. */
 export function isShown(form: NewJobForm, field: FormField): boolean {
+  if (field === "bitmap") return form.choices.sync === "bitmap";
   if (field === "replaces") return form.canReplace;
   if (field === "bufferSize") return form.options.onSourceError.length > 0;
   return !isChoice(field) || form.options[field].length > 0;
@@ -206,6 +217,9 @@ export function readForm(form: NewJobForm): {
   else if (targetPath === sourcePath) {
     problems.push({ field: "targetPath", message: "the copy needs a path of its own" });
   }
+  const bitmap = isShown(form, "bitmap") ? form.texts.bitmap.text.trim() : undefined;
+  if (bitmap === "")
+    problems.push({ field: "bitmap", message: "write the name of a dirty bitmap of the source" });
   const speed = form.texts.speed.text.trim() === "" ? undefined : parseSpeed(form.texts.speed.text);
   if (speed?.ok === false) problems.push({ field: "speed", message: speed.reason });
   const typed = form.texts.granularity.text.trim();
@@ -233,6 +247,7 @@ export function readForm(form: NewJobForm): {
       sourcePath,
       targetPath,
       sync: form.choices.sync,
+      ...(bitmap !== undefined && { bitmap }),
       existing: form.choices.existing === "yes",
       speed: speed?.ok === true ? speed.bytes : 0,
       granularity: granularity?.ok === true ? granularity.bytes : undefined,

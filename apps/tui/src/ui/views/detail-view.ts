@@ -1,7 +1,7 @@
 import { describeBytes, describeRate } from "../../format/bytes.ts";
 import { formatTimeOfDay } from "../../format/duration.ts";
-import { fit, truncateMiddle } from "../../format/text.ts";
-import type { JobMap, NoJobMap } from "../../job-source/job-source.ts";
+import { fit, textWidth, truncateMiddle } from "../../format/text.ts";
+import type { JobMap, JobNode, NoJobMap } from "../../job-source/job-source.ts";
 import type { Frame } from "../frame.ts";
 import { drawPlot } from "../draw/chart.ts";
 import { drawDiskMap, drawMapLegend } from "../draw/disk-map.ts";
@@ -9,7 +9,7 @@ import { beside, fitLine, type Line, lineWidth, segment, spread } from "../draw/
 import { type Glyphs, spell } from "../glyphs.ts";
 import { progressCell, showName, stateCell } from "../model/cells.ts";
 import { detailLayout } from "../model/detail-layout.ts";
-import { adviceOf, fieldsOf, nodeText } from "../model/fields.ts";
+import { adviceOf, fieldsOf, nodeFacts, nodeName } from "../model/fields.ts";
 import type { JobView } from "../model/job-view.ts";
 import { STATE_WIDTH } from "../model/state-word.ts";
 import { TREND_PERIOD_MS } from "../model/trend.ts";
@@ -19,25 +19,38 @@ import type { Area } from "./overlay.ts";
 /** Reads the picture of a job's disk, the same one again for the same view. */
 export type ReadMap = (view: JobView, cellCount: number) => JobMap | NoJobMap | undefined;
 
+/** Columns that a name keeps, whatever stands beside it. */
+const LEAST_NAME = 16;
+
 function titleLine(frame: Frame, view: JobView, width: number, glyphs: Glyphs): Line {
   const { id, type, phase } = view.snapshot;
   const state = stateCell(view, frame.state.pending.get(id), STATE_WIDTH);
   const advice = adviceOf(view, frame.keymap);
-  const left = [
-    segment(" "),
-    segment(showName(id, glyphs), "strong"),
+  const rest = [
     segment(`  ${showName(type, glyphs)}  `, "dim"),
     segment(state.text.trimEnd(), state.tone),
     ...(phase === undefined || view.concluded || phase === "ready" ? [] : [segment(`  ${phase}`, "dim")]),
+    ...(advice === undefined
+      ? []
+      : [segment(`  ${spell(showName(advice.text, glyphs), glyphs)}`, advice.tone)]),
   ];
-  if (advice === undefined) return fitLine(left, width, glyphs.ellipsis);
-  const text = segment(`  ${spell(showName(advice.text, glyphs), glyphs)}`, advice.tone);
-  return fitLine([...left, text], width, glyphs.ellipsis);
+  // A long name gives way to what a person has to know.
+  const room = Math.max(LEAST_NAME, width - 1 - lineWidth(rest));
+  const name = truncateMiddle(showName(id, glyphs), room, glyphs.ellipsis);
+  return fitLine([segment(" "), segment(name, "strong"), ...rest], width, glyphs.ellipsis);
 }
 
-function nodeLine(label: string, text: string | undefined, width: number, glyphs: Glyphs): Line[] {
-  if (text === undefined) return [];
-  const shown = truncateMiddle(showName(text, glyphs), width - 10, glyphs.ellipsis);
+function nodeLine(label: string, node: JobNode | undefined, width: number, glyphs: Glyphs): Line[] {
+  if (node === undefined) return [];
+  const name = showName(nodeName(node), glyphs);
+  const facts = showName(nodeFacts(node), glyphs);
+  const room = width - 10;
+  // The name is cut, not the text as a whole: a path's last part says which image it is.
+  const beside = room - textWidth(facts);
+  const shown =
+    beside < LEAST_NAME && textWidth(name) > beside
+      ? truncateMiddle(name, room, glyphs.ellipsis)
+      : truncateMiddle(name, beside, glyphs.ellipsis) + facts;
   return [fitLine([segment(` ${label.padEnd(8)} `, "dim"), segment(shown)], width, glyphs.ellipsis)];
 }
 
@@ -150,8 +163,8 @@ export function drawDetails(
   const lines: Line[] = [
     titleLine(frame, view, width, glyphs),
     fitLine([segment(" "), ...progressCell(view, width - 2, glyphs)], width),
-    ...nodeLine("source", nodeText(view.snapshot.source), width, glyphs),
-    ...nodeLine("target", nodeText(view.snapshot.target), width, glyphs),
+    ...nodeLine("source", view.snapshot.source, width, glyphs),
+    ...nodeLine("target", view.snapshot.target, width, glyphs),
     ...fieldLines(view, width, layout.fieldColumns, glyphs),
   ];
   const blank: Line[] = layout.airy ? [[]] : [];

@@ -19,6 +19,9 @@ export function drawErrorPanel(view: JobView, area: Area, keymap: Keymap, glyphs
   const lines: Line[] = [
     [],
     ...(job.error === undefined ? [] : [[segment(job.error.code, "failure")], ...wrapped(job.error.message)]),
+    ...(job.error === undefined || job.cleanupError === undefined
+      ? []
+      : [[], [segment("could not clean up", "warning")], ...wrapped(job.cleanupError)]),
     ...(advice === undefined || job.error !== undefined ? [] : wrapped(advice.text)),
     [],
     [segment("errors so far  ", "dim"), segment(String(job.errorCount))],

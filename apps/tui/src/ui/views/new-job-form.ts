@@ -20,6 +20,7 @@ const LABELS: readonly (readonly [FormField, string, string])[] = [
   ["sourcePath", "Source", "path of the image to copy"],
   ["targetPath", "Target", "path of the copy"],
   ["sync", "Sync", ""],
+  ["bitmap", "Bitmap", "name of a dirty bitmap of the source"],
   ["existing", "Existing", ""],
   ["largerTarget", "Larger target", ""],
   ["backingMode", "Backing", ""],

@@ -57,7 +57,7 @@ export class FileRequests {
   refuseFurther(cause: BlockError): void {
     this.#fence ??= new BlockError(
       "BLK_FENCED",
-      `${this.#label} refuses requests since a flush failed (${cause.message}); what was written before may be lost: check the storage and reopen it`,
+      `${this.#label} refuses requests since a flush failed (${cause.message}); what was written before may be lost: close it, check the storage, and open it again`,
       { node: this.#label, cause },
     );
   }

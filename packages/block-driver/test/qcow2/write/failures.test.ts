@@ -102,9 +102,12 @@ test("after a failed flush nothing is written any more, because nobody knows wha
   controller.add({ operation: "flush", error: "EIO" });
   await failure("EIO", () => edge.flush());
   controller.clearLog();
-  await failure("BLK_FENCED", () => edge.write(0, [Buffer.alloc(512, 2)]));
+  const refused = await failure("BLK_FENCED", () => edge.write(0, [Buffer.alloc(512, 2)]));
   await failure("BLK_FENCED", () => edge.flush());
-  await failure("BLK_FENCED", () => close());
+  const { message } = await failure("BLK_FENCED", () => close());
+  // Nothing reopens an image in place: the advice is what can be done.
+  expect(refused.message).toMatch(/end what uses it, close it and open it again$/u);
+  expect(message).toMatch(/: close it, check the storage, and open it again$/u);
   expect(node.fence?.code).toBe("BLK_FENCED");
   expect(controller.log.filter(({ operation }) => operation === "write")).toEqual([]);
 });

@@ -41,7 +41,7 @@ export class ImageFence {
       ...(length !== undefined && { length }),
     });
     if (this.#failure !== undefined) return error;
-    this.#refuse(error);
+    this.#refuse(error, `${error.message}: close it, repair it, and open it again`);
     this.#image.report({
       type: "corruption",
       message: error.message,
@@ -70,7 +70,10 @@ export class ImageFence {
   flushFailed(cause: unknown): void {
     if (this.#failure !== undefined) return;
     const text = cause instanceof Error ? cause.message : String(cause);
-    this.#refuse(cause, `a flush failed (${text}); what was written before may be lost: check the storage`);
+    this.#refuse(
+      cause,
+      `a flush failed (${text}); what was written before may be lost: close it, check the storage, and open it again`,
+    );
     this.#image.report({ type: "warning", message: `${this.#image.label}: ${text}`, fatal: true });
   }
 
@@ -79,10 +82,9 @@ export class ImageFence {
     return this.#marking;
   }
 
-  #refuse(cause: unknown, why?: string): void {
-    const text = why ?? (cause instanceof Error ? cause.message : String(cause));
+  #refuse(cause: unknown, why: string): void {
     const { label } = this.#image;
-    this.#failure = new BlockError("BLK_FENCED", `${label} refuses requests since ${text}; then reopen it`, {
+    this.#failure = new BlockError("BLK_FENCED", `${label} refuses requests since ${why}`, {
       node: label,
       cause,
     });

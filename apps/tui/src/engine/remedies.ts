@@ -1,0 +1,43 @@
+/** Where a request was made, so that what is wrong with it is put right there. */
+export type AskedBy = "command line" | "form";
+
+/** What to do about a problem of a request, to stand at the end of a sentence. */
+export interface Remedies {
+  /** The target is there already. */
+  readonly overwrite: string;
+  /** The target has to be there. */
+  readonly update: string;
+  /** The target is not there. */
+  readonly create: string;
+  /** The target is larger than the source. */
+  readonly larger: string;
+  /** The sync mode `top`, as it was asked for. */
+  readonly syncTop: string;
+  /** The target has to be qcow2. */
+  readonly qcow2: string;
+  /** The target cannot be qcow2. */
+  readonly raw: string;
+}
+
+/** In the words of what the user has before him. */
+export const REMEDIES: Readonly<Record<AskedBy, Remedies>> = {
+  "command line": {
+    overwrite: "give --existing to overwrite it",
+    update: "give --existing",
+    create: "leave --existing out to have it created",
+    larger: "give --larger-target",
+    syncTop: "--sync top",
+    qcow2: "give --target-format qcow2",
+    raw: "give --target-format raw",
+  },
+  form: {
+    overwrite: "set Existing to yes to overwrite it",
+    update: "set Existing to yes",
+    create: "set Existing to no to have it created",
+    larger: "set Larger target to zero or leave",
+    syncTop: "Sync top",
+    // The form's targets have the source's format, or that of the image which is there.
+    qcow2: "set Sync to full",
+    raw: "make a raw image first and set Existing to yes",
+  },
+};
