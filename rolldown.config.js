@@ -2,6 +2,7 @@
 // file instead of a hundred (docs/decisions/0008). Types are not touched here: `tsc -b` checks and writes them.
 // Read by `rolldown -c ../../rolldown.config.js` in the folder of a package.
 import { existsSync, readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { defineConfig } from "rolldown";
 
 /** What is loaded from outside (`exports`) or by the package's own programs (`imports`), by the path below `dist`. */
@@ -19,8 +20,26 @@ function entries() {
   );
 }
 
+/**
+ * Puts what every entry needs in one chunk. Left alone, the bundler makes a file of each handful of modules that some part
+ * which is loaded later needs as well, and opening a file costs a start more than reading it.
+ * @type {import("rolldown").CodeSplittingNameFunction}
+ */
+function chunkOf(id, context) {
+  if (entryCount < 2) return null;
+  const reached = new Set([id]);
+  for (const at of reached)
+    for (const importer of context.getModuleInfo(at)?.importers ?? []) reached.add(importer);
+  const isNeededBy = [...reached].filter((at) => entryFiles.has(at)).length;
+  return isNeededBy === entryCount && !entryFiles.has(id) ? "core" : null;
+}
+
+const input = entries();
+const entryFiles = new Set(Object.values(input).map((file) => resolve(file)));
+const entryCount = entryFiles.size;
+
 export default defineConfig({
-  input: entries(),
+  input,
   platform: "node",
   // Other packages stay imports, our own as well: each is published, and loaded once, under its own name. Only the few
   // lines that stand for syntax newer than the target (`using`) are taken in.
@@ -31,6 +50,7 @@ export default defineConfig({
     dir: "dist",
     entryFileNames: "[name].js",
     chunkFileNames: "chunks/[name].js",
+    codeSplitting: { groups: [{ name: chunkOf, debugName: "core" }] },
     sourcemap: true,
   },
 });
