@@ -21,22 +21,25 @@ function entries() {
 }
 
 /**
- * Puts what every entry needs in one chunk. Left alone, the bundler makes a file of each handful of modules that some part
- * which is loaded later needs as well, and opening a file costs a start more than reading it.
+ * Puts what every entry needs in one chunk, and in one for each driver what several of its parts need that are loaded when
+ * they are used. Left alone, the bundler makes a file of each handful of modules that some other set of parts needs, and
+ * opening a file costs a start more than reading it.
  * @type {import("rolldown").CodeSplittingNameFunction}
  */
 function chunkOf(id, context) {
-  if (entryCount < 2) return null;
-  const reached = new Set([id]);
-  for (const at of reached)
-    for (const importer of context.getModuleInfo(at)?.importers ?? []) reached.add(importer);
-  const isNeededBy = [...reached].filter((at) => entryFiles.has(at)).length;
-  return isNeededBy === entryCount && !entryFiles.has(id) ? "core" : null;
+  if (entryFiles.has(id)) return null;
+  const users = new Set([id]);
+  for (const at of users)
+    for (const importer of context.getModuleInfo(at)?.importers ?? []) users.add(importer);
+  const entriesThatNeedIt = [...users].filter((at) => entryFiles.has(at)).length;
+  if (entriesThatNeedIt === entryFiles.size && entryFiles.size > 1) return "core";
+  if (entriesThatNeedIt > 0) return null;
+  const parts = [...users].filter((at) => (context.getModuleInfo(at)?.dynamicImporters.length ?? 0) > 0);
+  return parts.length < 2 ? null : (/[\\/]src[\\/]drivers[\\/](\w+)[\\/]/u.exec(id)?.[1] ?? null);
 }
 
 const input = entries();
 const entryFiles = new Set(Object.values(input).map((file) => resolve(file)));
-const entryCount = entryFiles.size;
 
 export default defineConfig({
   input,
@@ -50,7 +53,7 @@ export default defineConfig({
     dir: "dist",
     entryFileNames: "[name].js",
     chunkFileNames: "chunks/[name].js",
-    codeSplitting: { groups: [{ name: chunkOf, debugName: "core" }] },
+    codeSplitting: { groups: [{ name: chunkOf, debugName: "core and drivers" }] },
     sourcemap: true,
   },
 });

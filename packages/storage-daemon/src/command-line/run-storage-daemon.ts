@@ -1,7 +1,7 @@
 import { directoryGate } from "@blockmirror/block-driver";
 import { Daemon, type DaemonOptions } from "../daemon.ts";
 import { splitArguments } from "./arguments.ts";
-import { isBackgroundProcess, reportReady } from "./daemonize.ts";
+import { isBackgroundProcess, reportReady, runInBackground } from "./daemonize.ts";
 import { HELP } from "./help.ts";
 import { CommandLineSession } from "./session.ts";
 import { UsageError } from "./usage-error.ts";
@@ -50,10 +50,7 @@ async function run(args: readonly string[], daemonOptions: DaemonOptions): Promi
     process.stdout.write(`blockmirror storage-daemon ${daemonOptions.packageVersion ?? ""}\n`);
     return EXIT.done;
   }
-  if (options.some(({ name }) => name === "daemonize") && !isBackgroundProcess()) {
-    const { runInBackground } = await import("./run-in-background.ts");
-    return runInBackground();
-  }
+  if (options.some(({ name }) => name === "daemonize") && !isBackgroundProcess()) return runInBackground();
 
   const session = new CommandLineSession(
     new Daemon({ gate: directoryGate(), onError: report, ...daemonOptions }),

@@ -16,15 +16,12 @@ export function createFileDriver(init: FileDriverInit = {}): BlockDriver<FileOpt
     createOptions: fileCreateOptions,
     // Loaded by the first file, as the other drivers do it, so that registering a driver costs next to nothing.
     async open(given, context) {
-      const { hostFor } = await import("./host.ts");
-      const { openDevice } = await import("./open-device.ts");
-      return openDevice(given, context, await hostFor(init));
+      const { openFileDevice } = await import("./open-device.ts");
+      return openFileDevice(init, given, context);
     },
     async create({ filename, ...rest }, { signal }) {
-      const { hostFor } = await import("./host.ts");
       const { createFile } = await import("./create-file.ts");
-      const { calls, ops } = await hostFor(init);
-      await createFile(calls, ops, { ...rest, filename: path.resolve(filename), signal });
+      await createFile(init, { ...rest, filename: path.resolve(filename), signal });
     },
   };
 }

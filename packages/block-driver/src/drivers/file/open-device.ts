@@ -7,18 +7,24 @@ import type { FileHolder } from "./describe-device.ts";
 import { FileDevice } from "./file-device.ts";
 import type { FileOptions } from "./file-options.ts";
 import type { FileOps } from "./file-ops.ts";
-import type { Host } from "./host.ts";
+import { hostFor, type FileDriverInit, type Host } from "./host.ts";
 import { lockClaim, lockImage } from "./image-lock.ts";
 import { isLocalFile } from "./inline-writes.ts";
 import { closeDescriptor, openFile, type OpenFile } from "./open-file.ts";
 import { NODE_CALLS } from "./positional-io.ts";
 import { blockCountProvesHoles } from "./space-trust.ts";
 
-/**
- * What the driver's `open` does.
- * `holder` is the opening of the same file whose place this one takes; it stays usable when this one fails.
- */
-export async function openDevice(
+/** What the driver's `open` does. */
+export async function openFileDevice(
+  init: FileDriverInit,
+  given: FileOptions,
+  context: OpenContext,
+): Promise<BlockDevice> {
+  return openDevice(given, context, await hostFor(init));
+}
+
+/** `holder` is the opening of the same file whose place this one takes; it stays usable when this one fails. */
+async function openDevice(
   given: FileOptions,
   context: Pick<OpenContext, "nodeName" | "readOnly" | "signal">,
   host: Host,
