@@ -258,7 +258,7 @@ it("automatic mode lets guests go when the job is READY, and ends beside them wh
   }
   expect([...modes]).toEqual(["background"]);
   expect(job.snapshot().details?.copyModeIsAutomatic).toBe(true);
-  job.complete();
+  await rig.run(job.complete());
   await advanceUntil(() => job.status === "concluded");
   expect(job.snapshot().error).toBeUndefined();
   stop.abort();
