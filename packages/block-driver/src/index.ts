@@ -121,7 +121,7 @@ export { ALL_PERMISSIONS, type PermissionClaim } from "./graph/permissions.ts";
 export { keepDirtyBitmap, loadDirtyBitmap } from "./graph/stored-bitmaps.ts";
 export { backingChain, skipFilters } from "./graph/topology.ts";
 export { StatusResolver, type ResolveOptions } from "./graph/resolve-status.ts";
-export { allocateAligned } from "./io/aligned-buffer.ts";
+export { allocateAligned, reserveAligned } from "./io/aligned-buffer.ts";
 export { isZero, zeroVector } from "./io/zero-page.ts";
 export { PassThroughDevice } from "./io/pass-through.ts";
 export { RangeLock } from "./io/range-lock.ts";

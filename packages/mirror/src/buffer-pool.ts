@@ -1,4 +1,4 @@
-import { allocateAligned, BlockError, type IoVec } from "@blockmirror/block-driver";
+import { BlockError, reserveAligned, type IoVec } from "@blockmirror/block-driver";
 
 /**
  * The job's one buffer, cut into pieces of one chunk (mirror rules S6.1 to S6.5). An operation takes a piece per chunk and
@@ -6,12 +6,13 @@ import { allocateAligned, BlockError, type IoVec } from "@blockmirror/block-driv
  * so a long run is usually a vector of one or two.
  *
  * What was given back last is taken first: it is in the processor's caches, and memory that a job does not need is never
- * touched. (The rule's list is first in, first out.)
+ * touched. (The rule's list is first in, first out.) The buffer is reserved with the pool and made for the first vector: jobs
+ * whose copies are made below this process need none.
  */
 export class BufferPool {
   readonly pieceSize: number;
   readonly pieceCount: number;
-  readonly #slab: Buffer;
+  readonly #slab: () => Buffer;
   /** Stack of free piece numbers; the next one to be taken is the last. */
   readonly #stack: Uint32Array;
   #free: number;
@@ -24,7 +25,7 @@ export class BufferPool {
     this.pieceSize = pieceSize;
     this.pieceCount = Math.ceil(size / pieceSize);
     try {
-      this.#slab = allocateAligned(this.pieceCount * pieceSize);
+      this.#slab = reserveAligned(this.pieceCount * pieceSize);
     } catch (error) {
       throw new BlockError(
         "EINVAL",
@@ -41,30 +42,48 @@ export class BufferPool {
     return this.#free;
   }
 
-  /**
-   * Takes pieces for `length` bytes and returns them as a vector of exactly that length (mirror rule S13.3); the pieces'
-   * numbers go into `loan`. The caller has checked `free`.
-   */
-  take(length: number, loan: Loan): IoVec {
+  /** Takes pieces for `length` bytes; their numbers go into `loan`. The caller has checked `free`. */
+  take(length: number, loan: Loan): void {
     const count = Math.ceil(length / this.pieceSize);
     if (count > this.#free) throw new RangeError(`${count} buffer pieces asked for, ${this.#free} are free`);
     loan.reset(count);
+    for (let taken = 1; taken <= count; taken += 1) loan.add(this.#stack[this.#free - taken] ?? 0);
+    this.#free -= count;
+  }
+
+  /**
+   * The pieces of a loan as a vector of exactly `length` bytes, which they were taken for (mirror rule S13.3).
+   * @throws BlockError `EINVAL` when the memory that was reserved is not to be had any more.
+   */
+  vector(length: number, loan: Loan): IoVec {
+    const slab = this.#memory();
+    const { pieceSize } = this;
     const vector: Uint8Array[] = [];
-    let start = -1;
-    let end = -1;
-    for (let taken = 0; taken < count; taken += 1) {
-      const piece = this.#stack[this.#free - 1 - taken] ?? 0;
-      loan.add(piece);
+    let start = loan.pieceAt(0);
+    let end = start;
+    for (let index = 0; index < loan.count; index += 1) {
+      const piece = loan.pieceAt(index);
       if (piece !== end) {
-        if (start >= 0) vector.push(this.#slab.subarray(start * this.pieceSize, end * this.pieceSize));
+        vector.push(slab.subarray(start * pieceSize, end * pieceSize));
         start = piece;
       }
       end = piece + 1;
     }
-    this.#free -= count;
-    const surplus = count * this.pieceSize - length;
-    vector.push(this.#slab.subarray(start * this.pieceSize, end * this.pieceSize - surplus));
+    const surplus = loan.count * pieceSize - length;
+    vector.push(slab.subarray(start * pieceSize, end * pieceSize - surplus));
     return vector;
+  }
+
+  #memory(): Buffer {
+    try {
+      return this.#slab();
+    } catch (error) {
+      throw new BlockError(
+        "EINVAL",
+        `there is no memory left for a mirror buffer of ${this.pieceCount * this.pieceSize} bytes; ask for a smaller buffer`,
+        { operation: "mirror", cause: error },
+      );
+    }
   }
 
   /** Gives back everything a loan holds. */

@@ -271,17 +271,18 @@ export class CopyEngine {
     this.#claim(offset, length);
     this.#traceSubmit(offset, length, false);
     const loan = this.#loans.pop() ?? new Loan();
-    const buffers = this.#pool.take(length, loan);
+    this.#pool.take(length, loan);
     this.#init.onSubmit(length);
-    void this.#copy(offset, length, buffers, loan);
+    void this.#copy(offset, length, loan);
   }
 
-  async #copy(offset: number, length: number, buffers: IoVec, loan: Loan): Promise<void> {
+  async #copy(offset: number, length: number, loan: Loan): Promise<void> {
     let side: FailedSide = "read";
     try {
       const copied = this.#copyBelow(offset, length);
       const done = isPromise(copied) ? await copied : copied;
       if (done < length) {
+        const buffers = this.#pool.vector(length, loan);
         const rest = done === 0 ? buffers : iovSlice(buffers, done, length - done);
         const read = this.#init.source.read(offset + done, rest);
         if (isPromise(read)) await read;

@@ -178,7 +178,7 @@ test("S3.3, S6.3, D24: a granularity that cannot be, or a buffer that there is n
     "ArrayBuffer",
     class extends ArrayBuffer {
       constructor(size: number, options?: { readonly maxByteLength: number }) {
-        if (size === bufferSize) throw new RangeError("Array buffer allocation failed");
+        if (options?.maxByteLength === bufferSize) throw new RangeError("Array buffer allocation failed");
         super(size, options);
       }
     },
@@ -192,6 +192,31 @@ test("S3.3, S6.3, D24: a granularity that cannot be, or a buffer that there is n
   }
   expect([...rig.source.parents]).toEqual([]);
   expect(rig.graph.find("#mirror-m0")).toBeUndefined();
+});
+
+test("S6.3: memory that is gone when the copy wants its buffer ends the job with the remedy, and harms nobody", async () => {
+  const rig = await openRig({ size: SIZE });
+  rig.fill("source", 0, SIZE, 1);
+  const bufferSize = 3 * MIB;
+  vi.stubGlobal(
+    "ArrayBuffer",
+    class extends ArrayBuffer {
+      override resize(size: number): void {
+        if (size === bufferSize) throw new RangeError("Array buffer resize failed");
+        super.resize(size);
+      }
+    },
+  );
+  try {
+    const { job } = await rig.mirror({ bufferSize });
+    await rig.run(job.done);
+    expect(job.snapshot().error?.message).toContain(
+      `there is no memory left for a mirror buffer of ${bufferSize} bytes; ask for a smaller buffer`,
+    );
+  } finally {
+    vi.unstubAllGlobals();
+  }
+  expect([...rig.source.parents]).toEqual([]);
 });
 
 test("4a7b1bd18d: zeroes that cover no chunk in full, on the target and in a guest's request, are no zero chunk", async () => {
