@@ -7,7 +7,6 @@ import type { Command } from "./keymap.ts";
 import { refusalOf } from "./job-actions.ts";
 import { JobsDisplay } from "./jobs-display.ts";
 import { OverlayController } from "./overlay-controller.ts";
-import { describeEvent } from "./state/event-log.ts";
 import { reduce, type UiAction } from "./state/reducer.ts";
 import { initialState, type Overlay, type UiState } from "./state/ui-state.ts";
 import type { Tone } from "./theme.ts";
@@ -241,7 +240,7 @@ export class UiController {
 
   #onEvent(event: JobSourceEvent): void {
     if (event.event === "changed") return;
-    this.#state = reduce(this.#state, { type: "log", entry: describeEvent(event) });
+    this.#state = reduce(this.#state, { type: "event", event });
     this.#refreshSoon();
   }
 

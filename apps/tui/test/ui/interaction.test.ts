@@ -44,16 +44,19 @@ test("the terminal writes no typed key into the first picture", async () => {
 
 describe("harmless actions", () => {
   test("pause shows as pending until the job says it is paused", async () => {
-    const { press, waitFor, advance } = await openList();
+    const { press, waitFor, waitForGone, advance } = await openList();
     press("p");
     await waitFor(/vm-database +pausing~/u);
     await waitFor("vm-database: pausing; r resumes");
     advance(500);
     await waitFor(/vm-database +PAUSED/u);
+    await waitForGone("vm-database: pausing");
     press("r");
     await waitFor(/vm-database +resuming~/u);
+    await waitFor("vm-database: resuming; p pauses");
     advance(500);
     await waitFor(/vm-database +RUNNING/u);
+    await waitForGone("vm-database: resuming");
     expect(accepted()).toEqual(["pause vm-database", "resume vm-database"]);
   });
 
