@@ -84,7 +84,7 @@ async function open(options: NbdOptions, context: OpenContext, timers: NbdTimers
         operation: "open",
       });
     }
-    throw openFailure(error, label, address);
+    throw openFailure(error, label);
   }
   try {
     const info = describeDevice(session.negotiated, {
