@@ -127,6 +127,21 @@ describe("what the table says", () => {
   });
 });
 
+describe("what to do about a job", () => {
+  test("is said in full below its details where the title has no room for it, and once where it has", async () => {
+    const { screen, terminal, waitFor, press } = open({ columns: 80, rows: 24 });
+    await waitFor("vm-database");
+    press("/", "vm-build", "enter");
+    await waitFor(/^>! vm-build/mu);
+    press("enter");
+    await waitFor("/mnt/new");
+    await waitFor("Stopped: no space on the target. Make room, then r resumes.");
+    terminal.resize(120, 30);
+    await waitFor(/vm-build.*Stopped: no space on the target\. Make room, then r resumes\./u);
+    expect(screen().split("Make room")).toHaveLength(2);
+  });
+});
+
 describe("details of a job with long names", () => {
   const directory = "/srv/" + "a-long-directory-name/".repeat(9);
   const node = (name: string, file: string) => ({

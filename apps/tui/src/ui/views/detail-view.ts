@@ -22,11 +22,12 @@ export type ReadMap = (view: JobView, cellCount: number) => JobMap | NoJobMap | 
 /** Columns that a name keeps, whatever stands beside it. */
 const LEAST_NAME = 16;
 
-function titleLine(frame: Frame, view: JobView, width: number, glyphs: Glyphs): Line {
+/** What stands behind the job's name: what it is and does, and what a person has to know. */
+function titleRest(frame: Frame, view: JobView, glyphs: Glyphs): Line {
   const { id, type, phase } = view.snapshot;
   const state = stateCell(view, frame.state.pending.get(id), STATE_WIDTH);
   const advice = adviceOf(view, frame.keymap);
-  const rest = [
+  return [
     segment(`  ${showName(type, glyphs)}  `, "dim"),
     segment(state.text.trimEnd(), state.tone),
     ...(phase === undefined || view.concluded || phase === "ready" ? [] : [segment(`  ${phase}`, "dim")]),
@@ -34,9 +35,19 @@ function titleLine(frame: Frame, view: JobView, width: number, glyphs: Glyphs): 
       ? []
       : [segment(`  ${spell(showName(advice.text, glyphs), glyphs)}`, advice.tone)]),
   ];
+}
+
+/** Whether the title has to cut what a person has to know: the remedy stands at its end. */
+export function cutsAdvice(frame: Frame, view: JobView, width: number, glyphs: Glyphs): boolean {
+  const name = Math.min(LEAST_NAME, textWidth(showName(view.snapshot.id, glyphs)));
+  return 1 + name + lineWidth(titleRest(frame, view, glyphs)) > width;
+}
+
+function titleLine(frame: Frame, view: JobView, width: number, glyphs: Glyphs): Line {
+  const rest = titleRest(frame, view, glyphs);
   // A long name gives way to what a person has to know.
   const room = Math.max(LEAST_NAME, width - 1 - lineWidth(rest));
-  const name = truncateMiddle(showName(id, glyphs), room, glyphs.ellipsis);
+  const name = truncateMiddle(showName(view.snapshot.id, glyphs), room, glyphs.ellipsis);
   return fitLine([segment(" "), segment(name, "strong"), ...rest], width, glyphs.ellipsis);
 }
 
