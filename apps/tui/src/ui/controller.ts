@@ -287,8 +287,17 @@ export class UiController {
   #press(key: KeyPress): void {
     const mode = modeOf(this.frame());
     const command = this.#options.keymap.commandFor(mode, key.name);
+    this.#forgetAnswer();
     if (command !== undefined) this.#execute(command);
     else if (key.text !== "") this.#overlays.edit({ kind: "insert", text: key.text });
+  }
+
+  /** The answer to the last key goes with the next one: it lies over what there is to know of the job. */
+  #forgetAnswer(): void {
+    // How to end at once is to be read until the end.
+    if (this.#state.status !== undefined && this.#state.interrupts === 0) {
+      this.#dispatch({ type: "status", status: undefined });
+    }
   }
 
   #execute(command: Command): void {

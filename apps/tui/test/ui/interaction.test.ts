@@ -355,6 +355,20 @@ describe("looking around", () => {
     await waitFor("Updates every 2 s");
   });
 
+  test("an answer goes with the next key, and what to know of the job is seen again", async () => {
+    const { press, waitFor, waitForGone } = await openList();
+    await select("vm-build");
+    await waitFor("vm-build: Stopped: no space on the target.");
+    press("y");
+    await waitFor('Sent "vm-build" to the clipboard');
+    await waitForGone("vm-build: Stopped");
+    press("s");
+    await waitFor("Sort");
+    press("escape");
+    await waitFor("vm-build: Stopped: no space on the target.");
+    await waitForGone("clipboard");
+  });
+
   test("the name goes to the clipboard", async () => {
     const { press, waitFor, terminal } = await openList();
     press("y");

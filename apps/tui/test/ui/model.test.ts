@@ -197,7 +197,11 @@ describe("views", () => {
   test("a job that does not converge says so", () => {
     const view = viewOf(snapshot({ etaSec: "never" }));
     expect(fieldsOf(view)).toContainEqual({ label: "ETA", value: "∞ diverging", tone: "warning" });
-    expect(adviceOf(view, DEFAULT_KEYMAP)?.text).toContain("Does not converge");
+    expect(adviceOf(view, DEFAULT_KEYMAP)?.text).toBe(
+      "Does not converge: the disk gets dirty as fast as it is copied.",
+    );
+    const limited = viewOf(snapshot({ etaSec: "never", speed: 2 ** 20 }));
+    expect(adviceOf(limited, DEFAULT_KEYMAP)?.text).toMatch(/Does not converge: .*; l raises the limit\.$/u);
   });
 
   test("stale jobs show no rate, concluded ones never go stale", () => {

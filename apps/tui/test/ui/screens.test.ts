@@ -142,6 +142,19 @@ describe("what to do about a job", () => {
   });
 });
 
+test("details at 80 columns cut no copy mode", async () => {
+  const { waitFor, press } = open({
+    columns: 80,
+    rows: 24,
+    setup: (source) => {
+      source.add({ id: "blocking", size: 2 ** 30, copyRateBytesPerSec: 2 ** 20, copyMode: "write-blocking" });
+    },
+  });
+  await waitFor("blocking");
+  press("enter");
+  await waitFor(/mode +write-blocking$/mu);
+});
+
 describe("details of a job with long names", () => {
   const directory = "/srv/" + "a-long-directory-name/".repeat(9);
   const node = (name: string, file: string) => ({

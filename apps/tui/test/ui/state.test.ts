@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { JobsModel, type JobView } from "../../src/ui/model/job-view.ts";
-import { needsConfirmation, requiredName } from "../../src/ui/state/confirmation.ts";
+import { dialogText, needsConfirmation, requiredName } from "../../src/ui/state/confirmation.ts";
 import { appendLog, describeEvent, LOG_CAPACITY } from "../../src/ui/state/event-log.ts";
 import {
   cycleChoice,
@@ -223,6 +223,15 @@ describe("confirmation policy", () => {
     const completing = pendingVerb("complete", 0);
     expect(requiredName(intent, view({ status: "ready" }), completing)).toBe("vm-database");
   });
+});
+
+test("quitting says what becomes of jobs that are READY", () => {
+  const text = (liveJobs: number, readyJobs: number): string | undefined =>
+    dialogText({ kind: "quit", liveJobs, readyJobs, clients: 0 }, undefined)?.lines[1];
+  expect(text(1, 0)).toBe("Quitting cancels it.");
+  expect(text(1, 1)).toBe("Quitting cancels it; its target stays a copy.");
+  expect(text(3, 1)).toBe("Quitting cancels them; what is READY leaves a copy.");
+  expect(text(2, 2)).toBe("Quitting cancels them; their targets stay copies.");
 });
 
 describe("display settings", () => {

@@ -138,7 +138,7 @@ export function adviceOf(
     };
   }
   if (view.etaSec === "never") {
-    return { text: "Does not converge: the disk gets dirty as fast as it is copied.", tone: "warning" };
+    return { text: divergence(job, keymap), tone: "warning" };
   }
   if (job.status === "pending") {
     return { text: `Waits for ${keymap.label("finalize")}, finalize.`, tone: "ready" };
@@ -148,4 +148,9 @@ export function adviceOf(
     return { text: `The target follows: ${keys}.`, tone: "ready" };
   }
   return undefined;
+}
+
+function divergence({ speed }: JobSnapshot, keymap: Keymap): string {
+  const what = "Does not converge: the disk gets dirty as fast as it is copied";
+  return speed > 0 ? `${what}; ${keymap.label("limit")} raises the limit.` : `${what}.`;
 }

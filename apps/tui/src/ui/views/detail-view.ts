@@ -69,6 +69,9 @@ function fieldLines(view: JobView, width: number, columns: number, glyphs: Glyph
   const fields = fieldsOf(view);
   const cell = Math.floor((width - 1) / columns);
   const rows = Math.ceil(fields.length / columns);
+  // Behind the last column stands nothing: at 80 columns a mode in full needs what is left there.
+  const valueWidth = (column: number): number =>
+    column === columns - 1 ? width - 1 - column * cell - 13 : cell - 13;
   return Array.from({ length: rows }, (_, row) => {
     const line = [segment(" ")];
     for (let column = 0; column < columns; column++) {
@@ -77,7 +80,7 @@ function fieldLines(view: JobView, width: number, columns: number, glyphs: Glyph
       const value = spell(entry.value, glyphs);
       line.push(
         segment(fit(entry.label, 12), "dim"),
-        segment(`${fit(value, cell - 13, "left", glyphs.ellipsis)} `, entry.tone),
+        segment(`${fit(value, valueWidth(column), "left", glyphs.ellipsis)} `, entry.tone),
       );
     }
     return fitLine(line, width, glyphs.ellipsis);
