@@ -81,7 +81,8 @@ export class QmpJobSource implements JobSource {
   }
 
   get endpoint(): EndpointInfo {
-    return { name: this.#name, kind: "qmp", state: this.#peer.state };
+    const { state, problem } = this.#peer;
+    return { name: this.#name, kind: "qmp", state, ...(problem !== undefined && { problem }) };
   }
 
   list(): readonly JobSnapshot[] {

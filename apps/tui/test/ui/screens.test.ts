@@ -111,6 +111,19 @@ describe("what the table says", () => {
     await waitFor("/run/qmp.sock");
   });
 
+  test("where nobody answers, the empty list says why instead of asking for a job", async () => {
+    const problem = "/run/qmp.sock: there is no such socket; check the path, and whether the server runs";
+    const { screen, waitFor } = open({
+      columns: 80,
+      setup: () => {},
+      source: { endpoint: { name: "/run/qmp.sock", kind: "qmp", state: "dead", problem } },
+    });
+    await waitFor(
+      /there is no such socket; check the path, and whether the\s+server runs; it is tried again/u,
+    );
+    expect(screen()).not.toContain("to start a mirror");
+  });
+
   test("control sequences in names have no power", async () => {
     const { waitFor, terminal } = open({
       setup: (source) => {
