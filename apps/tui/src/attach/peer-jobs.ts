@@ -21,6 +21,8 @@ interface Entry {
   endedMs: number | undefined;
   /** The peer knows it no more; only we still show it. */
   forgotten: boolean;
+  /** The user dismissed it: when the peer knows it no more, neither do we. */
+  dismissed: boolean;
 }
 
 /**
@@ -42,7 +44,7 @@ export class PeerJobs {
     for (const job of jobs) this.#take(job, nowMs);
     for (const [id, entry] of this.#entries) {
       if (present.has(id) || entry.forgotten) continue;
-      if (entry.outcome === undefined) this.#entries.delete(id);
+      if (entry.outcome === undefined || entry.dismissed) this.#entries.delete(id);
       else this.#remember(entry, nowMs);
     }
     this.#dropOldest();
@@ -87,6 +89,12 @@ export class PeerJobs {
     return this.#entries.get(id)?.forgotten === true && this.#entries.delete(id);
   }
 
+  /** The peer has accepted to forget a job, so that it need not be remembered here. */
+  dismissed(id: string): void {
+    const entry = this.#entries.get(id);
+    if (entry !== undefined) entry.dismissed = true;
+  }
+
   snapshot(id: string, nowMs: number): JobSnapshot | undefined {
     const entry = this.#entries.get(id);
     return entry === undefined ? undefined : this.#snapshotOf(entry, nowMs);
@@ -117,6 +125,7 @@ export class PeerJobs {
         outcome: undefined,
         endedMs: job.status === "concluded" ? nowMs : undefined,
         forgotten: false,
+        dismissed: false,
       });
       return;
     }

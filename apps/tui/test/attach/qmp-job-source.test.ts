@@ -171,6 +171,18 @@ describe("the end of a job", () => {
     expect(peer.told).toEqual([]);
   });
 
+  it("of a job that the peer keeps until it is dismissed goes with it", async () => {
+    const { peer, source, tick } = await rig([blockJob({ "auto-dismiss": false })]);
+    peer.emit("BLOCK_JOB_COMPLETED", { device: "j", type: "mirror", len: 100, offset: 100, speed: 0 });
+    peer.answer("query-block-jobs", () => [blockJob({ "auto-dismiss": false, status: "concluded" })]);
+    await tick();
+    await source.dismiss("j");
+    expect(peer.told).toEqual([["job-dismiss", { id: "j" }]]);
+    peer.answer("query-block-jobs", () => []);
+    await tick();
+    expect(source.list()).toEqual([]);
+  });
+
   it("gives way to a new job of the same name", async () => {
     const { peer, source, tick } = await rig([blockJob()]);
     peer.emit("BLOCK_JOB_COMPLETED", { device: "j", type: "mirror", len: 100, offset: 100, speed: 0 });

@@ -194,6 +194,19 @@ describe("views", () => {
     expect(reportText(both, [])).toContain("NOT CLEANED UP\n  the target hangs\n");
   });
 
+  test.each(["waiting", "pending"] as const)(
+    "a job that is %s copies nothing, whatever it did before",
+    (status) => {
+      expect(viewOf(snapshot({ status, copyRateBytesPerSec: 1e7 })).rateBytesPerSec).toBe(0);
+    },
+  );
+
+  test("a job that waits to be finalized names the key", () => {
+    expect(adviceOf(viewOf(snapshot({ status: "pending" })), DEFAULT_KEYMAP)?.text).toBe(
+      "The work is done: f finalizes it.",
+    );
+  });
+
   test("a job that does not converge says so", () => {
     const view = viewOf(snapshot({ etaSec: "never" }));
     expect(fieldsOf(view)).toContainEqual({ label: "ETA", value: "∞ diverging", tone: "warning" });

@@ -141,7 +141,7 @@ export function adviceOf(
     return { text: divergence(job, keymap), tone: "warning" };
   }
   if (job.status === "pending") {
-    return { text: `Waits for ${keymap.label("finalize")}, finalize.`, tone: "ready" };
+    return { text: `The work is done: ${keymap.label("finalize")} finalizes it.`, tone: "ready" };
   }
   if (job.status === "ready") {
     const keys = `${keymap.label("complete")} completes, ${keymap.label("cancel")} keeps a copy`;
