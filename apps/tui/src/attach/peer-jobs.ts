@@ -59,8 +59,8 @@ export class PeerJobs {
       entry.job = { ...entry.job, status: event.data.status };
     }
     if (event.event === "BLOCK_JOB_ERROR") entry.errorCount += 1;
-    if (event.event === "BLOCK_JOB_COMPLETED") entry.outcome = { cancelled: false, data: event.data };
-    if (event.event === "BLOCK_JOB_CANCELLED") entry.outcome = { cancelled: true, data: event.data };
+    if (event.event === "BLOCK_JOB_COMPLETED") end(entry, { cancelled: false, data: event.data });
+    if (event.event === "BLOCK_JOB_CANCELLED") end(entry, { cancelled: true, data: event.data });
   }
 
   /** Takes what is known about the images of jobs. */
@@ -136,18 +136,9 @@ export class PeerJobs {
   }
 
   #remember(entry: Entry, nowMs: number): void {
-    const { outcome } = entry;
-    if (outcome === undefined) return;
-    entry.job = {
-      ...entry.job,
-      status: "concluded",
-      offset: outcome.data.offset,
-      length: outcome.data.len,
-      busy: false,
-      paused: false,
-      ready: false,
-      error: outcome.cancelled ? "Operation canceled" : outcome.data.error,
-    };
+    if (entry.outcome === undefined) return;
+    end(entry, entry.outcome);
+    entry.job = { ...entry.job, status: "concluded", busy: false, paused: false, ready: false };
     entry.endedMs ??= nowMs;
     entry.updatedAtMs = nowMs;
     entry.forgotten = true;
@@ -157,4 +148,16 @@ export class PeerJobs {
     const ended = [...this.#entries].filter(([, entry]) => entry.forgotten);
     for (const [id] of ended.slice(0, Math.max(0, ended.length - MOST_ENDED))) this.#entries.delete(id);
   }
+}
+
+/** Notes how a job ended at once: a peer that ends with its job answers no more, and the job must not look done. */
+function end(entry: Entry, outcome: NonNullable<Entry["outcome"]>): void {
+  const { cancelled, data } = outcome;
+  entry.outcome = outcome;
+  entry.job = {
+    ...entry.job,
+    offset: data.offset,
+    length: data.len,
+    error: cancelled ? "Operation canceled" : data.error,
+  };
 }
