@@ -201,6 +201,15 @@ describe("views", () => {
     },
   );
 
+  test.each([
+    [{ errorCount: 0 }, "0"],
+    [{ errorCount: 2 }, "2, now ok"],
+    [{ errorCount: 2, status: "paused", ioStatus: "nospace" }, "2 nospace"],
+    [{ errorCount: 2, status: "concluded" }, "2"],
+  ] as const)("errors of %o are told as %s", (job, value) => {
+    expect(fieldsOf(viewOf(snapshot(job))).find(({ label }) => label === "errors")?.value).toBe(value);
+  });
+
   test("a job that waits to be finalized names the key", () => {
     expect(adviceOf(viewOf(snapshot({ status: "pending" })), DEFAULT_KEYMAP)?.text).toBe(
       "The work is done: f finalizes it.",

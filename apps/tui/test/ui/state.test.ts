@@ -225,13 +225,13 @@ describe("confirmation policy", () => {
   });
 });
 
-test("quitting says what becomes of jobs that are READY", () => {
-  const text = (liveJobs: number, readyJobs: number): string | undefined =>
-    dialogText({ kind: "quit", liveJobs, readyJobs, clients: 0 }, undefined)?.lines[1];
-  expect(text(1, 0)).toBe("Quitting cancels it.");
-  expect(text(1, 1)).toBe("Quitting cancels it; its target stays a copy.");
-  expect(text(3, 1)).toBe("Quitting cancels them; what is READY leaves a copy.");
-  expect(text(2, 2)).toBe("Quitting cancels them; their targets stay copies.");
+test.each([
+  [1, 0, "Quitting cancels it."],
+  [1, 1, "Quitting cancels it; its target stays a copy."],
+  [3, 1, "Quitting cancels them; what is READY leaves a copy."],
+  [2, 2, "Quitting cancels them; their targets stay copies."],
+])("quitting %i jobs of which %i are READY says what becomes of them", (liveJobs, readyJobs, text) => {
+  expect(dialogText({ kind: "quit", liveJobs, readyJobs, clients: 0 }, undefined)?.lines[1]).toBe(text);
 });
 
 describe("display settings", () => {

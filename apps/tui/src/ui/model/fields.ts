@@ -51,7 +51,7 @@ export function fieldsOf(view: JobView): Field[] {
     ...field("phase", view.concluded ? undefined : job.phase),
     ...field("elapsed", formatElapsed(job.elapsedMs).trim()),
     ...field("paused", formatElapsed(job.pausedMs).trim()),
-    ...field("errors", job.errorCount === 0 ? "0" : `${job.errorCount} ${job.ioStatus}`, ioTone(view)),
+    ...field("errors", errorsText(view), ioTone(view)),
     ...field("on error", policies(view)),
     ...field("mode", copyModeText(job), slowsGuests(job) ? "warning" : "plain"),
     ...field("sync", job.sync),
@@ -76,6 +76,12 @@ function slowsGuests({ copyMode, copyModeIsAutomatic }: JobSnapshot): boolean {
 
 function describeRateOrNone(rate: number | undefined): string | undefined {
   return rate === undefined ? undefined : describeRate(rate);
+}
+
+/** How many there were, and how it stands: a job that has ended stands nowhere, and "1 ok" is no sentence. */
+function errorsText({ snapshot: job, concluded }: JobView): string {
+  if (job.errorCount === 0 || concluded) return String(job.errorCount);
+  return job.ioStatus === "ok" ? `${job.errorCount}, now ok` : `${job.errorCount} ${job.ioStatus}`;
 }
 
 function ioTone(view: JobView): Tone {
