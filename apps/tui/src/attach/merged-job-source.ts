@@ -45,6 +45,7 @@ export class MergedJobSource implements JobSource {
       name: missing.length === 0 || all ? name : `${name} (${lost})`,
       kind: "qmp",
       state: all ? (missing[0]?.state ?? "dead") : "connected",
+      ...(all && { problem: missing[0]?.problem }),
     };
   }
 

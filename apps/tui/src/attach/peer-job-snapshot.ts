@@ -25,7 +25,8 @@ export function peerJobSnapshot(
   nowMs: number,
 ): JobSnapshot {
   const status = isJobStatus(job.status) ? job.status : "running";
-  const cancelled = status === "concluded" && job.error === CANCELLED;
+  const cancelling = job.error === CANCELLED;
+  const cancelled = status === "concluded" && cancelling;
   return {
     id: job.id,
     type: job.type,
@@ -36,7 +37,7 @@ export function peerJobSnapshot(
     speed: job.speed,
     ioStatus: ioStatusOf(job.ioStatus),
     errorCount: watched.errorCount,
-    ...(job.error !== undefined && !cancelled && { error: { code: "EIO", message: job.error } }),
+    ...(job.error !== undefined && !cancelling && { error: { code: "EIO", message: job.error } }),
     cancelled,
     paused: job.paused,
     // QMP does not say who paused a job; a resume is accepted for whatever a person may end.

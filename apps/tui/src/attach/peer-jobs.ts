@@ -21,6 +21,8 @@ interface Entry {
   endedMs: number | undefined;
   /** The peer knows it no more; only we still show it. */
   forgotten: boolean;
+  /** The user dismissed it: when the peer knows it no more, neither do we. */
+  dismissed: boolean;
 }
 
 /**
@@ -42,7 +44,7 @@ export class PeerJobs {
     for (const job of jobs) this.#take(job, nowMs);
     for (const [id, entry] of this.#entries) {
       if (present.has(id) || entry.forgotten) continue;
-      if (entry.outcome === undefined) this.#entries.delete(id);
+      if (entry.outcome === undefined || entry.dismissed) this.#entries.delete(id);
       else this.#remember(entry, nowMs);
     }
     this.#dropOldest();
@@ -57,8 +59,8 @@ export class PeerJobs {
       entry.job = { ...entry.job, status: event.data.status };
     }
     if (event.event === "BLOCK_JOB_ERROR") entry.errorCount += 1;
-    if (event.event === "BLOCK_JOB_COMPLETED") entry.outcome = { cancelled: false, data: event.data };
-    if (event.event === "BLOCK_JOB_CANCELLED") entry.outcome = { cancelled: true, data: event.data };
+    if (event.event === "BLOCK_JOB_COMPLETED") end(entry, { cancelled: false, data: event.data });
+    if (event.event === "BLOCK_JOB_CANCELLED") end(entry, { cancelled: true, data: event.data });
   }
 
   /** Takes what is known about the images of jobs. */
@@ -85,6 +87,12 @@ export class PeerJobs {
   /** Takes away a job that only we still show. False when it is not one of those. */
   forget(id: string): boolean {
     return this.#entries.get(id)?.forgotten === true && this.#entries.delete(id);
+  }
+
+  /** The peer has accepted to forget a job, so that it need not be remembered here. */
+  dismissed(id: string): void {
+    const entry = this.#entries.get(id);
+    if (entry !== undefined) entry.dismissed = true;
   }
 
   snapshot(id: string, nowMs: number): JobSnapshot | undefined {
@@ -117,6 +125,7 @@ export class PeerJobs {
         outcome: undefined,
         endedMs: job.status === "concluded" ? nowMs : undefined,
         forgotten: false,
+        dismissed: false,
       });
       return;
     }
@@ -127,18 +136,9 @@ export class PeerJobs {
   }
 
   #remember(entry: Entry, nowMs: number): void {
-    const { outcome } = entry;
-    if (outcome === undefined) return;
-    entry.job = {
-      ...entry.job,
-      status: "concluded",
-      offset: outcome.data.offset,
-      length: outcome.data.len,
-      busy: false,
-      paused: false,
-      ready: false,
-      error: outcome.cancelled ? "Operation canceled" : outcome.data.error,
-    };
+    if (entry.outcome === undefined) return;
+    end(entry, entry.outcome);
+    entry.job = { ...entry.job, status: "concluded", busy: false, paused: false, ready: false };
     entry.endedMs ??= nowMs;
     entry.updatedAtMs = nowMs;
     entry.forgotten = true;
@@ -148,4 +148,16 @@ export class PeerJobs {
     const ended = [...this.#entries].filter(([, entry]) => entry.forgotten);
     for (const [id] of ended.slice(0, Math.max(0, ended.length - MOST_ENDED))) this.#entries.delete(id);
   }
+}
+
+/** Notes how a job ended at once: a peer that ends with its job answers no more, and the job must not look done. */
+function end(entry: Entry, outcome: NonNullable<Entry["outcome"]>): void {
+  const { cancelled, data } = outcome;
+  entry.outcome = outcome;
+  entry.job = {
+    ...entry.job,
+    offset: data.offset,
+    length: data.len,
+    error: cancelled ? "Operation canceled" : data.error,
+  };
 }

@@ -81,7 +81,8 @@ export class QmpJobSource implements JobSource {
   }
 
   get endpoint(): EndpointInfo {
-    return { name: this.#name, kind: "qmp", state: this.#peer.state };
+    const { state, problem } = this.#peer;
+    return { name: this.#name, kind: "qmp", state, ...(problem !== undefined && { problem }) };
   }
 
   list(): readonly JobSnapshot[] {
@@ -138,8 +139,9 @@ export class QmpJobSource implements JobSource {
   }
 
   async dismiss(id: string): Promise<void> {
-    if (this.#jobs.forget(id)) this.#tell({ event: "changed" });
-    else await this.#send(id, "dismiss");
+    if (this.#jobs.forget(id)) return this.#tell({ event: "changed" });
+    await this.#send(id, "dismiss");
+    this.#jobs.dismissed(id);
   }
 
   map(id: string, cellCount: number): JobMap | NoJobMap | undefined {

@@ -13,6 +13,8 @@ export interface QmpPeer {
   readonly address: string;
   /** `busy`: connected, but the monitor serves somebody else and has not greeted us. */
   readonly state: EndpointInfo["state"];
+  /** Why it is not connected, in one line that names it; undefined while it is, and where nobody knows. */
+  readonly problem?: string | undefined;
   /**
    * Sends one command and resolves with what it returns.
    * @throws Error with the peer's own words when it refuses, or when the connection is gone.

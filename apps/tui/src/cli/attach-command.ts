@@ -10,6 +10,7 @@ import { allEnded, detachedSockets, statusOf, tellEnded, tellOutcomes } from "./
 import { addDisplayOptions, displayFlags, toDisplay, type DisplayFlags } from "./display-options.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
 import { chooseOutput } from "./job-view.ts";
+import { say } from "./run-in-view.ts";
 import { watchJobs } from "./watch-jobs.ts";
 
 interface AttachFlags extends DisplayFlags {
@@ -52,10 +53,12 @@ async function attach(sockets: readonly string[], flags: AttachFlags): Promise<n
   try {
     await firstAnswers(peers);
     if (peers.every((peer) => peer.state === "dead")) {
-      for (const peer of peers) process.stderr.write(`blockmirror: ${peer.problem ?? peer.address}\n`);
+      for (const peer of peers) say(peer.problem ?? peer.address);
       return EXIT.failed;
     }
     const isTui = chooseOutput(display.output) === "tui";
+    // The terminal UI shows it in its header. Where a job of our own has ended its socket goes, as it should.
+    if (!isTui && !isOwn) peers.forEach(tellConnection);
     const ended = await watchJobs(source, display, isOwn && !isTui ? allEnded(source) : undefined);
     if (ended === "interrupted") return EXIT.interrupted;
     if (isOwn && !isTui) return await statusOf(addresses);
@@ -73,7 +76,7 @@ async function findAddresses(sockets: readonly string[], discover: boolean): Pro
   if (addresses.length > 0) return addresses;
   throw new UsageError(
     discover
-      ? "no QMP socket was found where programs put them; name one"
+      ? `no QMP socket was found; looked for ${wellKnownPatterns(process.env).join(", ")}; name one`
       : `no socket matches ${sockets.join(", ")}`,
   );
 }
@@ -86,6 +89,19 @@ function openPeers(addresses: readonly string[]): readonly LinkedPeer[] {
       throw new UsageError(error instanceof Error ? error.message : String(error));
     }
   });
+}
+
+/** Says when a peer cannot be reached, and when it can again: silence would look as if it had no jobs. */
+function tellConnection(peer: LinkedPeer): void {
+  let told = "connected";
+  const look = (): void => {
+    const { state, problem } = peer;
+    if (state === told || (state !== "connected" && problem === undefined)) return;
+    told = state;
+    say(state === "connected" ? `${peer.address}: connected again` : `${problem}; it is tried again`);
+  };
+  look();
+  peer.onState(look);
 }
 
 /** Waits until each peer has answered, or has been found not to. */

@@ -9,7 +9,7 @@ import type { EmbeddedEngine } from "../engine/embedded-engine.ts";
 import type { EngineJob } from "../engine/engine-job.ts";
 import type { MirrorRequest } from "../engine/mirror-request.ts";
 import { parseCreationOptions } from "../images/creation-options.ts";
-import type { ImageFormat } from "../images/image-format.ts";
+import { formatOfName, type ImageFormat } from "../images/image-format.ts";
 import { pathArgument } from "./arguments.ts";
 import { displayFlags } from "./display-options.ts";
 import { UsageError } from "./exit-status.ts";
@@ -126,6 +126,7 @@ class MirrorTask implements JobTask {
     if (this.#exports !== undefined) view.showExports(exportsOf(this.#exports.server));
     const entry = await engine.startMirror(this.#request, serveSource(this.#exports, this.#request.source));
     sayGuess(this.#request, entry.request);
+    sayMisnomer(this.#request, entry.request);
     return entry;
   }
 
@@ -236,6 +237,16 @@ function sayGuess(asked: MirrorRequest, found: MirrorRequest): void {
       `${side} ${asked[side]} is opened as qcow2, by its first bytes; --${side}-format raw would take it as it is`,
     );
   }
+}
+
+/** A new target has the source's format, whatever its name promises: who named it after the other one should know. */
+function sayMisnomer({ existing, targetFormat: wanted }: MirrorRequest, found: MirrorRequest): void {
+  const { target, targetFormat } = found;
+  const promised = formatOfName(target);
+  if (existing || wanted !== undefined || promised === undefined || promised === targetFormat) return;
+  say(
+    `target ${target} is made a ${targetFormat} image, as the source is one; --target-format ${promised} would make it what its name says`,
+  );
 }
 
 /** Options of the target to be made; they need to know for which format they are. */

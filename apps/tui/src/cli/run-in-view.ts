@@ -112,7 +112,8 @@ function conclude(
     );
     return EXIT.failed;
   }
-  if (result.outcome === "cancelled") say(`cancelled; ${task.whenCancelled(entry)}`);
+  // On a terminal that is what the summary has just said.
+  if (result.outcome === "cancelled" && view.mode !== "tui") say(`cancelled; ${task.whenCancelled(entry)}`);
   return result.outcome === "cancelled" || shown === "interrupted" ? EXIT.interrupted : EXIT.done;
 }
 

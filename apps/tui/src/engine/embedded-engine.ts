@@ -1,4 +1,3 @@
-import { rm } from "node:fs/promises";
 import path from "node:path";
 import {
   BlockGraph,
@@ -25,6 +24,7 @@ import {
 import type { CreationOptions } from "../images/creation-options.ts";
 import { imageSpec } from "../images/image-location.ts";
 import { createImage } from "../images/create-image.ts";
+import { removeFile } from "../images/image-session.ts";
 import type { ImageFormat } from "../images/image-format.ts";
 import type { OpenImage } from "./image-file.ts";
 import type { EngineJob } from "./engine-job.ts";
@@ -179,19 +179,18 @@ export class EmbeddedEngine implements JobSource {
           bitmap: request.bitmap,
         }),
       ));
-    let created: string | undefined;
+    let created: readonly string[] = [];
     let target: BlockNode | undefined;
     try {
       if (request.bitmap !== undefined) await provideBitmap(source, request.bitmap, request.source);
       if (!request.existing) {
-        await createImage(this.graph, {
+        created = await createImage(this.graph, {
           filename: request.target,
           format: formats.target,
           size: source.size,
           options: { ...request.targetOptions, ...standOn(source, request) },
           overwrite: false,
         });
-        created = request.target;
       }
       target = await this.graph.open({
         ...imageSpec(request.target, formats.target, false, { unflushedWrites: request.unflushedWrites }),
@@ -205,13 +204,13 @@ export class EmbeddedEngine implements JobSource {
         source,
         target,
         autoDismiss: false,
-        targetIsZero: created !== undefined && request.sync !== "top",
+        targetIsZero: !request.existing && request.sync !== "top",
       });
       return this.adopt({ mirror, job: mirror.job, request, source, target });
     } catch (error) {
       // A user of the source may hold it open; what is left is closed with the engine.
       for (const node of [target, source]) if (node?.parents.size === 0) await this.graph.close(node);
-      if (created !== undefined) await rm(created, { force: true });
+      for (const filename of created) await removeFile(filename);
       throw error;
     }
   }

@@ -90,7 +90,9 @@ async function inspectExport(
     return { state: "image", identity: `export:${uri}`, kind: "export", ...told, writable: true };
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
-    return { state: "unusable", reason: `${uri} cannot be used: ${error.message}` };
+    // Whoever could not connect has named the address.
+    const name = error.message.includes(uri) ? "" : `${uri} `;
+    return { state: "unusable", reason: `${name}cannot be used: ${error.message}` };
   }
 }
 

@@ -18,14 +18,20 @@ export interface NewImage {
 }
 
 /**
- * Makes an image with its files. What was made is removed again when it fails; a file that was replaced is empty then.
+ * Makes an image with its files, and returns those that were not there before. They are removed again when it fails; a
+ * file that was replaced is empty then.
  * @throws RequestError when a file is in the way.
  */
-export async function createImage(graph: BlockGraph, image: NewImage, signal?: AbortSignal): Promise<void> {
+export async function createImage(
+  graph: BlockGraph,
+  image: NewImage,
+  signal?: AbortSignal,
+): Promise<readonly string[]> {
   const { filename, format, size, options, overwrite } = image;
   if (format === "raw") {
+    const replaced = await fileExists(filename);
     await graph.create("file", { filename: path.resolve(filename), size, overwrite, ...options }, signal);
-    return;
+    return replaced ? [] : [filename];
   }
   const { dataFileName, ...rest } = options;
   const dataFile = typeof dataFileName === "string" ? dataFileName : undefined;
@@ -47,6 +53,7 @@ export async function createImage(graph: BlockGraph, image: NewImage, signal?: A
       },
       signal,
     );
+    return made;
   } catch (error) {
     for (const name of made) await removeFile(name);
     throw error;

@@ -1,3 +1,4 @@
+import path from "node:path";
 import type { RegisteredDriver } from "@blockmirror/block-driver";
 
 /** Formats that images can have. */
@@ -30,4 +31,10 @@ export function probeFormat(
     }
   }
   return best;
+}
+
+/** The format that a file's name promises; undefined where it promises none, as `.img` does not. */
+export function formatOfName(filename: string): ImageFormat | undefined {
+  const extension = path.extname(filename).toLowerCase();
+  return IMAGE_FORMATS.find((format) => extension === `.${format}`);
 }

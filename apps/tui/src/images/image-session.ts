@@ -91,6 +91,11 @@ async function openToProbe(filename: string): Promise<FileHandle> {
     return await open(filename, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code === "ENOENT" && isNbdUri(filename)) {
+      throw new RequestError(
+        `${filename} is an NBD address, where a file is needed; map, compare and measure take addresses`,
+      );
+    }
     if (code === "ENOENT") throw new RequestError(`${filename} does not exist; check the path`);
     if (code === "EACCES") throw new RequestError(`${filename} is not readable; check its permissions`);
     throw error;

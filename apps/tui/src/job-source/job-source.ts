@@ -137,6 +137,8 @@ export interface EndpointInfo {
   readonly kind: "embedded" | "qmp";
   /** `busy`: connected, but answers are late. `dead`: gone for good; what is shown is history. */
   readonly state: "connected" | "connecting" | "busy" | "dead";
+  /** Why it is not connected, in one line that names it, where that is known. */
+  readonly problem?: string | undefined;
 }
 
 /** Wall clock of an event, in the shape QMP uses. */

@@ -5,6 +5,13 @@ import type { JobSnapshot } from "../job-source/job-source.ts";
 /** How a job ended. */
 export type JobEnd = "completed" | "cancelled" | "failed";
 
+/** What a job that did not complete means for its target. A base that was committed to is an image of its own. */
+function unfinished(type: string, target: string): string {
+  return type === "commit"
+    ? `${target} holds a part of the overlay, which shows what it showed`
+    : `${target} is not a copy`;
+}
+
 /** One line with the outcome, what it means for the target, and the figures of the whole run. */
 export function describeEnd(job: JobSnapshot, end: JobEnd): string {
   return `${job.id}: ${end}, ${verdict(job, end)}; ${figures(job)}`;
@@ -12,7 +19,7 @@ export function describeEnd(job: JobSnapshot, end: JobEnd): string {
 
 function verdict(job: JobSnapshot, end: JobEnd): string {
   const target = job.target?.filename ?? "the target";
-  return end === "completed" ? `${target} is up to date` : `${target} is not a copy`;
+  return end === "completed" ? `${target} is up to date` : unfinished(job.type, target);
 }
 
 function seconds(value: number): string {

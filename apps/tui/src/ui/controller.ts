@@ -7,7 +7,6 @@ import type { Command } from "./keymap.ts";
 import { refusalOf } from "./job-actions.ts";
 import { JobsDisplay } from "./jobs-display.ts";
 import { OverlayController } from "./overlay-controller.ts";
-import { describeEvent } from "./state/event-log.ts";
 import { reduce, type UiAction } from "./state/reducer.ts";
 import { initialState, type Overlay, type UiState } from "./state/ui-state.ts";
 import type { Tone } from "./theme.ts";
@@ -241,7 +240,7 @@ export class UiController {
 
   #onEvent(event: JobSourceEvent): void {
     if (event.event === "changed") return;
-    this.#state = reduce(this.#state, { type: "log", entry: describeEvent(event) });
+    this.#state = reduce(this.#state, { type: "event", event });
     this.#refreshSoon();
   }
 
@@ -288,8 +287,17 @@ export class UiController {
   #press(key: KeyPress): void {
     const mode = modeOf(this.frame());
     const command = this.#options.keymap.commandFor(mode, key.name);
+    this.#forgetAnswer();
     if (command !== undefined) this.#execute(command);
     else if (key.text !== "") this.#overlays.edit({ kind: "insert", text: key.text });
+  }
+
+  /** The answer to the last key goes with the next one: it lies over what there is to know of the job. */
+  #forgetAnswer(): void {
+    // How to end at once is to be read until the end.
+    if (this.#state.status !== undefined && this.#state.interrupts === 0) {
+      this.#dispatch({ type: "status", status: undefined });
+    }
   }
 
   #execute(command: Command): void {

@@ -54,6 +54,11 @@ export class JobsDisplay {
     return this.#live.jobs.filter((view) => !view.concluded).length;
   }
 
+  /** Jobs whose target is a copy by now, if they are cancelled. */
+  get readyJobs(): number {
+    return this.#live.jobs.filter((view) => view.snapshot.ready && !view.concluded).length;
+  }
+
   /** Clients of all exports. */
   get clients(): number {
     return countClients(this.#exports ?? []);

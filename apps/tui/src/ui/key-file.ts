@@ -77,8 +77,11 @@ function mustBeClear({ entries }: Keymap, mode: Mode): void {
     for (const key of keys[mode] ?? []) {
       const owner = owners.get(key);
       if (owner !== undefined && owner !== command) {
+        const fixed = [owner, command].find((each) => !isChangeable(each));
         throw new KeyFileError(
-          `"${key}" would mean both ${owner} and ${command}; give one of them another key, or [] for none`,
+          fixed === undefined
+            ? `"${key}" would mean both ${owner} and ${command}; give one of them another key, or [] for none`
+            : `"${key}" is ${fixed}, always; choose another key for ${fixed === owner ? command : owner}`,
         );
       }
       owners.set(key, command);

@@ -35,7 +35,12 @@ export class VerbSender {
     dispatch({ type: "pending", id, verb: pendingVerb(action, nowMs, speed) });
     dispatch({
       type: "status",
-      status: { text: sentence(action, id, keymap, speed, before), tone: "plain" },
+      status: {
+        text: sentence(action, id, keymap, speed, before),
+        tone: "plain",
+        // A limit is told with what it was, which stays true.
+        ...(action !== "set-speed" && { until: id }),
+      },
     });
     this.#call(action, id, speed).then(accepted, (error: unknown) => {
       const text = `${action} refused: ${messageOf(error)}`;

@@ -160,9 +160,9 @@ export class ViewController {
   }
 
   #quit(): void {
-    const { liveJobs, clients } = this.#host.display;
+    const { liveJobs, readyJobs, clients } = this.#host.display;
     if (liveJobs + clients > 0 && this.#host.options.confirmQuit) {
-      const intent = { kind: "quit", liveJobs, clients } as const;
+      const intent = { kind: "quit", liveJobs, readyJobs, clients } as const;
       return this.#confirm({ intent, focus: "cancel", typed: textField() });
     }
     this.#host.options.exit({ reason: "quit", liveJobs });

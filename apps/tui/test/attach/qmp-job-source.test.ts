@@ -171,6 +171,33 @@ describe("the end of a job", () => {
     expect(peer.told).toEqual([]);
   });
 
+  it("of a job that the peer keeps until it is dismissed goes with it", async () => {
+    const { peer, source, tick } = await rig([blockJob({ "auto-dismiss": false })]);
+    peer.emit("BLOCK_JOB_COMPLETED", { device: "j", type: "mirror", len: 100, offset: 100, speed: 0 });
+    peer.answer("query-block-jobs", () => [blockJob({ "auto-dismiss": false, status: "concluded" })]);
+    await tick();
+    await source.dismiss("j");
+    expect(peer.told).toEqual([["job-dismiss", { id: "j" }]]);
+    peer.answer("query-block-jobs", () => []);
+    await tick();
+    expect(source.list()).toEqual([]);
+  });
+
+  it.each([
+    ["BLOCK_JOB_CANCELLED", {}, { cancelled: true }],
+    ["BLOCK_JOB_COMPLETED", { error: "broken" }, { error: { message: "broken" } }],
+    ["BLOCK_JOB_COMPLETED", {}, { cancelled: false }],
+  ])("by %s %o is known also when the peer ends with the job", async (event, extra, shown) => {
+    const { peer, source, tick } = await rig([blockJob()]);
+    peer.emit(event, { device: "j", type: "mirror", len: 100, offset: 40, speed: 0, ...extra });
+    // Until it has concluded, being cancelled is no error of it.
+    if (event === "BLOCK_JOB_CANCELLED") expect(source.list()[0]).not.toHaveProperty("error");
+    peer.emit("JOB_STATUS_CHANGE", { id: "j", status: "concluded" });
+    peer.state = "dead";
+    await tick();
+    expect(source.list()).toMatchObject([{ id: "j", status: "concluded", offset: 40, ...shown }]);
+  });
+
   it("gives way to a new job of the same name", async () => {
     const { peer, source, tick } = await rig([blockJob()]);
     peer.emit("BLOCK_JOB_COMPLETED", { device: "j", type: "mirror", len: 100, offset: 100, speed: 0 });

@@ -50,6 +50,17 @@ describe.skipIf(lacksPeers("qemu-storage-daemon"))("attach to qemu-storage-daemo
     });
   }
 
+  test("beside lines, a peer of several that cannot be reached is told", async () => {
+    await startJob(2 * MIB);
+    const gone = path.join(root, "gone.sock");
+    const cli = startCli(["attach", daemon.qmpSocketPath, gone, "--output", "json", "--interval", "0.2"]);
+    await cli.saw('"event":"PROGRESS"');
+    cli.child.kill("SIGINT");
+    const { status, stderr } = await cli.ended;
+    expect(status).toBe(130);
+    expect(stderr).toMatch(/^blockmirror: .*gone\.sock: there is no such socket; .*; it is tried again\n/u);
+  });
+
   test("shows its jobs and events as lines, and leaves them alone when it ends", async () => {
     await startJob(2 * MIB);
     const cli = startCli(["attach", daemon.qmpSocketPath, "--output", "json", "--interval", "0.2"]);

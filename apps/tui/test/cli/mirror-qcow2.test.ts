@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { lacksPeers } from "@blockmirror/peers";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -47,6 +47,39 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("mirrors of qcow2 images", ()
     qemu("qemu-img", "bitmap", "--add", "disk.qcow2", "other");
     qemu("qemu-io", "-f", "qcow2", "-c", "write -P 2 1M 64k", "-c", "write -P 3 7M 1000", "disk.qcow2");
   }
+
+  test.each([
+    ["disk.qcow2", "copy.raw", "is made a qcow2 image", "--target-format raw"],
+    ["base.raw", "copy.QCOW2", "is made a raw image", "--target-format qcow2"],
+  ])(
+    "mirroring %s to %s says which format it has, and the option for the other",
+    async (source, target, ...said) => {
+      makeChain();
+      qemu("qemu-img", "convert", "-O", "qcow2", "base.raw", "disk.qcow2");
+      const told = await mirror(source, target);
+      for (const text of said) expect(told).toContain(text);
+      // Who says the format, or names no other, need not hear of it.
+      const format = source === "base.raw" ? "raw" : "qcow2";
+      const named = await mirror(source, `as-told.${target}`, "--target-format", format);
+      expect(named + (await mirror(source, "copy.img"))).not.toContain("is made a");
+    },
+  );
+
+  test("a start that fails takes back the target and its data file, and nobody else's", async () => {
+    mkdirSync(join(root, "images"));
+    writeFileSync(join(root, "images/a.raw"), Buffer.alloc(MIB, 1));
+    // The target may not name a file outside of its directory, which is known only when it is opened.
+    const start = (): ReturnType<typeof runCli> =>
+      runCli(["mirror", "a.raw", "b.qcow2", "--target-format", "qcow2", "-o", "data_file=../outside.raw"], {
+        cwd: join(root, "images"),
+      });
+    expect(await start()).toMatchObject({ status: 1 });
+    expect(readdirSync(root)).toEqual(["images"]);
+    expect(readdirSync(join(root, "images"))).toEqual(["a.raw"]);
+    writeFileSync(join(root, "outside.raw"), "precious");
+    expect(await start()).toMatchObject({ status: 1 });
+    expect(readFileSync(join(root, "outside.raw"), "utf8")).toBe("precious");
+  });
 
   test("--sync top makes a copy that stands on the same base, wherever it is", async () => {
     makeChain();

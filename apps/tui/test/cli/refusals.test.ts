@@ -159,3 +159,11 @@ test("a source that QEMU's magic marks is copied as it is when that is asked for
   const { status } = await runCli(["mirror", "q.img", "b.raw", "--source-format", "raw"], { cwd: root });
   expect(status).toBe(0);
 });
+
+test.each(["info", "check"])("%s takes no NBD address, and says which commands do", async (command) => {
+  const { status, stderr } = await runCli([command, "nbd://localhost:1/disk"]);
+  expect(status).toBe(1);
+  expect(stderr).toBe(
+    "blockmirror: nbd://localhost:1/disk is an NBD address, where a file is needed; map, compare and measure take addresses\n",
+  );
+});

@@ -201,5 +201,6 @@ describe.skipIf(lacksPeers("qemu-nbd", "qemu-img"))("mirror to and from NBD addr
     const result = await runCli(["mirror", "source.raw", uriOf("gone.sock")], { cwd: root });
     expect(result.status).toBe(1);
     expect(result.stderr).toMatch(/is the server running there/u);
+    expect(result.stderr.split("gone.sock")).toHaveLength(2);
   });
 });

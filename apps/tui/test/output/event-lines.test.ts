@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { describeEnd } from "../../src/output/describe-end.ts";
 import { reportJobs } from "../../src/output/event-lines.ts";
 import { outcomeLines } from "../../src/detach/outcome-lines.ts";
 import { jsonWording } from "../../src/output/json.ts";
@@ -88,4 +89,12 @@ test("a job in the background that left something behind is told with it and its
     "  could not clean up: the target does not answer",
     "  log /l.log",
   ]);
+});
+
+test.each([
+  ["mirror", "/b.raw is not a copy;"],
+  ["commit", "/b.raw holds a part of the overlay, which shows what it showed;"],
+])("a %s that was cancelled says what its target is", (type, text) => {
+  const target = { name: "b", driver: "raw", size: 10, filename: "/b.raw" };
+  expect(describeEnd(snapshot({ id: "j", type, target }), "cancelled")).toContain(`j: cancelled, ${text}`);
 });

@@ -24,11 +24,13 @@ export interface PtyProgram {
   /** Everything the program wrote. */
   written(): string;
   press(...keys: string[]): void;
+  /** Waits until the program has taken the keyboard: the first picture comes before, and after another program's turn too. */
+  takesKeys(): Promise<void>;
   waitFor(text: string | RegExp): Promise<void>;
   waitForGone(text: string | RegExp): Promise<void>;
   resize(columns: number, rows: number): void;
   kill(signal: NodeJS.Signals): void;
-  /** Waits for the end of the program. */
+  /** Waits for the end of the program, and until its screen shows all that it wrote. */
   exited(): Promise<{ readonly exitCode: number; readonly signal: number | undefined }>;
 }
 
@@ -97,6 +99,11 @@ export function spawnInPty(file: string, args: readonly string[], options: PtyOp
     press: (...keys) => {
       for (const key of keys) child.write(KEYS[key] ?? key);
     },
+    takesKeys: () =>
+      waitFor(
+        () => written.lastIndexOf("\u001B[?2004h") > written.lastIndexOf("\u001B[?2004l"),
+        () => `keyboard not taken\n${screen()}`,
+      ),
     waitFor: (text) =>
       waitFor(
         () => matches(text),
@@ -119,6 +126,10 @@ export function spawnInPty(file: string, args: readonly string[], options: PtyOp
         () => end !== undefined,
         () => `still running\n${screen()}`,
       );
+      // The model takes what it is given later, in pieces.
+      await new Promise<void>((resolve) => {
+        model.write("", resolve);
+      });
       return end ?? { exitCode: -1, signal: undefined };
     },
   };

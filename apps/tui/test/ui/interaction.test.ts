@@ -44,16 +44,19 @@ test("the terminal writes no typed key into the first picture", async () => {
 
 describe("harmless actions", () => {
   test("pause shows as pending until the job says it is paused", async () => {
-    const { press, waitFor, advance } = await openList();
+    const { press, waitFor, waitForGone, advance } = await openList();
     press("p");
     await waitFor(/vm-database +pausing~/u);
     await waitFor("vm-database: pausing; r resumes");
     advance(500);
     await waitFor(/vm-database +PAUSED/u);
+    await waitForGone("vm-database: pausing");
     press("r");
     await waitFor(/vm-database +resuming~/u);
+    await waitFor("vm-database: resuming; p pauses");
     advance(500);
     await waitFor(/vm-database +RUNNING/u);
+    await waitForGone("vm-database: resuming");
     expect(accepted()).toEqual(["pause vm-database", "resume vm-database"]);
   });
 
@@ -350,6 +353,20 @@ describe("looking around", () => {
     await waitFor("Updates every 0.5 s");
     press("-", "-");
     await waitFor("Updates every 2 s");
+  });
+
+  test("an answer goes with the next key, and what to know of the job is seen again", async () => {
+    const { press, waitFor, waitForGone } = await openList();
+    await select("vm-build");
+    await waitFor("vm-build: Stopped: no space on the target.");
+    press("y");
+    await waitFor('Sent "vm-build" to the clipboard');
+    await waitForGone("vm-build: Stopped");
+    press("s");
+    await waitFor("Sort");
+    press("escape");
+    await waitFor("vm-build: Stopped: no space on the target.");
+    await waitForGone("clipboard");
   });
 
   test("the name goes to the clipboard", async () => {

@@ -47,7 +47,7 @@ describe("a key file", () => {
     ['{"pause": ""}', "is no key"],
     ['{"pause": "ctrl+i"}', 'terminals send ctrl+i for tab; write "tab"'],
     ['{"pause": "x"}', '"x" would mean both pause and cancel'],
-    ['{"pause": "ctrl+c"}', '"ctrl+c" would mean both pause and interrupt'],
+    ['{"pause": "ctrl+c"}', '"ctrl+c" is interrupt, always; choose another key for pause'],
   ])("that says %s is refused", (text, message) => {
     expect(() => parseKeyFile(text)).toThrow(KeyFileError);
     expect(() => parseKeyFile(text)).toThrow(message);

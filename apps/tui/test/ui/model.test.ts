@@ -194,10 +194,36 @@ describe("views", () => {
     expect(reportText(both, [])).toContain("NOT CLEANED UP\n  the target hangs\n");
   });
 
+  test.each(["waiting", "pending"] as const)(
+    "a job that is %s copies nothing, whatever it did before",
+    (status) => {
+      expect(viewOf(snapshot({ status, copyRateBytesPerSec: 1e7 })).rateBytesPerSec).toBe(0);
+    },
+  );
+
+  test.each([
+    [{ errorCount: 0 }, "0"],
+    [{ errorCount: 2 }, "2, now ok"],
+    [{ errorCount: 2, status: "paused", ioStatus: "nospace" }, "2 nospace"],
+    [{ errorCount: 2, status: "concluded" }, "2"],
+  ] as const)("errors of %o are told as %s", (job, value) => {
+    expect(fieldsOf(viewOf(snapshot(job))).find(({ label }) => label === "errors")?.value).toBe(value);
+  });
+
+  test("a job that waits to be finalized names the key", () => {
+    expect(adviceOf(viewOf(snapshot({ status: "pending" })), DEFAULT_KEYMAP)?.text).toBe(
+      "The work is done: f finalizes it.",
+    );
+  });
+
   test("a job that does not converge says so", () => {
     const view = viewOf(snapshot({ etaSec: "never" }));
     expect(fieldsOf(view)).toContainEqual({ label: "ETA", value: "∞ diverging", tone: "warning" });
-    expect(adviceOf(view, DEFAULT_KEYMAP)?.text).toContain("Does not converge");
+    expect(adviceOf(view, DEFAULT_KEYMAP)?.text).toBe(
+      "Does not converge: the disk gets dirty as fast as it is copied.",
+    );
+    const limited = viewOf(snapshot({ etaSec: "never", speed: 2 ** 20 }));
+    expect(adviceOf(limited, DEFAULT_KEYMAP)?.text).toMatch(/Does not converge: .*; l raises the limit\.$/u);
   });
 
   test("stale jobs show no rate, concluded ones never go stale", () => {

@@ -111,6 +111,19 @@ describe("what the table says", () => {
     await waitFor("/run/qmp.sock");
   });
 
+  test("where nobody answers, the empty list says why instead of asking for a job", async () => {
+    const problem = "/run/qmp.sock: there is no such socket; check the path, and whether the server runs";
+    const { screen, waitFor } = open({
+      columns: 80,
+      setup: () => {},
+      source: { endpoint: { name: "/run/qmp.sock", kind: "qmp", state: "dead", problem } },
+    });
+    await waitFor(
+      /there is no such socket; check the path, and whether the\s+server runs; it is tried again/u,
+    );
+    expect(screen()).not.toContain("to start a mirror");
+  });
+
   test("control sequences in names have no power", async () => {
     const { waitFor, terminal } = open({
       setup: (source) => {
@@ -125,6 +138,34 @@ describe("what the table says", () => {
     const { waitFor } = open({ setup: () => {} });
     await waitFor("press n to start a mirror");
   });
+});
+
+describe("what to do about a job", () => {
+  test("is said in full below its details where the title has no room for it, and once where it has", async () => {
+    const { screen, terminal, waitFor, press } = open({ columns: 80, rows: 24 });
+    await waitFor("vm-database");
+    press("/", "vm-build", "enter");
+    await waitFor(/^>! vm-build/mu);
+    press("enter");
+    await waitFor("/mnt/new");
+    await waitFor("Stopped: no space on the target. Make room, then r resumes.");
+    terminal.resize(120, 30);
+    await waitFor(/vm-build.*Stopped: no space on the target\. Make room, then r resumes\./u);
+    expect(screen().split("Make room")).toHaveLength(2);
+  });
+});
+
+test("details at 80 columns cut no copy mode", async () => {
+  const { waitFor, press } = open({
+    columns: 80,
+    rows: 24,
+    setup: (source) => {
+      source.add({ id: "blocking", size: 2 ** 30, copyRateBytesPerSec: 2 ** 20, copyMode: "write-blocking" });
+    },
+  });
+  await waitFor("blocking");
+  press("enter");
+  await waitFor(/mode +write-blocking$/mu);
 });
 
 describe("details of a job with long names", () => {

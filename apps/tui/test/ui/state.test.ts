@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { JobsModel, type JobView } from "../../src/ui/model/job-view.ts";
-import { needsConfirmation, requiredName } from "../../src/ui/state/confirmation.ts";
+import { dialogText, needsConfirmation, requiredName } from "../../src/ui/state/confirmation.ts";
 import { appendLog, describeEvent, LOG_CAPACITY } from "../../src/ui/state/event-log.ts";
 import {
   cycleChoice,
@@ -98,6 +98,53 @@ describe("pending verbs", () => {
     expect(verb.label.endsWith("~")).toBe(true);
   });
 
+  test("what is told of a verb goes with it", () => {
+    const [a] = abc;
+    if (a === undefined) throw new Error("no sample");
+    for (const [action, after] of [
+      ["pause", { ...a, status: "paused", userPaused: true }],
+      ["complete", { ...a, status: "concluded" }],
+      ["cancel", { ...a, status: "aborting" }],
+    ] as const) {
+      let state = look(initialState(1000), abc);
+      state = reduce(state, { type: "pending", id: "a", verb: pendingVerb(action, 0) });
+      state = reduce(state, { type: "status", status: { text: "a: under way", tone: "plain", until: "a" } });
+      state = look(state, [snapshot({ id: "a" }), snapshot({ id: "b", status: "paused" })]);
+      expect(state.status?.text).toBe("a: under way");
+      expect(look(state, [after]).status).toBeUndefined();
+    }
+  });
+
+  test("a job that stops again as soon as it is resumed does not stay resuming", () => {
+    const stopped = snapshot({ id: "a", status: "paused", userPaused: true });
+    const timestamp = { seconds: 1, microseconds: 0 };
+    let state = look(initialState(1000), [stopped]);
+    state = reduce(state, { type: "pending", id: "a", verb: pendingVerb("resume", 0) });
+    state = reduce(state, { type: "status", status: { text: "a: resuming", tone: "plain", until: "a" } });
+    const settled = reduce(state, {
+      type: "event",
+      event: { event: "JOB_STATUS_CHANGE", data: { id: "a", status: "running" }, timestamp },
+    });
+    expect(settled.pending.size).toBe(0);
+    expect(settled.status).toBeUndefined();
+    expect(settled.log.map(({ text }) => text)).toEqual(["now running"]);
+    const other = reduce(state, {
+      type: "event",
+      event: { event: "JOB_STATUS_CHANGE", data: { id: "b", status: "running" }, timestamp },
+    });
+    expect(other.pending.has("a")).toBe(true);
+    expect(other.status?.text).toBe("a: resuming");
+    const failed = reduce(state, {
+      type: "event",
+      event: {
+        event: "BLOCK_JOB_ERROR",
+        data: { device: "a", operation: "write", action: "stop" },
+        timestamp,
+      },
+    });
+    expect(failed.pending.size).toBe(0);
+  });
+
   test("a job that is gone confirms everything, dismissing included", () => {
     expect(isConfirmed(pendingVerb("dismiss", 0), undefined)).toBe(true);
     expect(isConfirmed(pendingVerb("dismiss", 0), snapshot({ status: "concluded" }))).toBe(false);
@@ -176,6 +223,15 @@ describe("confirmation policy", () => {
     const completing = pendingVerb("complete", 0);
     expect(requiredName(intent, view({ status: "ready" }), completing)).toBe("vm-database");
   });
+});
+
+test.each([
+  [1, 0, "Quitting cancels it."],
+  [1, 1, "Quitting cancels it; its target stays a copy."],
+  [3, 1, "Quitting cancels them; what is READY leaves a copy."],
+  [2, 2, "Quitting cancels them; their targets stay copies."],
+])("quitting %i jobs of which %i are READY says what becomes of them", (liveJobs, readyJobs, text) => {
+  expect(dialogText({ kind: "quit", liveJobs, readyJobs, clients: 0 }, undefined)?.lines[1]).toBe(text);
 });
 
 describe("display settings", () => {

@@ -1,6 +1,4 @@
 import { BlockError, toBlockError, type BlockErrorCode } from "@blockmirror/block-driver";
-import { describeAddress } from "./address.ts";
-import type { NbdAddress } from "../protocol/uri.ts";
 import { ExportRefusedError, ProtocolError } from "./protocol-error.ts";
 import type { Request } from "./request.ts";
 
@@ -27,8 +25,8 @@ export function requestFailure(
   });
 }
 
-/** The failure of an attempt to connect, with a remedy. */
-export function openFailure(error: unknown, label: string, address: NbdAddress): BlockError {
+/** The failure of an attempt to connect, with a remedy. The label names the address already. */
+export function openFailure(error: unknown, label: string): BlockError {
   if (error instanceof BlockError) return error;
   const context = { node: label, operation: "open", cause: error };
   if (error instanceof ExportRefusedError)
@@ -43,12 +41,22 @@ export function openFailure(error: unknown, label: string, address: NbdAddress):
   if (error instanceof LateError)
     return new BlockError("ETIMEDOUT", `cannot open ${label}: ${error.message}`, context);
   const { code } = toBlockError(error, context);
-  const text = error instanceof Error ? error.message : String(error);
-  return new BlockError(
-    code,
-    `cannot open ${label}: no connection with ${describeAddress(address)}: ${text}; is the server running there?`,
-    context,
-  );
+  const text = `cannot open ${label}: ${describeRefusal(error)}; is the server running there?`;
+  return new BlockError(code, text, context);
+}
+
+const REFUSALS: Readonly<Record<string, string>> = {
+  EACCES: "its socket may not be used (EACCES)",
+  ECONNREFUSED: "nobody listens there (ECONNREFUSED)",
+  EHOSTUNREACH: "no way leads to that host (EHOSTUNREACH)",
+  ENOENT: "there is no such socket (ENOENT)",
+  ENOTFOUND: "no host has that name (ENOTFOUND)",
+};
+
+/** Why there is no connection, without the address: who tells of it has named it, and Node would name it again. */
+export function describeRefusal(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return ("code" in error ? REFUSALS[String(error.code)] : undefined) ?? error.message;
 }
 
 /** What ended a connection, in words. */

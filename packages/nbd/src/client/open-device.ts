@@ -55,7 +55,7 @@ export async function openDevice(
         operation: "open",
       });
     }
-    throw openFailure(error, label, address);
+    throw openFailure(error, label);
   }
   try {
     const info = describeDevice(session.negotiated, {

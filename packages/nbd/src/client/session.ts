@@ -4,7 +4,7 @@ import { incompatibility } from "./compatibility.ts";
 import type { Connection, ConnectionOwner, Endpoint, Refusal } from "./connection.ts";
 import { Dialer } from "./dialer.ts";
 import { Command } from "../protocol/constants.ts";
-import { describeLoss, LateError, requestFailure, unflushedLoss } from "./failures.ts";
+import { describeLoss, describeRefusal, LateError, requestFailure, unflushedLoss } from "./failures.ts";
 import { Growth } from "./growth.ts";
 import { allowsSeveralConnections, canFlush, type NegotiatedExport } from "./negotiated.ts";
 import { ProtocolError } from "./protocol-error.ts";
@@ -290,8 +290,8 @@ export class Session implements ConnectionOwner {
         label,
         request,
         patience.reconnectMs === 0
-          ? `the server cannot be reached again: ${error.message}`
-          : `the server did not come back within ${patience.reconnectMs} ms: ${error.message}`,
+          ? `the server cannot be reached again: ${describeRefusal(error)}`
+          : `the server did not come back within ${patience.reconnectMs} ms: ${describeRefusal(error)}`,
         error,
       ),
     );

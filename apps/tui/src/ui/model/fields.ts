@@ -51,7 +51,7 @@ export function fieldsOf(view: JobView): Field[] {
     ...field("phase", view.concluded ? undefined : job.phase),
     ...field("elapsed", formatElapsed(job.elapsedMs).trim()),
     ...field("paused", formatElapsed(job.pausedMs).trim()),
-    ...field("errors", job.errorCount === 0 ? "0" : `${job.errorCount} ${job.ioStatus}`, ioTone(view)),
+    ...field("errors", errorsText(view), ioTone(view)),
     ...field("on error", policies(view)),
     ...field("mode", copyModeText(job), slowsGuests(job) ? "warning" : "plain"),
     ...field("sync", job.sync),
@@ -76,6 +76,12 @@ function slowsGuests({ copyMode, copyModeIsAutomatic }: JobSnapshot): boolean {
 
 function describeRateOrNone(rate: number | undefined): string | undefined {
   return rate === undefined ? undefined : describeRate(rate);
+}
+
+/** How many there were, and how it stands: a job that has ended stands nowhere, and "1 ok" is no sentence. */
+function errorsText({ snapshot: job, concluded }: JobView): string {
+  if (job.errorCount === 0 || concluded) return String(job.errorCount);
+  return job.ioStatus === "ok" ? `${job.errorCount}, now ok` : `${job.errorCount} ${job.ioStatus}`;
 }
 
 function ioTone(view: JobView): Tone {
@@ -138,14 +144,19 @@ export function adviceOf(
     };
   }
   if (view.etaSec === "never") {
-    return { text: "Does not converge: the disk gets dirty as fast as it is copied.", tone: "warning" };
+    return { text: divergence(job, keymap), tone: "warning" };
   }
   if (job.status === "pending") {
-    return { text: `Waits for ${keymap.label("finalize")}, finalize.`, tone: "ready" };
+    return { text: `The work is done: ${keymap.label("finalize")} finalizes it.`, tone: "ready" };
   }
   if (job.status === "ready") {
     const keys = `${keymap.label("complete")} completes, ${keymap.label("cancel")} keeps a copy`;
     return { text: `The target follows: ${keys}.`, tone: "ready" };
   }
   return undefined;
+}
+
+function divergence({ speed }: JobSnapshot, keymap: Keymap): string {
+  const what = "Does not converge: the disk gets dirty as fast as it is copied";
+  return speed > 0 ? `${what}; ${keymap.label("limit")} raises the limit.` : `${what}.`;
 }

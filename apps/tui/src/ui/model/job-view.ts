@@ -27,6 +27,15 @@ export interface JobView {
   readonly dirtyTrend: Trend;
 }
 
+/** States in which nothing is copied: rates of before must not stand there as if it were. */
+const PARKED: ReadonlySet<JobSnapshot["status"]> = new Set([
+  "created",
+  "paused",
+  "standby",
+  "waiting",
+  "pending",
+]);
+
 interface JobHistory {
   readonly copied: EwmaRate;
   /** Bytes copied at the last look, and when they last became more. */
@@ -46,7 +55,7 @@ function derive(job: JobSnapshot, history: JobHistory, atMs: number, staleAfterM
   const progress = progressOf(job);
   const concluded = job.status === "concluded";
   const stale = !concluded && atMs - job.updatedAtMs > staleAfterMs;
-  const parked = concluded || job.status === "paused" || job.status === "standby" || job.status === "created";
+  const parked = concluded || PARKED.has(job.status);
   const idle = job.ready && atMs - history.movedAtMs >= IDLE_AFTER_MS;
   const measured = idle ? 0 : (job.copyRateBytesPerSec ?? history.copied.perSec);
   // A frozen number must not pass for a live one.

@@ -8,7 +8,13 @@ import type { TextField } from "./text-field.ts";
 export type Intent =
   | { readonly kind: "action"; readonly action: JobAction; readonly jobId: string }
   | { readonly kind: "start"; readonly request: NewJobRequest; readonly destroys: string }
-  | { readonly kind: "quit"; readonly liveJobs: number; readonly clients: number };
+  | {
+      readonly kind: "quit";
+      readonly liveJobs: number;
+      /** Those of them that are READY: cancelled, they still leave a copy. */
+      readonly readyJobs: number;
+      readonly clients: number;
+    };
 
 /** A dialog waiting for a decision. `focus` starts at the safe button. */
 export interface Confirmation {
@@ -116,14 +122,18 @@ function actionText(action: JobAction, view: JobView): DialogText {
   }
 }
 
-function quitText(liveJobs: number, clients: number): DialogText {
+function cancelledText(liveJobs: number, readyJobs: number): string {
+  const cancels = `Quitting cancels ${liveJobs === 1 ? "it" : "them"}`;
+  if (readyJobs === 0) return `${cancels}.`;
+  if (readyJobs < liveJobs) return `${cancels}; what is READY leaves a copy.`;
+  return `${cancels}; ${readyJobs === 1 ? "its target stays a copy" : "their targets stay copies"}.`;
+}
+
+function quitText({ liveJobs, readyJobs, clients }: Intent & { readonly kind: "quit" }): DialogText {
   const lines: string[] = [];
   if (liveJobs > 0) {
     const jobs = liveJobs === 1 ? "One job is" : `${liveJobs} jobs are`;
-    lines.push(
-      `${jobs} still running in this program.`,
-      `Quitting cancels ${liveJobs === 1 ? "it" : "them"}.`,
-    );
+    lines.push(`${jobs} still running in this program.`, cancelledText(liveJobs, readyJobs));
   }
   if (clients > 0) {
     const who = clients === 1 ? "One client uses" : `${clients} clients use`;
@@ -136,7 +146,7 @@ function quitText(liveJobs: number, clients: number): DialogText {
 /** The words of a dialog; `undefined` when its job is gone. */
 export function dialogText(intent: Intent, view: JobView | undefined): DialogText | undefined {
   if (intent.kind === "quit") {
-    return quitText(intent.liveJobs, intent.clients);
+    return quitText(intent);
   }
   if (intent.kind === "start") {
     return {

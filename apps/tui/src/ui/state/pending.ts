@@ -1,4 +1,4 @@
-import type { JobSnapshot } from "../../job-source/job-source.ts";
+import type { JobEvent, JobSnapshot } from "../../job-source/job-source.ts";
 
 /** Actions on a job; `force-cancel` is the verb `cancel` with force. */
 export type JobAction =
@@ -62,4 +62,13 @@ export function isConfirmed(pending: PendingVerb, job: JobSnapshot | undefined):
     case "dismiss":
       return false;
   }
+}
+
+/** The same by what the job's endpoint told of it after the verb was sent. */
+export function isConfirmedBy({ action }: PendingVerb, event: JobEvent): boolean {
+  // What was resumed runs when it fails again.
+  if (event.event === "BLOCK_JOB_ERROR") return action === "resume" && event.data.action === "stop";
+  if (event.event !== "JOB_STATUS_CHANGE") return false;
+  const { status } = event.data;
+  return action === "resume" && (status === "running" || status === "ready");
 }

@@ -1,9 +1,9 @@
 import { verbPermission } from "../../job-source/verb-rules.ts";
 import type { JobView } from "../model/job-view.ts";
 import { SORT_KEYS, type SortKey } from "../model/order.ts";
-import type { JobVerb } from "../../job-source/job-source.ts";
-import { appendLog, type LogEntry } from "./event-log.ts";
-import { isConfirmed, type JobAction, type PendingVerb } from "./pending.ts";
+import type { JobEvent, JobVerb } from "../../job-source/job-source.ts";
+import { appendLog, describeEvent, type LogEntry } from "./event-log.ts";
+import { isConfirmed, isConfirmedBy, type JobAction, type PendingVerb } from "./pending.ts";
 import { type Overlay, type StatusMessage, TICKS_MS, type UiState } from "./ui-state.ts";
 
 /** Everything that can happen to a {@link UiState}. */
@@ -25,6 +25,7 @@ export type UiAction =
   | { readonly type: "tick"; readonly by: 1 | -1 }
   | { readonly type: "status"; readonly status: StatusMessage | undefined }
   | { readonly type: "log"; readonly entry: LogEntry }
+  | { readonly type: "event"; readonly event: JobEvent }
   | { readonly type: "pending"; readonly id: string; readonly verb: PendingVerb | undefined };
 
 // A limit that the endpoint rounded never equals what was asked for.
@@ -70,6 +71,8 @@ export function reduce(state: UiState, action: UiAction): UiState {
       return { ...state, status: action.status };
     case "log":
       return { ...state, log: appendLog(state.log, action.entry) };
+    case "event":
+      return withEvent(state, action.event);
     case "pending":
       return { ...state, pending: withPending(state.pending, action.id, action.verb) };
   }
@@ -121,7 +124,23 @@ function withPendingSettled(state: UiState, action: UiAction & { readonly type: 
     const late = verb.action === "set-speed" && action.nowMs - verb.sinceMs > LIMIT_CONFIRMATION_MS;
     return !late && !isConfirmed(verb, action.views.get(id)?.snapshot);
   });
-  return open.length === state.pending.size ? state : { ...state, pending: new Map(open) };
+  return open.length === state.pending.size ? state : withPendingOnly(state, new Map(open));
+}
+
+/** An event also settles what a look at the jobs may miss: a job that stops again as soon as it is resumed never seems to run. */
+function withEvent(state: UiState, event: JobEvent): UiState {
+  const entry = describeEvent(event);
+  const logged = { ...state, log: appendLog(state.log, entry) };
+  const verb = entry.jobId === undefined ? undefined : state.pending.get(entry.jobId);
+  if (verb === undefined || !isConfirmedBy(verb, event)) return logged;
+  return withPendingOnly(logged, new Map([...state.pending].filter(([id]) => id !== entry.jobId)));
+}
+
+/** "Pausing" is told for as long as it is true. */
+function withPendingOnly(state: UiState, pending: UiState["pending"]): UiState {
+  const until = state.status?.until;
+  const over = until !== undefined && !pending.has(until);
+  return { ...state, pending, ...(over && { status: undefined }) };
 }
 
 function overlayJob(overlay: Overlay): { readonly id: string; readonly verb: JobVerb } | undefined {

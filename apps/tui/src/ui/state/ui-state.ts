@@ -30,6 +30,8 @@ export type Overlay =
 export interface StatusMessage {
   readonly text: string;
   readonly tone: Tone;
+  /** The job whose verb it tells of; it goes when that verb is settled, since then it is no longer true. */
+  readonly until?: string | undefined;
 }
 
 /** How the trend column is scaled. */

@@ -22,11 +22,12 @@ export type ReadMap = (view: JobView, cellCount: number) => JobMap | NoJobMap | 
 /** Columns that a name keeps, whatever stands beside it. */
 const LEAST_NAME = 16;
 
-function titleLine(frame: Frame, view: JobView, width: number, glyphs: Glyphs): Line {
+/** What stands behind the job's name: what it is and does, and what a person has to know. */
+function titleRest(frame: Frame, view: JobView, glyphs: Glyphs): Line {
   const { id, type, phase } = view.snapshot;
   const state = stateCell(view, frame.state.pending.get(id), STATE_WIDTH);
   const advice = adviceOf(view, frame.keymap);
-  const rest = [
+  return [
     segment(`  ${showName(type, glyphs)}  `, "dim"),
     segment(state.text.trimEnd(), state.tone),
     ...(phase === undefined || view.concluded || phase === "ready" ? [] : [segment(`  ${phase}`, "dim")]),
@@ -34,9 +35,19 @@ function titleLine(frame: Frame, view: JobView, width: number, glyphs: Glyphs): 
       ? []
       : [segment(`  ${spell(showName(advice.text, glyphs), glyphs)}`, advice.tone)]),
   ];
+}
+
+/** Whether the title has to cut what a person has to know: the remedy stands at its end. */
+export function cutsAdvice(frame: Frame, view: JobView, width: number, glyphs: Glyphs): boolean {
+  const name = Math.min(LEAST_NAME, textWidth(showName(view.snapshot.id, glyphs)));
+  return 1 + name + lineWidth(titleRest(frame, view, glyphs)) > width;
+}
+
+function titleLine(frame: Frame, view: JobView, width: number, glyphs: Glyphs): Line {
+  const rest = titleRest(frame, view, glyphs);
   // A long name gives way to what a person has to know.
   const room = Math.max(LEAST_NAME, width - 1 - lineWidth(rest));
-  const name = truncateMiddle(showName(id, glyphs), room, glyphs.ellipsis);
+  const name = truncateMiddle(showName(view.snapshot.id, glyphs), room, glyphs.ellipsis);
   return fitLine([segment(" "), segment(name, "strong"), ...rest], width, glyphs.ellipsis);
 }
 
@@ -58,6 +69,9 @@ function fieldLines(view: JobView, width: number, columns: number, glyphs: Glyph
   const fields = fieldsOf(view);
   const cell = Math.floor((width - 1) / columns);
   const rows = Math.ceil(fields.length / columns);
+  // Behind the last column stands nothing: at 80 columns a mode in full needs what is left there.
+  const valueWidth = (column: number): number =>
+    column === columns - 1 ? width - 1 - column * cell - 13 : cell - 13;
   return Array.from({ length: rows }, (_, row) => {
     const line = [segment(" ")];
     for (let column = 0; column < columns; column++) {
@@ -66,7 +80,7 @@ function fieldLines(view: JobView, width: number, columns: number, glyphs: Glyph
       const value = spell(entry.value, glyphs);
       line.push(
         segment(fit(entry.label, 12), "dim"),
-        segment(`${fit(value, cell - 13, "left", glyphs.ellipsis)} `, entry.tone),
+        segment(`${fit(value, valueWidth(column), "left", glyphs.ellipsis)} `, entry.tone),
       );
     }
     return fitLine(line, width, glyphs.ellipsis);

@@ -4,6 +4,7 @@ import type { Glyphs } from "../glyphs.ts";
 import type { Keymap } from "../key-bindings.ts";
 import { showName } from "../model/cells.ts";
 import { adviceOf } from "../model/fields.ts";
+import type { JobSnapshot } from "../../job-source/job-source.ts";
 import type { JobView } from "../model/job-view.ts";
 import { type Area, innerWidth, type Overlay } from "./overlay.ts";
 
@@ -25,11 +26,15 @@ export function drawErrorPanel(view: JobView, area: Area, keymap: Keymap, glyphs
     ...(advice === undefined || job.error !== undefined ? [] : wrapped(advice.text)),
     [],
     [segment("errors so far  ", "dim"), segment(String(job.errorCount))],
-    [
-      segment("policy         ", "dim"),
-      segment(`source ${job.onSourceError ?? "unknown"}, target ${job.onTargetError ?? "unknown"}`),
-    ],
+    ...policyLine(job),
     [],
   ];
   return { title: `Error of ${showName(job.id, glyphs)}`, lines, width: PANEL_WIDTH, tone: "failure" };
+}
+
+/** QMP peers do not tell what a job does about errors. */
+function policyLine({ onSourceError, onTargetError }: JobSnapshot): Line[] {
+  if (onSourceError === undefined && onTargetError === undefined) return [];
+  const text = `source ${onSourceError ?? "unknown"}, target ${onTargetError ?? "unknown"}`;
+  return [[segment("policy         ", "dim"), segment(text)]];
 }

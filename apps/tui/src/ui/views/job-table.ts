@@ -1,4 +1,4 @@
-import { textWidth } from "../../format/text.ts";
+import { textWidth, wrapText } from "../../format/text.ts";
 import type { Frame } from "../frame.ts";
 import { fitLine, type Line, segment } from "../draw/line.ts";
 import type { Glyphs } from "../glyphs.ts";
@@ -26,7 +26,10 @@ function longestEndpointOf(views: readonly JobView[], glyphs: Glyphs): number {
   return Math.max("ENDPOINT".length, ...Array.from(names, (name) => textWidth(showName(name, glyphs))));
 }
 
-function emptyText({ sample, canStart, readOnly, keymap }: Frame): string {
+function emptyText({ sample, endpoint, canStart, readOnly, keymap }: Frame): string {
+  // A job cannot be started where nobody answers.
+  if (sample.jobs.length === 0 && endpoint.state !== "connected" && endpoint.problem !== undefined)
+    return `${endpoint.problem}; it is tried again until it answers`;
   if (sample.jobs.length > 0) return `No job passes the filter; ${keymap.label("back")} clears it.`;
   return canStart && !readOnly
     ? `No jobs yet; press ${keymap.label("new-job")} to start a mirror.`
@@ -66,7 +69,10 @@ export function drawJobTable(frame: Frame, width: number, height: number, glyphs
   }
   const blanks: Line[] = Array.from({ length: Math.max(0, height - lines.length) }, () => []);
   if (shown.length === 0 && blanks.length > 1) {
-    blanks[1] = fitLine([segment("  "), segment(emptyText(frame), "dim")], width);
+    const text = wrapText(showName(emptyText(frame), glyphs), width - 4);
+    for (const [row, part] of text.slice(0, blanks.length - 1).entries()) {
+      blanks[row + 1] = fitLine([segment("  "), segment(part, "dim")], width);
+    }
   }
   return [...lines, ...blanks];
 }

@@ -3,6 +3,7 @@ import { fitLine, type Line, segment } from "../draw/line.ts";
 import { type Glyphs, spell } from "../glyphs.ts";
 import { showName } from "../model/cells.ts";
 import { adviceOf } from "../model/fields.ts";
+import { cutsAdvice } from "./detail-view.ts";
 
 /** Rows that {@link drawStatusLine} takes. */
 export const STATUS_ROWS = 1;
@@ -17,8 +18,8 @@ function withCursor(text: string, cursor: number): Line {
   ];
 }
 
-function statusLine(frame: Frame, glyphs: Glyphs): Line {
-  const { overlay, status, view } = frame.state;
+function statusLine(frame: Frame, width: number, glyphs: Glyphs): Line {
+  const { overlay, status } = frame.state;
   if (overlay?.kind === "filter") {
     return [
       segment(" filter: ", "strong"),
@@ -35,14 +36,21 @@ function statusLine(frame: Frame, glyphs: Glyphs): Line {
     ];
   }
   if (status !== undefined) return [segment(` ${spell(showName(status.text, glyphs), glyphs)}`, status.tone)];
-  const advice =
-    frame.selected === undefined || view === "detail" ? undefined : adviceOf(frame.selected, frame.keymap);
-  if (advice === undefined || frame.selected === undefined) return [segment(" ")];
-  const text = `${frame.selected.snapshot.id}: ${advice.text}`;
+  return adviceLine(frame, width, glyphs);
+}
+
+/** What to know of the selected job. The title of its details says that as well, where it has the room. */
+function adviceLine(frame: Frame, width: number, glyphs: Glyphs): Line {
+  const { selected, keymap, state } = frame;
+  const advice = selected === undefined ? undefined : adviceOf(selected, keymap);
+  if (advice === undefined || selected === undefined) return [segment(" ")];
+  const detailed = state.view === "detail";
+  if (detailed && !cutsAdvice(frame, selected, width, glyphs)) return [segment(" ")];
+  const text = detailed ? advice.text : `${selected.snapshot.id}: ${advice.text}`;
   return [segment(` ${spell(showName(text, glyphs), glyphs)}`, advice.tone)];
 }
 
 /** One line that answers the last action, asks for a short text, or advises on the selected job. */
 export function drawStatusLine(frame: Frame, width: number, glyphs: Glyphs): Line {
-  return fitLine(statusLine(frame, glyphs), width, glyphs.ellipsis);
+  return fitLine(statusLine(frame, width, glyphs), width, glyphs.ellipsis);
 }

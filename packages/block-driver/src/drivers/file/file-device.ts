@@ -10,11 +10,11 @@ import type {
 } from "../../contract/device.ts";
 import { ExtentFlag, type ExtentList } from "../../contract/extents.ts";
 import { iovLength, type IoVec, type MaybePromise } from "../../contract/io.ts";
-import { BlockError } from "../../errors.ts";
+import type { BlockError } from "../../errors.ts";
 import { allocateSpace, setSize } from "./allocate-space.ts";
 import { describeCapabilities, describeDevice, type FileDeviceInit } from "./describe-device.ts";
 import { EarlyWriteback } from "./early-writeback.ts";
-import { cannotZero, fileError, hasNoTables } from "./file-errors.ts";
+import { cannotZero, fileError, hasNoTables, resizedElsewhere } from "./file-errors.ts";
 import type { FileOps } from "./file-ops.ts";
 import { FileRequests } from "./file-requests.ts";
 import { HoleMap } from "./hole-map.ts";
@@ -334,12 +334,7 @@ export class FileDevice implements BlockDevice {
 
   async #assertUnchangedSize(expected: number): Promise<void> {
     const actual = Number((await statDescriptor(this.#fd)).size);
-    if (actual === expected) return;
-    throw new BlockError(
-      "EIO",
-      `${this.#label} has ${actual} bytes, it had ${expected} when it was opened: another program resized it; reopen it`,
-      { node: this.#label, operation: "resize" },
-    );
+    if (actual !== expected) throw resizedElsewhere(this.#label, expected, actual);
   }
 
   async #end(): Promise<void> {

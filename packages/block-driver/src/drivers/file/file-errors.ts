@@ -8,13 +8,25 @@ export interface FileOperation {
   readonly length?: number;
 }
 
+/** What helps when the host's file is no longer what was opened: nothing takes up its new size in place. */
+const CLOSE_AND_OPEN = "end what uses it, see that the file is whole, and open it again";
+
+/** Another program gave the file another size. */
+export function resizedElsewhere(label: string, expected: number, actual: number): BlockError {
+  return new BlockError(
+    "EIO",
+    `${label} has ${actual} bytes, it had ${expected} when it was opened: another program resized it; ${CLOSE_AND_OPEN}`,
+    { node: label, operation: "resize" },
+  );
+}
+
 /** What the host said, as the error of a request to the file `label`, which had `size` bytes when it was opened. */
 export function fileError(label: string, size: number, cause: unknown, what: FileOperation): BlockError {
   const context = { node: label, ...what, cause };
   if (!(cause instanceof EndOfFileError)) return toBlockError(cause, context);
   return new BlockError(
     "EIO",
-    `${what.operation} on ${label} failed: ${cause.message}, though it had ${size} bytes; another program shortened it: reopen it`,
+    `${what.operation} on ${label} failed: ${cause.message}, though it had ${size} bytes; another program shortened it; ${CLOSE_AND_OPEN}`,
     context,
   );
 }
