@@ -117,7 +117,11 @@ export class CommitEngine {
 
   /** Commits without anybody waiting. A failure is kept until somebody flushes, since everything stays changed. */
   startInBackground(): void {
-    if (this.#running === undefined) this.#start().catch(() => {});
+    if (this.#running !== undefined) return;
+    const endWork = this.#init.image.beginWork();
+    this.#start()
+      .catch(() => {})
+      .finally(endWork);
   }
 
   /** Waits until there is less to write. Rejects as the commit does. */
