@@ -71,6 +71,7 @@ async function openBench(
     file,
     tableOffset: location.offset,
     tableClusters: location.clusters,
+    onMoved: () => {},
   });
   await refcounts.load();
   const epochs = new ReadEpochs();

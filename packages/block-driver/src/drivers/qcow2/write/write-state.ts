@@ -86,6 +86,10 @@ export class WriteState {
       map,
       fence,
       label,
+      // Whoever writes the whole header later must not lead back to the old table.
+      onMoved: (refcountTableOffset, refcountTableClusters) => {
+        image.header = { ...image.header, refcountTableOffset, refcountTableClusters };
+      },
     });
     this.released = new ReleasedClusters({
       refcounts: this.refcounts,
