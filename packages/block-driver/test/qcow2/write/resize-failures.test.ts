@@ -105,6 +105,29 @@ describe("a disk that could not be resized", () => {
   });
 });
 
+describe("requests that wait while a disk becomes smaller", () => {
+  test("are refused where it has no place for them any more, instead of being lost", async () => {
+    const { edge, close, controller } = await disturbed(256 * KIB, 4096);
+    await edge.write(0, [filled(256 * KIB, 1)]);
+    controller.add({ operation: "write", offset: 24, length: 8, hold: true });
+    const resizing = edge.resize(64 * KIB);
+    await controller.waitForHeld("write");
+    const requests = [
+      edge.write(128 * KIB, [filled(512, 2)]),
+      edge.write(64 * KIB - 512, [filled(1024, 2)]),
+      edge.writeZeroes(128 * KIB, 4096),
+      edge.discard(128 * KIB, 4096),
+    ].map((request) => failure("EINVAL", () => request));
+    const inside = edge.write(0, [filled(512, 1)]);
+    controller.release();
+    await resizing;
+    await Promise.all(requests);
+    await inside;
+    await close();
+    await mustHold(64 * KIB, 64 * KIB);
+  });
+});
+
 describe("a size that is recorded though writing it failed", () => {
   test.each([
     ["smaller", 64 * KIB],
