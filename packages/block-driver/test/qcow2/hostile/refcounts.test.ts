@@ -162,6 +162,20 @@ describe("counts that do not fit", () => {
     expect(mapped).toBeLessThan(2 * MIB);
   });
 
+  test("F02: none at all, and a table that has to become larger: refused, with nothing changed but the mark", async () => {
+    await createImage(at("disk.qcow2"), 64 * KIB, { clusterSize: 512 });
+    poke64(at("disk.qcow2"), 512, 0n);
+    const { edge, node, close } = await openImage(at("disk.qcow2"));
+    const error = await failure("BLK_CORRUPT", () => edge.resize(64 * MIB));
+    expect(error.message).toContain("refcount");
+    expect(node.size).toBe(64 * KIB);
+    await close().catch(() => {});
+    expect(await checkFile(at("disk.qcow2"), { repair: "all" })).toMatchObject({
+      corruptions: 0,
+      checkErrors: 0,
+    });
+  });
+
   test("F12: a refcount table that may not become larger: refused, with what was written in order", async () => {
     // With 64 bits a block of 512 bytes counts 64 clusters; a table of a cluster names 64 of them: 2 MiB.
     const file = at("disk.qcow2");

@@ -232,6 +232,7 @@ export class ClusterAllocator {
       lastIndex = refcounts.lastBlock;
       lastBlock = await refcounts.block(lastIndex);
     }
+    if (lastIndex < 0) throw this.#fence.corrupt("there is no refcount block, though its header is in use");
     const start = lastIndex * blockEntries + (lastBlock?.lastUsed() ?? -1) + 1;
     // The blocks take clusters too, which may need another block: repeat until nothing is missing.
     let blocks = 0;
