@@ -59,6 +59,12 @@ export interface OpenContext {
   openImplicit(reference: ImplicitReference, role: ChildRole): Promise<BlockChild>;
   /** Reports an event; corruption with `fatal` fences the node. */
   report(event: DeviceEvent): void;
+  /**
+   * Counts what the device does without being asked as a request in flight, until the function that is returned is called:
+   * whoever drains the node, or a child of it, waits for that. Devices whose requests settle with all that they caused do
+   * without it.
+   */
+  beginWork(): () => void;
 }
 
 /** What a driver gets to create an image with. */

@@ -70,7 +70,7 @@ export class NodeRequests {
     return this.device.info.size;
   }
 
-  /** Requests admitted and not yet settled. */
+  /** Requests admitted and not yet settled, and what the device does by itself. */
   get inFlight(): number {
     return this.#inFlight;
   }
@@ -254,6 +254,17 @@ export class NodeRequests {
       return this.#fail(error);
     }
     return this.#succeed();
+  }
+
+  /** See `OpenContext.beginWork`. */
+  beginWork(): () => void {
+    this.#inFlight += 1;
+    let isOver = false;
+    return () => {
+      if (isOver) return;
+      isOver = true;
+      this.#end();
+    };
   }
 
   /** Refuses every request from now on, because the state of the node is unknown. The first reason stays. */

@@ -133,6 +133,7 @@ export async function openDevice(
       return addChild(allowed, role, depth);
     },
     report: (event) => node.report(event),
+    beginWork: () => node.beginWork(),
   };
   return structure.registry.get(spec.driver).open(spec, context);
 }

@@ -76,6 +76,7 @@ export function openContext(readOnly: boolean, signal?: AbortSignal): OpenContex
     openChild: none,
     openImplicit: none,
     report: none,
+    beginWork: none,
   };
 }
 

@@ -18,6 +18,9 @@ import "../support/seed.ts";
 const CLUSTER_BITS = 9;
 const CLUSTER = 2 ** CLUSTER_BITS;
 
+/** Nobody drains what is tested here. */
+const beginWork = (): (() => void) => () => {};
+
 /** The parts around refcounts, over a memory disk with header, refcount table and one block. */
 interface Bench {
   readonly file: BlockEdge;
@@ -57,7 +60,7 @@ async function openBench(
     header: { version: 2 },
     report: (event: { message: string }) => reports.push(event.message),
   };
-  const host = new HostFile(file, "image");
+  const host = new HostFile(file, "image", { beginWork });
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a fence needs no more of an image than this
   const fence = new ImageFence(image as unknown as Image, host);
   const map = new MetadataMap();
@@ -68,6 +71,7 @@ async function openBench(
     file,
     tableOffset: location.offset,
     tableClusters: location.clusters,
+    onMoved: () => {},
   });
   await refcounts.load();
   const epochs = new ReadEpochs();
@@ -76,6 +80,7 @@ async function openBench(
     refcounts,
     file: host,
     epochs,
+    beginWork,
     onFree: (cluster) => allocator.noteFree(cluster),
     onLeak: (cause) => reports.push(String(cause)),
   });
@@ -85,7 +90,7 @@ async function openBench(
 
 /** Writes what a commit would write, and gives back what was released. */
 async function persist(bench: Bench): Promise<void> {
-  const host = new HostFile(bench.file, "image");
+  const host = new HostFile(bench.file, "image", { beginWork });
   const blocks = bench.refcounts.takeBlocks();
   const pointers = bench.refcounts.takePointers();
   for (const write of [...blocks, ...pointers]) {

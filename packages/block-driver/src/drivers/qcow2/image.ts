@@ -30,6 +30,8 @@ export interface Image {
   /** Bytes the guest sees: the recorded size without a partial last sector. */
   virtualSize: number;
   readonly report: (event: DeviceEvent) => void;
+  /** See `OpenContext.beginWork`. */
+  readonly beginWork: () => () => void;
   /**
    * Tells that a mapping contradicts itself, and returns the error to throw. Who writes the image replaces it: then it is
    * fatal.

@@ -69,6 +69,7 @@ export async function openImage(options: Qcow2Options, context: OpenContext): Pr
     // A partial last sector cannot be addressed by any guest; QEMU leaves it out, too.
     virtualSize: header.size - (header.size % 512),
     report: (event) => context.report(event),
+    beginWork: () => context.beginWork(),
     corrupt: reportOnce(context),
   };
   warnOfLimits(image);

@@ -162,6 +162,20 @@ describe("counts that do not fit", () => {
     expect(mapped).toBeLessThan(2 * MIB);
   });
 
+  test("F02: none at all, and a table that has to become larger: refused, with nothing changed but the mark", async () => {
+    await createImage(at("disk.qcow2"), 64 * KIB, { clusterSize: 512 });
+    poke64(at("disk.qcow2"), 512, 0n);
+    const { edge, node, close } = await openImage(at("disk.qcow2"));
+    const error = await failure("BLK_CORRUPT", () => edge.resize(64 * MIB));
+    expect(error.message).toContain("refcount");
+    expect(node.size).toBe(64 * KIB);
+    await close().catch(() => {});
+    expect(await checkFile(at("disk.qcow2"), { repair: "all" })).toMatchObject({
+      corruptions: 0,
+      checkErrors: 0,
+    });
+  });
+
   test("F12: a refcount table that may not become larger: refused, with what was written in order", async () => {
     // With 64 bits a block of 512 bytes counts 64 clusters; a table of a cluster names 64 of them: 2 MiB.
     const file = at("disk.qcow2");
@@ -187,6 +201,45 @@ describe("counts that do not fit", () => {
     expect(await checkSpec(fixed, { repair: "all" })).toMatchObject({ corruptions: 0, checkErrors: 0 });
     expect(readFileSync(file).length).toBe(end + 3 * 64 * KIB);
     expect(readFileSync(file)[data]).toBe(AIM.value);
+    await contentIsWhole(file);
+  });
+
+  test("F13: with a table that cannot be read, no cluster is taken for new refcounts, where a file cannot grow", async () => {
+    const { file, refcountTable, l2 } = await makeVictim(at("disk.qcow2"));
+    poke64(file, refcountTable, 0x22a00n);
+    const controller = new FaultController({
+      rules: [{ operation: "read", offset: l2, length: 512, times: 0, error: "EIO" }],
+    });
+    const broken = {
+      driver: "fault",
+      controller,
+      file: { driver: "file", filename: file, fixed: true },
+    };
+    await failure("ENOSPC", () => checkSpec(broken, { repair: "all" }));
+    await contentIsWhole(file);
+    // With the table back, or a file that can grow, there is no doubt.
+    expect(await checkFile(file, { repair: "all" })).toMatchObject({ corruptions: 0, checkErrors: 0 });
+    await contentIsWhole(file);
+  });
+
+  test("F13: with a table that cannot be read, nothing becomes free that may be in use", async () => {
+    const { file, refcountTable, l2 } = await makeVictim(at("disk.qcow2"), { clusterSize: 4096 });
+    poke64(file, refcountTable, 0x22a00n);
+    const controller = new FaultController({
+      rules: [{ operation: "read", offset: l2, length: 512, times: 0, error: "EIO" }],
+    });
+    const broken = { driver: "fault", controller, file: { driver: "file", filename: file } };
+    await checkSpec(broken, { repair: "all" });
+    // By another table than the one that could not be read.
+    await withImage(file, async ({ edge }) => {
+      for (let at = 3 * MIB; at < 4 * MIB; at += 16 * KIB) await edge.write(at, [Buffer.alloc(4096, 3)]);
+    });
+    await contentIsWhole(file);
+    expect(await checkFile(file, { repair: "all" })).toMatchObject({
+      corruptions: 0,
+      checkErrors: 0,
+      leaks: 0,
+    });
     await contentIsWhole(file);
   });
 });

@@ -2,6 +2,9 @@ import { describe, expect, test } from "vitest";
 import { ContentModel } from "../../../src/conformance/content-model.ts";
 import { Random } from "../../../src/conformance/random.ts";
 import type { DeviceInfo } from "../../../src/index.ts";
+import { checkQcow2 } from "../../../src/drivers/qcow2/check/check-image.ts";
+import { viewOf } from "../../../src/drivers/qcow2/format/u64.ts";
+import { makeGraph, parent } from "../../support/graphs.ts";
 import { checkFile } from "../support/check.ts";
 import { createImage } from "../support/create.ts";
 import { openImage, read, type OpenImage } from "../support/open.ts";
@@ -55,6 +58,43 @@ async function act(
     await edge.write(offset, [data]);
   }
 }
+
+/** Writes until the refcount table has to grow, and flushes when so many microtasks have passed. False when it was over by then. */
+async function flushWhileTableGrows(microtasks: number): Promise<boolean> {
+  const graph = makeGraph();
+  const memory = await graph.open({ driver: "memory", nodeName: "file", size: 4096 * KIB });
+  // One cluster of refcount table, for 2 MiB of file.
+  await graph.create("qcow2", { file: "file", size: 512 * KIB, clusterSize: 512, refcountBits: 64 });
+  const node = await graph.open({ driver: "qcow2", file: "file" });
+  const edge = graph.attach(node, parent("guest"));
+  await edge.resize(4096 * KIB);
+  await edge.write(0, [new Uint8Array(1800 * KIB).fill(1)]);
+  await edge.flush();
+  let isWriting = true;
+  const writing = Promise.resolve(edge.write(1800 * KIB, [new Uint8Array(200 * KIB).fill(2)])).finally(
+    () => (isWriting = false),
+  );
+  for (let passed = 0; passed < microtasks; passed += 1) await Promise.resolve();
+  const wasWriting = isWriting;
+  const flushing = edge.flush();
+  await writing;
+  await flushing;
+  await graph.detach(edge);
+  await graph.close(node);
+  const file = graph.attach(memory, parent("check"));
+  expect(await checkQcow2(file)).toMatchObject({ corruptions: 0, leaks: 0, checkErrors: 0 });
+  expect(viewOf(await read(file, 0, 64)).getUint32(56)).toBeGreaterThan(1);
+  await graph.closeAll();
+  return wasWriting;
+}
+
+describe("a refcount table that grows", () => {
+  test("is not written in its old place with entries it has no room for, whenever somebody flushes", async () => {
+    let microtasks = 0;
+    while (await flushWhileTableGrows(microtasks)) microtasks += 1;
+    expect(microtasks).toBeGreaterThan(10);
+  });
+});
 
 describe("requests that meet", () => {
   test.each([

@@ -34,6 +34,8 @@ async function mustHold(size: number, written: number): Promise<void> {
   });
 }
 
+const recorded = (): number => Number(readFileSync(at("disk.qcow2")).readBigUInt64BE(24));
+
 const resized = (edge: BlockEdge, size: number): Promise<unknown> =>
   edge.resize(size).then(
     () => undefined,
@@ -100,6 +102,51 @@ describe("a disk that could not be resized", () => {
       return error;
     });
     expect(failed).toBeGreaterThanOrEqual(1);
+  });
+});
+
+describe("requests that wait while a disk becomes smaller", () => {
+  test("are refused where it has no place for them any more, instead of being lost", async () => {
+    const { edge, close, controller } = await disturbed(256 * KIB, 4096);
+    await edge.write(0, [filled(256 * KIB, 1)]);
+    controller.add({ operation: "write", offset: 24, length: 8, hold: true });
+    const resizing = edge.resize(64 * KIB);
+    await controller.waitForHeld("write");
+    const requests = [
+      edge.write(128 * KIB, [filled(512, 2)]),
+      edge.write(64 * KIB - 512, [filled(1024, 2)]),
+      edge.writeZeroes(128 * KIB, 4096),
+      edge.discard(128 * KIB, 4096),
+    ].map((request) => failure("EINVAL", () => request));
+    const inside = edge.write(0, [filled(512, 1)]);
+    controller.release();
+    await resizing;
+    await Promise.all(requests);
+    await inside;
+    await close();
+    await mustHold(64 * KIB, 64 * KIB);
+  });
+});
+
+describe("a size that is recorded though writing it failed", () => {
+  test.each([
+    ["smaller", 64 * KIB],
+    ["larger", MIB],
+  ])("is taken back by the next flush: a disk that did not become %s", async (_name, size) => {
+    const { edge, node, close, controller } = await disturbed(256 * KIB, 4096);
+    await edge.write(0, [filled(256 * KIB, 1)]);
+    await edge.flush();
+    controller.add({ operation: "write", offset: 24, length: 8, error: "EIO", transferred: 8 });
+    await failure("EIO", () => edge.resize(size));
+    expect(node.size).toBe(256 * KIB);
+    expect(recorded()).toBe(size);
+    // A flush that fails leaves it to the next one.
+    controller.add({ operation: "write", offset: 24, length: 8, error: "EIO" });
+    await failure("EIO", async () => edge.flush());
+    await edge.flush();
+    expect(recorded()).toBe(256 * KIB);
+    await close();
+    await mustHold(256 * KIB, 256 * KIB);
   });
 });
 

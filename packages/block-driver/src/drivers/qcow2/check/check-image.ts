@@ -201,6 +201,7 @@ class Check {
     complete: boolean,
     table: NewSnapshotTable | undefined,
   ): Promise<RefcountStructure> {
+    if (!complete && this.#image.file.info.can.resize === "no") throw noPlaceIsFree(this.#image);
     const references = this.#newReferences(new Findings());
     await this.#counter(references, false).count();
     if (table !== undefined) {
@@ -234,7 +235,16 @@ class Check {
   }
 }
 
-/** Raises `map` to every refcount that can still be read. */
+/** What refcounts that are wrong, and tables that are not readable, call free may be somebody's data. */
+function noPlaceIsFree({ label }: CheckedImage): BlockError {
+  return new BlockError(
+    "ENOSPC",
+    `${label}: new refcounts are needed, and as long as not all tables can be read no place for them is known to be free; copy the image to a file, which can grow`,
+    { node: label, operation: "check" },
+  );
+}
+
+/** Raises `map` to every refcount that can still be read; where one cannot, its cluster counts as used. */
 async function keepCounts(
   image: CheckedImage,
   structure: RefcountStructure,
@@ -243,12 +253,14 @@ async function keepCounts(
   const { refcountsPerBlock, clusterSize } = image.geometry;
   const clusters = Math.ceil(image.file.info.size / clusterSize);
   for (let index = 0; index * refcountsPerBlock < clusters && index < structure.entries; index += 1) {
-    if (!structure.isReadable(index)) continue;
-    const block = await structure.block(index).catch(() => undefined);
-    if (block === undefined) continue;
+    const state = structure.stateOf(index);
+    if (state === "absent") continue;
+    const isThere = state !== "outside" && structure.isReadable(index);
+    const block = isThere ? await structure.block(index).catch(() => undefined) : undefined;
     const count = Math.min(refcountsPerBlock, clusters - index * refcountsPerBlock);
     for (let within = 0; within < count; within += 1) {
-      map.raise(index * refcountsPerBlock + within, structure.codec.get(block, within));
+      const kept = block === undefined ? 1 : structure.codec.get(block, within);
+      map.raise(index * refcountsPerBlock + within, kept);
     }
   }
 }

@@ -203,21 +203,27 @@ export class ClusterAllocator {
     const most = Limits.refcountTableBytes / clusterSize;
     const clusters = Math.min(most, Math.ceil(before.clusters * 1.5) + 1);
     refcounts.extend(clusters * perCluster);
-    const placed = await this.#placeAtEnd(clusters, clusters * perCluster);
-    if (placed === undefined) {
-      throw new BlockError("EFBIG", `${this.#label}: its refcount table cannot grow any more`, {
-        node: this.#label,
-      });
-    }
-    refcounts.place(placed, clusters);
-    this.#released.add(before.offset / clusterSize, before.clusters, false);
+    // A commit that came between would enter the new blocks in the old table, behind its end.
+    const placed = await this.#placeAtEnd(clusters, clusters * perCluster, (cluster) => {
+      refcounts.place(cluster, clusters);
+      this.#released.add(before.offset / clusterSize, before.clusters, false);
+    });
+    if (placed !== undefined) return;
+    throw new BlockError("EFBIG", `${this.#label}: its refcount table cannot grow any more`, {
+      node: this.#label,
+    });
   }
 
   /**
    * Places `count` clusters, and before them the refcount blocks that they and the blocks themselves need, behind the last
-   * used cluster. Undefined when that needs more than `capacity` table entries.
+   * used cluster. Undefined when that needs more than `capacity` table entries. `use` is called at once with the place, before
+   * anybody else sees the new blocks.
    */
-  async #placeAtEnd(count: number, capacity: number): Promise<number | undefined> {
+  async #placeAtEnd(
+    count: number,
+    capacity: number,
+    use?: (cluster: number) => void,
+  ): Promise<number | undefined> {
     const refcounts = this.#refcounts;
     const { blockEntries } = refcounts;
     let lastIndex = refcounts.lastBlock;
@@ -226,6 +232,7 @@ export class ClusterAllocator {
       lastIndex = refcounts.lastBlock;
       lastBlock = await refcounts.block(lastIndex);
     }
+    if (lastIndex < 0) throw this.#fence.corrupt("there is no refcount block, though its header is in use");
     const start = lastIndex * blockEntries + (lastBlock?.lastUsed() ?? -1) + 1;
     // The blocks take clusters too, which may need another block: repeat until nothing is missing.
     let blocks = 0;
@@ -243,7 +250,9 @@ export class ClusterAllocator {
     // Blocks that were just made are metadata by now, so the run is checked and taken in two parts.
     if (blocks > 0) refcounts.take(start, blocks);
     this.#untouched = Math.max(this.#untouched, start + blocks);
-    return this.#take(start + blocks, count).cluster;
+    const { cluster } = this.#take(start + blocks, count);
+    use?.(cluster);
+    return cluster;
   }
 }
 

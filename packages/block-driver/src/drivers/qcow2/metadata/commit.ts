@@ -1,7 +1,9 @@
 import { isPromise, type MaybePromise } from "../../../contract/io.ts";
 import { BlockError } from "../../../errors.ts";
 import type { Geometry } from "../format/geometry.ts";
+import { HeaderField } from "../format/header.ts";
 import type { Image } from "../image.ts";
+import { encodeSize } from "./header-fields.ts";
 import type { HostFile } from "./host-file.ts";
 import type { ImageFence } from "./image-fence.ts";
 import { MetadataKind, metadataName, type MetadataMap } from "./metadata-map.ts";
@@ -60,6 +62,8 @@ export class CommitEngine {
   readonly #init: CommitInit;
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
+  /** The header may record another size than the disk has. */
+  #isSizeUnknown = false;
   /** Commits that wrote metadata. */
   commits = 0;
 
@@ -98,13 +102,26 @@ export class CommitEngine {
   get dirty(): boolean {
     const { image, refcounts, released } = this.#init;
     return (
-      image.l2.dirtyBytes > 0 || image.l1.dirtyEntries > 0 || refcounts.dirty || released.unlinkedRuns > 0
+      this.#isSizeUnknown ||
+      image.l2.dirtyBytes > 0 ||
+      image.l1.dirtyEntries > 0 ||
+      refcounts.dirty ||
+      released.unlinkedRuns > 0
     );
+  }
+
+  /** Writing a new size failed, which may be in the header all the same: the next commit writes the one that holds. */
+  restoreSize(): void {
+    this.#isSizeUnknown = true;
   }
 
   /** Commits without anybody waiting. A failure is kept until somebody flushes, since everything stays changed. */
   startInBackground(): void {
-    if (this.#running === undefined) this.#start().catch(() => {});
+    if (this.#running !== undefined) return;
+    const endWork = this.#init.image.beginWork();
+    this.#start()
+      .catch(() => {})
+      .finally(endWork);
   }
 
   /** Waits until there is less to write. Rejects as the commit does. */
@@ -155,11 +172,25 @@ export class CommitEngine {
   #take(): Snapshot {
     const { image, refcounts, released } = this.#init;
     return {
-      first: [...refcounts.takeBlocks(), ...image.l2.takeTables()],
+      first: [...this.#takeSize(), ...refcounts.takeBlocks(), ...image.l2.takeTables()],
       second: refcounts.takePointers(),
       third: [...image.l2.takeSlices(), ...image.l1.takeDirty(image.header.l1Offset)],
       released: released.take(),
     };
+  }
+
+  #takeSize(): MetadataWrite[] {
+    if (!this.#isSizeUnknown) return [];
+    this.#isSizeUnknown = false;
+    return [
+      {
+        kind: MetadataKind.Header,
+        offset: HeaderField.size,
+        bytes: encodeSize(this.#init.image.header.size),
+        done: () => {},
+        failed: () => this.restoreSize(),
+      },
+    ];
   }
 
   async #barrier(): Promise<void> {

@@ -20,9 +20,14 @@ export function writeAutoclear(file: HostFile, { autoclear }: Header): MaybeProm
 
 /** Writes the virtual size. */
 export function writeSize(file: HostFile, { size }: Header): MaybePromise<void> {
+  return file.write(HeaderField.size, [encodeSize(size)]);
+}
+
+/** The virtual size, as the header stores it. */
+export function encodeSize(size: number): Uint8Array {
   const bytes = new Uint8Array(8);
   writeU64(viewOf(bytes), 0, size);
-  return file.write(HeaderField.size, [bytes]);
+  return bytes;
 }
 
 /** Writes number of entries and offset of the L1 table. */

@@ -17,6 +17,14 @@ export interface HostCounters {
   resizes: number;
 }
 
+/** How a {@link HostFile} grows. */
+export interface HostFileOptions {
+  /** The file grows to just that, and only beyond it if it has to; by default ahead of need. */
+  readonly exactSize?: () => number;
+  /** See `OpenContext.beginWork`. */
+  readonly beginWork: () => () => void;
+}
+
 /**
  * The file of an image as its writer sees it: it becomes larger when it has to. A device refuses what ends beyond its
  * size, so the file is grown in generous steps ahead of need, and cut to what is used when the image is closed.
@@ -33,13 +41,14 @@ export class HostFile {
   readonly #file: BlockChild;
   readonly #label: string;
   readonly #exactSize: (() => number) | undefined;
+  readonly #beginWork: () => () => void;
   #growing: Promise<void> | undefined;
 
-  /** With `exactSize` the file grows to just that, and only beyond it if it has to. */
-  constructor(file: BlockChild, label: string, exactSize?: () => number) {
+  constructor(file: BlockChild, label: string, { exactSize, beginWork }: HostFileOptions) {
     this.#file = file;
     this.#label = label;
     this.#exactSize = exactSize;
+    this.#beginWork = beginWork;
   }
 
   get info(): DeviceInfo {
@@ -104,7 +113,9 @@ export class HostFile {
     const ahead = this.#exactSize === undefined && this.counters.resizes > 0;
     if (ahead && size - end < GROWTH.least / 2 && this.#growing === undefined) {
       // Growing ahead is a courtesy: whoever really needs the room will see why it failed.
-      this.#growTo(size + 1).catch(() => {});
+      this.#growTo(size + 1)
+        .catch(() => {})
+        .finally(this.#beginWork());
     }
     return undefined;
   }

@@ -26,6 +26,8 @@ export interface RefcountsInit {
   readonly map: MetadataMap;
   readonly fence: ImageFence;
   readonly label: string;
+  /** Called when the header in the file names a table in another place. */
+  readonly onMoved: (tableOffset: number, tableClusters: number) => void;
 }
 
 /**
@@ -41,6 +43,7 @@ export class Refcounts {
   readonly #map: MetadataMap;
   readonly #fence: ImageFence;
   readonly #label: string;
+  readonly #onMoved: RefcountsInit["onMoved"];
   readonly #blocks = new Map<number, RefcountBlock>();
   readonly #loading = new Map<number, Promise<RefcountBlock>>();
   readonly #cached: number;
@@ -62,6 +65,7 @@ export class Refcounts {
     this.#map = init.map;
     this.#fence = init.fence;
     this.#label = init.label;
+    this.#onMoved = init.onMoved;
     this.#tableOffset = init.tableOffset;
     this.#tableClusters = init.tableClusters;
     this.blockEntries = geometry.refcountsPerBlock;
@@ -252,12 +256,14 @@ export class Refcounts {
     };
     if (this.#moved) {
       this.#moved = false;
+      const offset = this.#tableOffset;
+      const clusters = this.#tableClusters;
       return [
         {
           kind: MetadataKind.Header,
           offset: HeaderField.refcountTable,
-          bytes: encodeRefcountTableLocation(this.#tableOffset, this.#tableClusters),
-          done: () => {},
+          bytes: encodeRefcountTableLocation(offset, clusters),
+          done: () => this.#onMoved(offset, clusters),
           failed: () => {
             this.#moved = true;
             again();

@@ -22,6 +22,8 @@ export interface ReleasedClustersInit {
   readonly fence: ImageFence;
   readonly file: HostFile;
   readonly epochs: ReadEpochs;
+  /** See `OpenContext.beginWork`. */
+  readonly beginWork: () => () => void;
   /** Called with every cluster whose refcount has become zero. */
   readonly onFree: (cluster: number) => void;
   /** Called when clusters stay counted though nothing points to them any more. */
@@ -91,16 +93,14 @@ export class ReleasedClusters {
     const passed = this.#init.epochs.passed();
     this.#returning += 1;
     const before = this.#settled;
-    this.#settled = this.#return(runs, passed, before).then(
-      () => {
+    const endWork = this.#init.beginWork();
+    this.#settled = this.#return(runs, passed, before)
+      // Clusters that stay counted are lost space, nothing worse.
+      .catch((error: unknown) => this.#init.onLeak(error))
+      .finally(() => {
         this.#returning -= 1;
-      },
-      (error: unknown) => {
-        this.#returning -= 1;
-        // Clusters that stay counted are lost space, nothing worse.
-        this.#init.onLeak(error);
-      },
-    );
+        endWork();
+      });
   }
 
   /** Something is on its way back. */

@@ -152,13 +152,12 @@ export async function widen(
     head = [whole.subarray(0, headLength)];
     tail = [whole.subarray(end - ends.start)];
   } else {
-    const reading = readTail ? readOld(state, end, tailLength) : undefined;
-    if (readHead) {
-      // The other read must have an end too before anybody gives up.
-      const [first] = await Promise.all([readOld(state, ends.start, headLength), reading]);
-      head = [first];
-    }
-    if (reading !== undefined) tail = [await reading];
+    const readingHead = readHead ? readOld(state, ends.start, headLength) : undefined;
+    const readingTail = readTail ? readOld(state, end, tailLength) : undefined;
+    // Both must have an end before anybody gives up.
+    await Promise.allSettled([readingHead, readingTail]);
+    if (readingHead !== undefined) head = [await readingHead];
+    if (readingTail !== undefined) tail = [await readingTail];
   }
   if (headLength > 0 && ends.zeroHead && !fresh) head = zeroVector(headLength);
   if (tailLength > 0 && ends.zeroTail && !fresh) tail = zeroVector(tailLength);

@@ -229,7 +229,13 @@ function dropTables(state: WriteState, firstIndex: number, endIndex: number): vo
 
 async function recordSize(state: WriteState, size: number): Promise<void> {
   const header = { ...state.image.header, size };
-  await writeSize(state.file, header);
+  try {
+    await writeSize(state.file, header);
+  } catch (error) {
+    // It may have arrived nevertheless. Behind the end of a smaller disk even what is flushed would be lost.
+    state.commit.restoreSize();
+    throw error;
+  }
   await state.fence.flush();
   state.image.header = header;
 }

@@ -69,9 +69,11 @@ export class WriteState {
     this.image = image;
     this.epochs = epochs;
     this.readGuest = readGuest;
-    this.file = new HostFile(image.file, label);
+    const { beginWork } = image;
+    this.file = new HostFile(image.file, label, { beginWork });
     // A data file is as large as the disk, neither less nor more.
-    this.data = image.hasDataFile ? new HostFile(image.data, label, () => image.virtualSize) : this.file;
+    const exactSize = (): number => image.virtualSize;
+    this.data = image.hasDataFile ? new HostFile(image.data, label, { beginWork, exactSize }) : this.file;
     this.rawDataFile = hasFeature(header.autoclear, Autoclear.RawDataFile);
     this.fence = new ImageFence(image, this.file);
     const { map, fence, file } = this;
@@ -84,6 +86,10 @@ export class WriteState {
       map,
       fence,
       label,
+      // Whoever writes the whole header later must not lead back to the old table.
+      onMoved: (refcountTableOffset, refcountTableClusters) => {
+        image.header = { ...image.header, refcountTableOffset, refcountTableClusters };
+      },
     });
     this.released = new ReleasedClusters({
       refcounts: this.refcounts,
@@ -92,6 +98,7 @@ export class WriteState {
       fence,
       file,
       epochs,
+      beginWork: image.beginWork,
       onFree: (cluster) => this.allocator.noteFree(cluster),
       onLeak: (cause) => {
         const text = cause instanceof Error ? cause.message : String(cause);

@@ -54,7 +54,7 @@ export class Writer {
     return this.#shared(async () => {
       await this.#write(offset, new MemoryPayload(from), length);
       if (options?.fua === true) await this.state.commit.flush();
-    });
+    }, offset + length);
   }
 
   /**
@@ -70,7 +70,8 @@ export class Writer {
     const whole = geometry.clusterStart(offset + length) - offset;
     if (geometry.clusterStart(offset) !== offset || whole <= 0) return 0;
     try {
-      await this.#shared(() => this.#write(offset, new LentPayload(storage, sourceOffset, whole), whole));
+      const payload = new LentPayload(storage, sourceOffset, whole);
+      await this.#shared(() => this.#write(offset, payload, whole), offset + whole);
     } catch (error) {
       if (error instanceof CannotCopy) return 0;
       throw error;
@@ -85,7 +86,7 @@ export class Writer {
       const { unmap = false, noFallback = false } = options;
       await writeZeroRange(this.state, offset, offset + length, { unmap, noFallback }, this.#writeZeroData);
       if (options.fua === true) await this.state.commit.flush();
-    });
+    }, offset + length);
   }
 
   /** See `BlockDevice.discard`. Parts of clusters are left alone. */
@@ -93,7 +94,7 @@ export class Writer {
     return this.#shared(async () => {
       await this.#prepared();
       await discardRange(this.state, offset, offset + length, this.#writeZeroData);
-    });
+    }, offset + length);
   }
 
   /** See `BlockDevice.flush`: at most three barriers, whatever has been written before. */
@@ -270,8 +271,8 @@ export class Writer {
     await state.commit.flush();
   }
 
-  /** Runs a request beside others, but not beside one that tolerates none. */
-  async #shared(run: () => Promise<void>): Promise<void> {
+  /** Runs a request, which ends at guest offset `end`, beside others, but not beside one that tolerates none. */
+  async #shared(run: () => Promise<void>, end = 0): Promise<void> {
     for (;;) {
       // Asked again after each wait: what is waited for may be the closing.
       if (this.#closing !== undefined) {
@@ -280,6 +281,15 @@ export class Writer {
       }
       if (this.#exclusive === undefined) break;
       await this.#exclusive;
+    }
+    const { label, virtualSize } = this.state.image;
+    if (end > virtualSize) {
+      // What it waited for has made the disk smaller; behind its end everything is lost.
+      throw new BlockError(
+        "EINVAL",
+        `${label}: the request ends at ${end}, and the disk at ${virtualSize} since it was resized`,
+        { node: label },
+      );
     }
     this.#active += 1;
     try {
