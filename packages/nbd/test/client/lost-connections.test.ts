@@ -429,6 +429,7 @@ describe("a signal:", () => {
       openChild: () => Promise.reject(new Error("no children")),
       openImplicit: () => Promise.reject(new Error("no children")),
       report: () => undefined,
+      beginWork: () => () => undefined,
     });
     await until(() => server.peers.length > 0);
     cancel.abort();

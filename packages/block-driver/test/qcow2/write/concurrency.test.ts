@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { ContentModel } from "../../../src/conformance/content-model.ts";
 import { Random } from "../../../src/conformance/random.ts";
 import type { DeviceInfo } from "../../../src/index.ts";
-import { checkQcow2 } from "../../../src/drivers/qcow2/check/check-image.ts";
+import { checkQcow2 } from "../../../src/index.ts";
 import { viewOf } from "../../../src/drivers/qcow2/format/u64.ts";
 import { makeGraph, parent } from "../../support/graphs.ts";
 import { checkFile } from "../support/check.ts";
