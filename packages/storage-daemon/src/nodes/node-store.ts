@@ -33,6 +33,9 @@ export class NodeStore {
   readonly #departed: Set<string> = new Set();
   /** Opened for a job: closed when nobody uses them any more. */
   readonly #temporary: Set<BlockNode> = new Set();
+  /** Aborted when the daemon ends. */
+  readonly #ending: AbortController = new AbortController();
+  readonly #opening: Set<Promise<BlockNode>> = new Set();
 
   constructor(graph: BlockGraph, objects: ObjectStore) {
     this.graph = graph;
@@ -54,11 +57,24 @@ export class NodeStore {
     return node;
   }
 
-  /** Opens a node for a job; see {@link releaseUnused}. */
-  async openTemporary(options: JsonObject): Promise<BlockNode> {
-    const node = await this.#open(options);
+  /**
+   * Opens a node for a job that is to be started. It stays until {@link handOver}, and then as long as somebody uses it;
+   * see {@link releaseUnused}.
+   */
+  openTemporary(options: JsonObject): Promise<BlockNode> {
+    return this.#open(options);
+  }
+
+  /** The job has been started, or could not be: if nobody uses the node now, it goes. */
+  async handOver(node: BlockNode): Promise<void> {
     this.#temporary.add(node);
-    return node;
+    await this.releaseUnused();
+  }
+
+  /** Opens nothing more, gives up what is being opened, and waits until that has come to an end. */
+  async close(): Promise<void> {
+    this.#ending.abort(commandError("the daemon ends"));
+    await Promise.allSettled(this.#opening);
   }
 
   /** Closes nodes that were opened for jobs and that nobody uses any more; notes those that jobs have closed. */
@@ -122,20 +138,28 @@ export class NodeStore {
   }
 
   async #open(options: JsonObject): Promise<BlockNode> {
-    const node = await this.#openWith(options);
-    this.#remember(node, options);
-    return node;
+    this.#ending.signal.throwIfAborted();
+    const opening = this.#openWith(options);
+    this.#opening.add(opening);
+    try {
+      const node = await opening;
+      this.#remember(node, options);
+      return node;
+    } finally {
+      this.#opening.delete(opening);
+    }
   }
 
   async #openWith(options: JsonObject): Promise<BlockNode> {
     const spec = toDeviceSpec(options, this.optionsContext);
+    const { signal } = this.#ending;
     try {
-      return await this.graph.open(spec);
+      return await this.graph.open(spec, { signal });
     } catch (error) {
       const isReadOnly = error instanceof BlockError && (error.code === "EROFS" || error.code === "EACCES");
       if (!isReadOnly || !mayFallBackToReadOnly(options)) throw error;
       const readOnlySpec = toDeviceSpec(options, { ...this.optionsContext, fallsBackToReadOnly: true });
-      return this.graph.open(readOnlySpec);
+      return this.graph.open(readOnlySpec, { signal });
     }
   }
 
