@@ -2,6 +2,7 @@
 // file instead of a hundred (docs/decisions/0008). Types are not touched here: `tsc -b` checks and writes them.
 // Read by `rolldown -c ../../rolldown.config.js` in the folder of a package.
 import { existsSync, readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { defineConfig } from "rolldown";
 
 /** What is loaded from outside (`exports`) or by the package's own programs (`imports`), by the path below `dist`. */
@@ -19,8 +20,29 @@ function entries() {
   );
 }
 
+/**
+ * Puts what every entry needs in one chunk, and in one for each driver what several of its parts need that are loaded when
+ * they are used. Left alone, the bundler makes a file of each handful of modules that some other set of parts needs, and
+ * opening a file costs a start more than reading it.
+ * @type {import("rolldown").CodeSplittingNameFunction}
+ */
+function chunkOf(id, context) {
+  if (entryFiles.has(id)) return null;
+  const users = new Set([id]);
+  for (const at of users)
+    for (const importer of context.getModuleInfo(at)?.importers ?? []) users.add(importer);
+  const entriesThatNeedIt = [...users].filter((at) => entryFiles.has(at)).length;
+  if (entriesThatNeedIt === entryFiles.size && entryFiles.size > 1) return "core";
+  if (entriesThatNeedIt > 0) return null;
+  const parts = [...users].filter((at) => (context.getModuleInfo(at)?.dynamicImporters.length ?? 0) > 0);
+  return parts.length < 2 ? null : (/[\\/]src[\\/]drivers[\\/](\w+)[\\/]/u.exec(id)?.[1] ?? null);
+}
+
+const input = entries();
+const entryFiles = new Set(Object.values(input).map((file) => resolve(file)));
+
 export default defineConfig({
-  input: entries(),
+  input,
   platform: "node",
   // Other packages stay imports, our own as well: each is published, and loaded once, under its own name. Only the few
   // lines that stand for syntax newer than the target (`using`) are taken in.
@@ -31,6 +53,7 @@ export default defineConfig({
     dir: "dist",
     entryFileNames: "[name].js",
     chunkFileNames: "chunks/[name].js",
+    codeSplitting: { groups: [{ name: chunkOf, debugName: "core and drivers" }] },
     sourcemap: true,
   },
 });

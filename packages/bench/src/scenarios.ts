@@ -1,3 +1,4 @@
+import { daemonStart } from "./daemon/start.ts";
 import { hbitmap } from "./hbitmap/scenario.ts";
 import { nbdGuestLatency } from "./nbd/guest-latency.ts";
 import { nbdIdle } from "./nbd/idle.ts";
@@ -30,6 +31,7 @@ export const SCENARIOS: readonly Scenario[] = [
   rawMemory,
   ...qcow2Copies,
   qcow2Open,
+  daemonStart,
   jobsTop,
   jobsCommit,
   jobsGuest,

@@ -78,8 +78,7 @@ export {
 export { MemoryDevice, memoryDriver, type MemoryOptions } from "./drivers/memory.ts";
 export { qcow2Driver } from "./drivers/qcow2/qcow2-driver.ts";
 export type { Qcow2Details } from "./drivers/qcow2/describe-image.ts";
-export { qcow2Stats } from "./drivers/qcow2/qcow2-device.ts";
-export type { Qcow2Stats } from "./drivers/qcow2/stats.ts";
+export { qcow2Stats, type Qcow2Stats } from "./drivers/qcow2/stats.ts";
 export type { Qcow2Options } from "./drivers/qcow2/qcow2-options.ts";
 export type { SnapshotEntry } from "./drivers/qcow2/format/snapshot-table.ts";
 export { rawDriver, type RawCreateOptions, type RawOptions } from "./drivers/raw.ts";
@@ -93,19 +92,15 @@ export {
   ThrottleMember,
   type ThrottleGroupOptions,
 } from "./drivers/throttle/throttle-group.ts";
-export { checkQcow2, type Qcow2CheckOptions } from "./drivers/qcow2/check/check-image.ts";
+export { checkQcow2, measureQcow2 } from "./drivers/qcow2/tools.ts";
+export type { Qcow2CheckOptions } from "./drivers/qcow2/check/check-image.ts";
 export type {
   Qcow2CheckProgress,
   Qcow2CheckReport,
   Qcow2Finding,
 } from "./drivers/qcow2/check/check-report.ts";
 export type { Qcow2CreateOptions } from "./drivers/qcow2/create/create-options.ts";
-export {
-  measureQcow2,
-  type DataRange,
-  type Qcow2MeasureOptions,
-  type Qcow2Measurement,
-} from "./drivers/qcow2/measure.ts";
+export type { DataRange, Qcow2MeasureOptions, Qcow2Measurement } from "./drivers/qcow2/measure.ts";
 export { DriverRegistry } from "./registry.ts";
 export {
   DEFAULT_BITMAP_GRANULARITY,
@@ -130,11 +125,7 @@ export { allocateAligned } from "./io/aligned-buffer.ts";
 export { isZero, zeroVector } from "./io/zero-page.ts";
 export { PassThroughDevice } from "./io/pass-through.ts";
 export { RangeLock } from "./io/range-lock.ts";
-export {
-  createFileDriver,
-  fileDriver,
-  type FileCreateOptions,
-  type FileDriverInit,
-  type FileOptions,
-} from "./drivers/file/file-driver.ts";
+export { createFileDriver, fileDriver } from "./drivers/file/file-driver.ts";
+export type { FileCreateOptions, FileOptions } from "./drivers/file/file-options.ts";
+export type { FileDriverInit } from "./drivers/file/host.ts";
 export type { DoneCallback, FileCalls, TransferCallback } from "./drivers/file/positional-io.ts";

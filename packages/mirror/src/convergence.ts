@@ -51,9 +51,12 @@ export class Convergence {
     this.#governor = mode === "auto" ? (this.#governor ?? new CopyModeGovernor()) : undefined;
   }
 
-  /** Looks at rates and what is left. @returns the copy mode from now on, if that is to be chosen here. */
-  govern(nowMs: number, isReady: boolean): Exclude<CopyMode, "auto"> | undefined {
-    const { meter, engine } = this.#init;
+  /**
+   * Looks at rates and what is left. `isEnding`: the job is READY and has been told to end.
+   * @returns the copy mode from now on, if that is to be chosen here.
+   */
+  govern(nowMs: number, isReady: boolean, isEnding: boolean): Exclude<CopyMode, "auto"> | undefined {
+    const { meter, engine, dirty } = this.#init;
     const { etaSec } = meter;
     this.#init.reach.note(nowMs);
     const isDue = this.#governor !== undefined && !isReady;
@@ -65,9 +68,15 @@ export class Convergence {
       (this.#governor?.mode === "write-blocking" ||
         this.deadline.isMeasuring(nowMs, standing.doneBytes) ||
         isLateAtThisPace);
-    this.#courtesy.note(nowMs, this.isNearlyClean() ? "even" : etaSec === "never" ? "behind" : undefined);
+    const isNearlyClean = this.isNearlyClean();
+    // With the mode chosen here, a READY job that waits need not catch up before it is told to end.
+    const isBehind = etaSec === "never" && (this.#governor === undefined || !isReady || isEnding);
+    this.#courtesy.note(nowMs, isNearlyClean ? "even" : isBehind ? "behind" : undefined);
     return this.#governor?.decide(nowMs, {
       isReady,
+      isEnding,
+      isNearlyClean,
+      leftBytes: dirty.dirtyBytes + engine.inFlight.bytes,
       isLate: isDue && (isLateAtThisPace || this.deadline.isMissed(nowMs, standing)),
       converging: engine.sweeps > 0 || isReady,
       etaSec,
@@ -83,7 +92,8 @@ export class Convergence {
   restMs(nowMs: number): number | undefined {
     if (!this.#courtesy.yields(nowMs) || this.#hurries) return undefined;
     // What is written to both sides is not copied for nothing.
-    return this.#courtesy.restMs(nowMs, this.#governor === undefined && this.#init.engine.sweeps > 0);
+    const isAgain = this.#governor?.mode !== "write-blocking" && this.#init.engine.sweeps > 0;
+    return this.#courtesy.restMs(nowMs, isAgain);
   }
 
   #standing(): Standing {

@@ -8,10 +8,18 @@ const LATE_PATIENCE_MS = 100;
 const CALM_MS = 5000;
 /** Guests leave room when they write less than this share of what the job can copy. */
 const CALM_SHARE = 0.5;
+/** While a READY job waits for its end, so much may be left that all of the time copies it in so many seconds. */
+const CATCH_UP_SEC = 1;
 
 /** What the decision rests on. */
 export interface Pressure {
   readonly isReady: boolean;
+  /** The job has been told to end. */
+  readonly isEnding: boolean;
+  /** What is left can be copied while guests are held. */
+  readonly isNearlyClean: boolean;
+  /** What is left to be copied. */
+  readonly leftBytes: number;
   /** The job is not READY, and will not be in time even if it takes all of the time. */
   readonly isLate: boolean;
   /** Everything has been copied once, and what is left was written since. */
@@ -24,12 +32,14 @@ export interface Pressure {
 
 /**
  * The mode of `copyMode: "auto"`: background, and write-blocking from the moment when the job has shown for a while that it
- * cannot keep up, or will come too late. When it is READY, and guests have shown for a while that it could keep up, they are
- * let go again.
+ * cannot keep up, or will come too late. When it is READY, guests are let go: it waits for somebody's decision, perhaps for
+ * long, and what they write meanwhile is no loss as long as it is soon copied. Should it become too much, they are slowed down
+ * again until they have shown for a while that the job could keep up; and so they are when the job is to end.
  */
 export class CopyModeGovernor {
   #mode: Exclude<CopyMode, "auto"> = "background";
   #sinceMs: number | undefined;
+  #wasReady = false;
 
   /** The mode in force. */
   get mode(): Exclude<CopyMode, "auto"> {
@@ -38,23 +48,45 @@ export class CopyModeGovernor {
 
   /** The mode from now on. */
   decide(nowMs: number, pressure: Pressure): Exclude<CopyMode, "auto"> {
-    if (!this.#wantsOther(pressure)) {
+    if (pressure.isReady && !this.#wasReady) {
+      this.#wasReady = true;
+      this.#turnTo("background");
+    }
+    const patienceMs = this.#patienceMs(pressure);
+    if (patienceMs === undefined) {
       this.#sinceMs = undefined;
       return this.#mode;
     }
     this.#sinceMs ??= nowMs;
-    const patienceMs =
-      this.#mode === "write-blocking" ? CALM_MS : pressure.isLate ? LATE_PATIENCE_MS : PATIENCE_MS;
-    if (nowMs - this.#sinceMs < patienceMs) return this.#mode;
-    this.#mode = this.#mode === "background" ? "write-blocking" : "background";
-    this.#sinceMs = undefined;
+    if (nowMs - this.#sinceMs >= patienceMs) {
+      this.#turnTo(this.#mode === "background" ? "write-blocking" : "background");
+    }
     return this.#mode;
   }
 
-  #wantsOther(pressure: Pressure): boolean {
-    const { isReady, isLate, converging, etaSec, guestBytesPerSec, capacityBytesPerSec } = pressure;
-    if (this.#mode === "background") return isLate || (converging && etaSec === "never");
-    if (!isReady || guestBytesPerSec === undefined || capacityBytesPerSec === undefined) return false;
-    return guestBytesPerSec < capacityBytesPerSec * CALM_SHARE;
+  #turnTo(mode: Exclude<CopyMode, "auto">): void {
+    this.#mode = mode;
+    this.#sinceMs = undefined;
   }
+
+  /** How long the other mode must be called for before it is turned to; undefined when it is not. */
+  #patienceMs(pressure: Pressure): number | undefined {
+    if (this.#mode === "write-blocking") return leavesRoom(pressure) ? CALM_MS : undefined;
+    const { isReady, isEnding, isLate, isNearlyClean, converging, etaSec } = pressure;
+    if (isLate || (isReady && isEnding && !isNearlyClean)) return LATE_PATIENCE_MS;
+    if (isReady && !isEnding) return isTooMuch(pressure) ? LATE_PATIENCE_MS : undefined;
+    return converging && etaSec === "never" ? PATIENCE_MS : undefined;
+  }
+}
+
+/** A READY job that nobody has told to end could keep up with its guests. */
+function leavesRoom({ isReady, isEnding, guestBytesPerSec, capacityBytesPerSec }: Pressure): boolean {
+  if (!isReady || isEnding || guestBytesPerSec === undefined || capacityBytesPerSec === undefined)
+    return false;
+  return guestBytesPerSec < capacityBytesPerSec * CALM_SHARE;
+}
+
+function isTooMuch({ leftBytes, isNearlyClean, capacityBytesPerSec }: Pressure): boolean {
+  if (isNearlyClean) return false;
+  return capacityBytesPerSec === undefined || leftBytes > capacityBytesPerSec * CATCH_UP_SEC;
 }

@@ -263,7 +263,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       await job.pausePoint();
       if (job.isForceCancelled) return;
       this.#publish(job);
-      const mode = this.#convergence.govern(job.clock.now(), job.isReady);
+      const mode = this.#convergence.govern(job.clock.now(), job.isReady, this.#shouldFinish(job));
       if (mode !== undefined) this.guestWrites.mode = mode;
       const isClean = this.#convergence.isClean();
       if (isClean) this.guestWrites.noteClean();

@@ -227,6 +227,46 @@ describe("changing the mode", () => {
   });
 });
 
+it("automatic mode lets guests go when the job is READY, and ends beside them when it is told to", async () => {
+  const rig = await openRig({ size: 4 * MIB, latency: () => 2 });
+  const guest = rig.guest();
+  const { job } = await rig.mirror({ copyMode: "auto", speed: 8 * MIB });
+  const written = rig.content("source");
+  const stop = new AbortController();
+  const writer = (async () => {
+    for (let count = 0; !stop.signal.aborted; count += 1) {
+      const offset = (count % 4) * MIB;
+      const data = Buffer.alloc(MIB, 1 + (count % 250));
+      await guest.write(offset, [data]);
+      data.copy(written, offset);
+    }
+  })();
+  const modes = new Set<string>();
+  const advanceUntil = async (isDone: () => boolean): Promise<void> => {
+    for (let step = 0; step < 400 && !isDone(); step += 1) {
+      modes.add(job.snapshot().details?.copyMode ?? "");
+      await rig.clock.advance(100);
+    }
+    expect(isDone()).toBe(true);
+  };
+  await advanceUntil(() => job.status === "ready");
+  expect(modes).toContain("write-blocking");
+  modes.clear();
+  for (let step = 0; step < 50; step += 1) {
+    await rig.clock.advance(100);
+    modes.add(job.snapshot().details?.copyMode ?? "");
+  }
+  expect([...modes]).toEqual(["background"]);
+  expect(job.snapshot().details?.copyModeIsAutomatic).toBe(true);
+  await rig.run(job.complete());
+  await advanceUntil(() => job.status === "concluded");
+  expect(job.snapshot().error).toBeUndefined();
+  stop.abort();
+  await rig.run(writer);
+  expect(rig.content("target").equals(written)).toBe(true);
+  expect(rig.content("source").equals(written), "the guest has been led to the target").toBe(false);
+});
+
 it("automatic mode holds guests back when the job cannot keep up, and lets them go again", async () => {
   const rig = await openRig({ size: 4 * MIB, latency: () => 2 });
   rig.fill("source", 0, 4 * MIB, 1);

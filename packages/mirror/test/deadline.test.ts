@@ -59,6 +59,9 @@ describe("whether the deadline is missed", () => {
 describe("what automatic copy mode does about it", () => {
   const pressure: Pressure = {
     isReady: false,
+    isEnding: false,
+    isNearlyClean: false,
+    leftBytes: 500,
     isLate: false,
     converging: false,
     etaSec: 1,
@@ -66,13 +69,47 @@ describe("what automatic copy mode does about it", () => {
     capacityBytesPerSec: 1000,
   };
 
+  const late = { ...pressure, isLate: true };
+  const ready = { ...pressure, isReady: true };
+
+  /** One that has turned to write-blocking, and sees the job READY at 60 s. */
+  function governorOfReadyJob(): CopyModeGovernor {
+    const governor = new CopyModeGovernor();
+    governor.decide(0, late);
+    expect(governor.decide(100, late)).toBe("write-blocking");
+    expect(governor.decide(60_000, ready)).toBe("background");
+    return governor;
+  }
+
   it("a copy that comes too late brings writes to both sides during its first pass, and until READY", () => {
     const governor = new CopyModeGovernor();
-    expect(governor.decide(0, { ...pressure, isLate: true })).toBe("background");
-    expect(governor.decide(99, { ...pressure, isLate: true })).toBe("background");
-    expect(governor.decide(100, { ...pressure, isLate: true })).toBe("write-blocking");
+    expect(governor.decide(0, late)).toBe("background");
+    expect(governor.decide(99, late)).toBe("background");
+    expect(governor.decide(100, late)).toBe("write-blocking");
     expect(governor.decide(60_000, pressure), "guests that have become calm").toBe("write-blocking");
-    expect(governor.decide(60_000, { ...pressure, isReady: true })).toBe("write-blocking");
-    expect(governor.decide(65_000, { ...pressure, isReady: true })).toBe("background");
+    expect(governor.decide(60_000, ready)).toBe("background");
+  });
+
+  it("a READY job that waits lets guests outrun it, as long as it can catch up within a second", () => {
+    const governor = governorOfReadyJob();
+    const outrun = { ...ready, converging: true, etaSec: "never", guestBytesPerSec: 5000 } as const;
+    expect(governor.decide(60_100, outrun)).toBe("background");
+    expect(governor.decide(90_000, { ...outrun, leftBytes: 1000 })).toBe("background");
+    expect(governor.decide(90_100, { ...outrun, leftBytes: 1001 })).toBe("background");
+    expect(governor.decide(90_200, { ...outrun, leftBytes: 1001 })).toBe("write-blocking");
+    // To let them go at once would only bring the same again.
+    expect(governor.decide(91_000, { ...outrun, leftBytes: 0, isNearlyClean: true })).toBe("write-blocking");
+    const calm = { ...ready, leftBytes: 0, isNearlyClean: true };
+    expect(governor.decide(92_000, calm)).toBe("write-blocking");
+    expect(governor.decide(97_000, calm)).toBe("background");
+  });
+
+  it("a job that is told to end slows guests down, unless next to nothing is left", () => {
+    const governor = governorOfReadyJob();
+    const ending = { ...ready, isEnding: true };
+    expect(governor.decide(61_000, { ...ending, isNearlyClean: true })).toBe("background");
+    expect(governor.decide(62_000, ending)).toBe("background");
+    expect(governor.decide(62_100, ending)).toBe("write-blocking");
+    expect(governor.decide(99_000, ending), "until it has ended").toBe("write-blocking");
   });
 });

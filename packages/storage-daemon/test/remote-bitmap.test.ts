@@ -8,6 +8,7 @@ import { createDaemonRegistry } from "../src/index.ts";
 import { afterTest } from "./support/daemon-process.ts";
 import { MIB } from "./support/images.ts";
 import { qemuImg, qemuIo } from "./support/qemu.ts";
+import { Side } from "./support/sides.ts";
 
 describe.skipIf(lacksPeers("qemu-nbd", "qemu-img", "qemu-io"))("a mirror from a bitmap of qemu-nbd", () => {
   it("copies what was written since, and the copy is equal again", async () => {
@@ -54,5 +55,30 @@ describe.skipIf(lacksPeers("qemu-nbd", "qemu-img", "qemu-io"))("a mirror from a 
     await graph.closeAll();
     await server.signal("SIGTERM");
     await qemuImg("compare", "-f", "qcow2", "-F", "raw", disk, copy);
+  });
+});
+
+describe("x-dirty-bitmap of an nbd node", () => {
+  it("is refused for what would hide data from jobs, and nothing is left behind", async () => {
+    await using side = await Side.ours();
+    const path = side.path("nbd.sock");
+    await side.run("blockdev-add", { driver: "null-co", "node-name": "disk", size: MIB });
+    await side.run("block-dirty-bitmap-add", { node: "disk", name: "b" });
+    await side.run("nbd-server-start", { addr: { type: "unix", data: { path } } });
+    await side.run("block-export-add", {
+      type: "nbd",
+      id: "e",
+      "node-name": "disk",
+      writable: true,
+      bitmaps: ["b"],
+    });
+    const node = { driver: "nbd", "node-name": "n", server: { type: "unix", path }, export: "disk" };
+    for (const context of ["qemu:dirty-bitmap:b", "qemu:dirty-bitmap:nosuch", "qemu:allocation-depth", ""]) {
+      const answer = await side.ask("blockdev-add", { ...node, "x-dirty-bitmap": context });
+      expect(answer).toEqual({ error: "GenericError" });
+    }
+    // What block status is anyway may be asked for.
+    await side.run("blockdev-add", { ...node, "x-dirty-bitmap": "base:allocation" });
+    await side.run("blockdev-del", { "node-name": "n" });
   });
 });

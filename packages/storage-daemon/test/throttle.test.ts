@@ -1,9 +1,15 @@
-import type { BlockEdge } from "@blockmirror/block-driver";
-import { QmpError } from "@blockmirror/qmp";
+import {
+  BlockError,
+  ThrottleDevice,
+  type BlockDriver,
+  type BlockEdge,
+  type DriverRegistry,
+} from "@blockmirror/block-driver";
+import { QmpClient, QmpError } from "@blockmirror/qmp";
 import { EagerClock, FakeClock, type Clock } from "@blockmirror/ratelimit";
 import { describe, expect, it } from "vitest";
 
-import { Daemon } from "../src/index.ts";
+import { createDaemonRegistry, Daemon, nullDriver, type NullOptions } from "../src/index.ts";
 import { makeImage, rawNode } from "./support/images.ts";
 import { Side } from "./support/sides.ts";
 
@@ -143,4 +149,64 @@ it("a job whose reads would wait for hours ends with the daemon", async () => {
   const words = await side.eventsUntil((word) => word === "null");
   expect(words).toContain("BLOCK_JOB_CANCELLED");
   await side.daemon.ended;
+});
+
+/** Something that happens once, and that others wait for. */
+class Moment {
+  readonly reached: Promise<void>;
+  reach: () => void = () => undefined;
+
+  constructor() {
+    this.reached = new Promise((resolve) => (this.reach = resolve));
+  }
+}
+
+/** The drivers of a daemon, and `slow`, whose opening says that it has begun and waits for `outcome`. */
+function withSlowDriver(outcome: Promise<void>, begun: () => void): DriverRegistry {
+  const slow: BlockDriver<NullOptions> = {
+    ...nullDriver,
+    name: "slow",
+    async open(options, context) {
+      begun();
+      await outcome;
+      return nullDriver.open(options, context);
+    },
+  };
+  return createDaemonRegistry().register(slow);
+}
+
+describe("a group that a node is about to join", () => {
+  const group = { "qom-type": "throttle-group", id: "g" };
+  const node = { driver: "throttle", "node-name": "t", "throttle-group": "g", file: { driver: "slow" } };
+
+  it("cannot be removed while the node is being opened", async () => {
+    const [begun, permitted] = [new Moment(), new Moment()];
+    await using side = await Side.ours({ registry: withSlowDriver(permitted.reached, begun.reach) });
+    await side.run("object-add", group);
+    const adding = side.ask("blockdev-add", node);
+    await begun.reached;
+    const second = await QmpClient.connect(side.socketPath);
+    const refused = second.executeUntyped("object-del", { id: "g" });
+    await expect(refused).rejects.toMatchObject({ errorClass: "GenericError" });
+    permitted.reach();
+    expect(await adding).toEqual({ return: {} });
+    // The node is limited by the group of that name, and the group is used by it.
+    const device = side.daemon.graph.find("t")?.device;
+    expect(device instanceof ThrottleDevice && device.group === side.daemon.objects.throttleGroup("g")).toBe(
+      true,
+    );
+    expect(await side.ask("object-del", { id: "g" })).toEqual({ error: "GenericError" });
+    await side.run("blockdev-del", { "node-name": "t" });
+    await side.run("object-del", { id: "g" });
+    await second.close();
+  });
+
+  it("can be removed when the opening has failed", async () => {
+    const outcome = Promise.reject(new BlockError("EIO", "no such disk"));
+    outcome.catch(() => undefined);
+    await using side = await Side.ours({ registry: withSlowDriver(outcome, () => undefined) });
+    await side.run("object-add", group);
+    expect(await side.ask("blockdev-add", node)).toEqual({ error: "GenericError" });
+    await side.run("object-del", { id: "g" });
+  });
 });

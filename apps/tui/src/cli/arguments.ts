@@ -1,5 +1,4 @@
 import { parseSize, parseSpeed } from "../format/bytes.ts";
-import { bufferSizeProblem, granularityProblem, jobIdProblem } from "../engine/request-values.ts";
 import { UsageError } from "./exit-status.ts";
 
 /** A size such as `64K` or `1.5G`, in bytes. @throws UsageError naming the option. */
@@ -11,21 +10,6 @@ export function byteArgument(option: string): (text: string) => number {
   };
 }
 
-/** A size that a mirror takes as granularity. @throws UsageError naming the option. */
-export function granularityArgument(option: string): (text: string) => number {
-  return checked(option, byteArgument(option), granularityProblem);
-}
-
-/** A size that a mirror takes as buffer. @throws UsageError naming the option. */
-export function bufferSizeArgument(option: string): (text: string) => number {
-  return checked(option, byteArgument(option), bufferSizeProblem);
-}
-
-/** The name of a job. @throws UsageError naming the option. */
-export function jobIdArgument(option: string): (text: string) => string {
-  return checked(option, (text) => text, jobIdProblem);
-}
-
 /** The path of an image. @throws UsageError when it is empty, as an unset variable of a script makes it. */
 export function pathArgument(name: string): (text: string) => string {
   return checked(
@@ -35,7 +19,8 @@ export function pathArgument(name: string): (text: string) => string {
   );
 }
 
-function checked<T>(
+/** An argument that is parsed and then judged. @throws UsageError naming the option. */
+export function checked<T>(
   option: string,
   parse: (text: string) => T,
   problemOf: (value: T) => string | undefined,

@@ -1,15 +1,10 @@
 import { Option, type Command } from "commander";
 import type { ErrorPolicy } from "@blockmirror/blockjob";
 import { absoluteLocation } from "../images/image-location.ts";
-import {
-  bufferSizeArgument,
-  choiceArgument,
-  granularityArgument,
-  jobIdArgument,
-  speedArgument,
-} from "./arguments.ts";
+import { choiceArgument, speedArgument } from "./arguments.ts";
 import { addDisplayOptions, type DisplayFlags } from "./display-options.ts";
 import { allowBackingOption } from "./image-options.ts";
+import { bufferSizeArgument, granularityArgument, jobIdArgument } from "./job-arguments.ts";
 
 const POLICIES: readonly ErrorPolicy[] = ["report", "ignore", "stop", "enospc"];
 const WHEN_READY = ["complete", "cancel", "wait"] as const;

@@ -1,6 +1,5 @@
 import { Command, CommanderError } from "commander";
 import { BlockError } from "@blockmirror/block-driver";
-import { JobError } from "@blockmirror/blockjob";
 import { RequestError } from "../engine/request-error.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
 import { watchOutput } from "./standard-output.ts";
@@ -98,12 +97,17 @@ function report(error: unknown): number {
   // Commander has printed its own message, and help and version are no errors.
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
   if (error instanceof UsageError) return fail(error.message, EXIT.usage);
-  if (error instanceof RequestError || error instanceof BlockError || error instanceof JobError) {
+  if (error instanceof RequestError || error instanceof BlockError || isJobError(error)) {
     return fail(error.message, EXIT.failed);
   }
   // What the system refused is no defect of the program, and a stack trace helps nobody.
   if (error instanceof Error && "syscall" in error) return fail(error.message, EXIT.failed);
   throw error;
+}
+
+/** Told by the code: to know the class would load the jobs, and most commands have none. */
+function isJobError(error: unknown): error is Error {
+  return error instanceof Error && "code" in error && String(error.code).startsWith("JOB_");
 }
 
 function fail(message: string, status: number): number {

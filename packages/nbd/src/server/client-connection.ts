@@ -83,6 +83,11 @@ export class ClientConnection implements NbdClient {
     this.#transmission.start();
   }
 
+  /** Whether it has no export: the client is still choosing, or has come to ask only. */
+  get isUndecided(): boolean {
+    return this.exportName === undefined;
+  }
+
   statistics(): TrafficStatistics {
     return (this.#transmission?.counters ?? new RequestCounters()).snapshot();
   }

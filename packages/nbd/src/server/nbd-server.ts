@@ -14,7 +14,10 @@ export interface NbdServerOptions {
   readonly graph: BlockGraph;
   /** Makes TLS possible, and by default demanded. */
   readonly tls?: NbdServerTls;
-  /** Connections at a time; more are refused. Default 256. */
+  /**
+   * Connections at a time. Beyond it the one that has been longest without choosing an export is dropped; when all have
+   * one, the newcomer is refused. Default 256.
+   */
   readonly maxConnections?: number;
   /** Time in milliseconds that a client has to choose an export. Default 10000. */
   readonly handshakeTimeoutMs?: number;
@@ -215,7 +218,8 @@ export class NbdServer {
   }
 
   #accept(socket: Socket, path: string | undefined): void {
-    if (this.#closing !== undefined || this.#connections.size >= this.#maxConnections) {
+    const isFull = this.#connections.size >= this.#maxConnections;
+    if (this.#closing !== undefined || (isFull && !this.#dropOldestUndecided())) {
       socket.destroy();
       return;
     }
@@ -224,6 +228,21 @@ export class NbdServer {
     const connection = new ClientConnection(this.#lastId, socket, address, this.#host);
     this.#connections.add(connection);
     void connection.run();
+  }
+
+  /**
+   * Makes room: drops the connection that has been longest without an export, so that many that say nothing cannot keep
+   * others out until their time is over. Whoever has an export is never dropped. @returns whether there was one.
+   */
+  #dropOldestUndecided(): boolean {
+    for (const connection of this.#connections) {
+      if (!connection.isUndecided) continue;
+      connection.destroy();
+      // Nothing of it is in flight, so nobody has to wait until its socket is closed.
+      this.#onEnd(connection);
+      return true;
+    }
+    return false;
   }
 
   #onChosen(connection: ClientConnection, exported: NbdExport): boolean {

@@ -236,4 +236,49 @@ describe("clients that do not come to the point", () => {
     await left;
     expect((await (await RawClient.open(address, "disk")).ask({ command: 3 })).error).toBe(0);
   });
+
+  test("make room for others, those first that have waited longest", async () => {
+    const { address, server } = await serve({ server: { maxConnections: 3 } });
+    const served = await RawClient.open(address, "disk");
+    const oldest = await RawClient.connect(address);
+    await oldest.reader.read(18);
+    const younger = await RawClient.greeted(address);
+    const newcomer = await RawClient.open(address, "disk");
+    await oldest.hungUp();
+    expect(server.connectionCount).toBe(3);
+    const next = await RawClient.greeted(address);
+    await younger.hungUp();
+    await next.option(Option.Go, go("disk"));
+    // All have an export now: the limit holds for the newcomer, and nobody else notices.
+    await (await RawClient.connect(address)).hungUp();
+    expect(server.connectionCount).toBe(3);
+    for (const client of [served, newcomer, next]) expect((await client.ask({ command: 3 })).error).toBe(0);
+  });
+
+  test("in any number keep nobody out, and hold no more places than there are", async () => {
+    const { address, server } = await serve({ server: { maxConnections: 2 } });
+    const served = await RawClient.open(address, "disk");
+    const silent = [];
+    for (let count = 0; count < 20; count += 1) {
+      silent.push(await RawClient.connect(address));
+      await silent.at(-1)?.reader.read(18);
+      expect(server.connectionCount).toBe(2);
+    }
+    const newcomer = await RawClient.open(address, "disk");
+    for (const client of silent) await client.hungUp();
+    for (const client of [served, newcomer]) expect((await client.ask({ command: 3 })).error).toBe(0);
+    expect(server.clients()).toHaveLength(2);
+  });
+
+  test("can be dropped while TLS begins", async () => {
+    const { address, server } = await serve({
+      server: { maxConnections: 1, tls: { keys: new Map([["me", Buffer.alloc(16, 1)]]) } },
+    });
+    const halfway = await RawClient.greeted(address);
+    await halfway.option(Option.StartTls);
+    const next = await RawClient.greeted(address);
+    await halfway.hungUp();
+    expect(server.connectionCount).toBe(1);
+    next.close();
+  });
 });

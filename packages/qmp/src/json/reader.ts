@@ -1,5 +1,5 @@
-import { TextDecoder } from "node:util";
-
+// Only the type: importing the module would load all that `util` has, at every start.
+import type { TextDecoder as Utf8Decoder } from "node:util";
 import { JsonSyntaxError, parseJson } from "./parse.ts";
 import { MessageSplitter, type StreamLimits } from "./splitter.ts";
 import type { JsonValue } from "./value.ts";
@@ -32,7 +32,7 @@ export class JsonReader {
   readonly #splitter: MessageSplitter;
   readonly #maxDepth: number;
   readonly #isStrict: boolean;
-  readonly #decoder: TextDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  readonly #decoder: Utf8Decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
   /**
    * @param mode `strict` refuses members named twice, as a server should; `fast` leaves plain messages to JSON.parse.

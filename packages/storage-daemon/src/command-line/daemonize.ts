@@ -1,4 +1,3 @@
-import { spawn } from "node:child_process";
 import { closeSync, writeSync } from "node:fs";
 
 /** Set for the process in the background: the descriptor at which it says that it is ready. */
@@ -27,6 +26,8 @@ export function reportReady(): void {
  * @returns the exit status: 0 when it is ready, otherwise its own, never 0.
  */
 export async function runInBackground(): Promise<number> {
+  // A daemon itself starts no other program, and answers sooner without what that takes.
+  const { spawn } = await import("node:child_process");
   const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
     detached: true,
     // Not inherited: whoever waits for the end of this program's output must not wait for the daemon's.

@@ -1,6 +1,6 @@
 import type { BlockNode } from "@blockmirror/block-driver";
-import { startCommit } from "@blockmirror/mirror";
 import { commandError, type BlockCommands, type CommandHandlers } from "@blockmirror/qmp";
+import { loadJobs } from "../jobs/load-jobs.ts";
 import { jobOptions } from "../jobs/job-arguments.ts";
 import { backingChain, fileName } from "../nodes/node-info.ts";
 import type { NodeStore } from "../nodes/node-store.ts";
@@ -13,6 +13,7 @@ export function commitCommands({ graph, nodes, jobs }: DaemonParts): CommandHand
   return {
     "block-commit": (args) =>
       jobs.start(async () => {
+        const { startCommit } = await loadJobs();
         const options = jobOptions(args, jobs.manager);
         const active = nodes.find(args.device, "DeviceNotFound");
         for (const parent of active.parents) {

@@ -8,7 +8,7 @@ import {
 } from "@blockmirror/qmp";
 import type { DaemonParts } from "./daemon-parts.ts";
 import { jobOptions } from "../jobs/job-arguments.ts";
-import { camelCase, toDeviceSpec } from "../nodes/node-options.ts";
+import { camelCase, toDeviceSpec, type OptionsContext } from "../nodes/node-options.ts";
 import { refuseOpenImage } from "../nodes/open-image.ts";
 import { safeInteger } from "../safe-integer.ts";
 import { registeredName } from "../schema/driver-types.ts";
@@ -24,11 +24,13 @@ export function createCommands({ jobs, graph, nodes }: DaemonParts): CommandHand
           type: "create",
           run: async (control) => {
             if (args.options.driver === "file") await refuseOpenImage(graph, args.options.filename);
-            await graph.create(
-              registeredName(driver),
-              createOptions(driver, args.options),
-              control.forceCancelSignal,
-            );
+            const { context, end } = nodes.beginChange();
+            try {
+              const options = createOptions(driver, args.options, context);
+              await graph.create(registeredName(driver), options, control.forceCancelSignal);
+            } finally {
+              end();
+            }
             control.setProgress(1, 1);
           },
         },
@@ -40,7 +42,11 @@ export function createCommands({ jobs, graph, nodes }: DaemonParts): CommandHand
   };
 
   /** The options under the names that the drivers know; children are translated like those of `blockdev-add`. */
-  function createOptions(driver: string, options: JsonObject): Readonly<Record<string, unknown>> {
+  function createOptions(
+    driver: string,
+    options: JsonObject,
+    context: OptionsContext,
+  ): Readonly<Record<string, unknown>> {
     const { createOptions: schema } = graph.registry.get(registeredName(driver));
     const translated: Record<string, unknown> = {};
     for (const [name, value] of Object.entries(options)) {
@@ -50,17 +56,17 @@ export function createCommands({ jobs, graph, nodes }: DaemonParts): CommandHand
         Object.hasOwn(schema?.fields ?? {}, each),
       );
       if (known === undefined) throw commandError(`Parameter '${name}' is not supported; leave it out`);
-      translated[known] = convert(name, value);
+      translated[known] = convert(name, value, context);
     }
     // QEMU creates over what is there.
     if (driver === "file") translated["overwrite"] = true;
     return translated;
   }
 
-  function convert(name: string, value: JsonValue): unknown {
+  function convert(name: string, value: JsonValue, context: OptionsContext): unknown {
     if (name === "file" || name === "data-file") {
       return isJsonObject(value)
-        ? toDeviceSpec(value, nodes.optionsContext)
+        ? toDeviceSpec(value, context)
         : nodes.find(typeof value === "string" ? value : "").name;
     }
     return typeof value === "bigint" ? safeInteger(name, value) : value;

@@ -1,7 +1,8 @@
 import type { BlockNode } from "@blockmirror/block-driver";
-import { startMirror, type SyncMode } from "@blockmirror/mirror";
+import type { SyncMode } from "@blockmirror/mirror";
 import { commandError, type BlockCommands, type BlockType, type CommandHandlers } from "@blockmirror/qmp";
 import type { DaemonParts } from "./daemon-parts.ts";
+import { loadJobs, type CopyingJobs } from "../jobs/load-jobs.ts";
 import { jobOptions, type JobArguments } from "../jobs/job-arguments.ts";
 import { startFailingJob } from "../jobs/failing-job.ts";
 import { prepareDriveMirrorTarget, type DriveMirrorTarget } from "../nodes/drive-mirror-target.ts";
@@ -18,8 +19,9 @@ export function mirrorCommands(daemon: DaemonParts): CommandHandlers<BlockComman
   return {
     "blockdev-mirror": (args) =>
       jobs.start(async () => {
+        const { startMirror } = await loadJobs();
         const options = checkMirror(daemon, args);
-        await mirrorTo(daemon, options, {
+        await mirrorTo(daemon, startMirror, options, {
           node: nodes.find(args.target),
           isZero: args["target-is-zero"] === true,
           // Whoever opened the target has decided what it stands on.
@@ -28,10 +30,11 @@ export function mirrorCommands(daemon: DaemonParts): CommandHandlers<BlockComman
       }),
     "drive-mirror": (args) =>
       jobs.start(async () => {
+        const { startMirror } = await loadJobs();
         const options = checkMirror(daemon, args);
         const target = await prepareDriveMirrorTarget(nodes, options.source, args);
         try {
-          await mirrorTo(daemon, options, target);
+          await mirrorTo(daemon, startMirror, options, target);
         } catch (error) {
           await target.undo();
           throw error;
@@ -87,6 +90,7 @@ function syncMode(sync: BlockType<"MirrorSyncMode">): SyncMode {
 
 async function mirrorTo(
   { graph, jobs }: DaemonParts,
+  startMirror: CopyingJobs["startMirror"],
   { source, job: options, sync, replaces, args }: CheckedMirror,
   { node: target, isZero: targetIsZero, backingMode }: Omit<DriveMirrorTarget, "undo" | "handOver">,
 ): Promise<void> {

@@ -1,5 +1,5 @@
 import { createDefaultRegistry, type DriverRegistry } from "@blockmirror/block-driver";
-import { nbdDriver } from "@blockmirror/nbd";
+import { nbdDriver } from "@blockmirror/nbd/driver";
 import { blkdebugDriver } from "./blkdebug/blkdebug-driver.ts";
 import { nullDriver } from "./null.ts";
 

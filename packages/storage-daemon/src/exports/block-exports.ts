@@ -1,5 +1,5 @@
 import type { BlockNode } from "@blockmirror/block-driver";
-import { NbdServer, type ListenOptions, type NbdExport, type NbdServerTls } from "@blockmirror/nbd";
+import type { ListenOptions, NbdExport, NbdServer, NbdServerTls } from "@blockmirror/nbd";
 import { commandError, type BlockType } from "@blockmirror/qmp";
 import { findBitmap, requireBitmap } from "../bitmaps/find-bitmap.ts";
 import type { NodeStore } from "../nodes/node-store.ts";
@@ -54,6 +54,8 @@ export class BlockExports {
     if (this.#server !== undefined || this.#changing !== undefined)
       throw commandError("NBD server already running");
     await this.#change(async () => {
+      // The server and the jobs are loaded by the first who wants one: a daemon has to answer soon after its start.
+      const { NbdServer } = await import("@blockmirror/nbd");
       const server = new NbdServer({
         graph: this.#nodes.graph,
         ...(maxConnections === 0 ? {} : { maxConnections }),

@@ -1,4 +1,10 @@
-import { BlockError, type BlockGraph, type BlockNode, type ChildRole } from "@blockmirror/block-driver";
+import {
+  BlockError,
+  type BlockGraph,
+  type BlockNode,
+  type ChildRole,
+  type ThrottleGroup,
+} from "@blockmirror/block-driver";
 import { commandError, isJsonObject, type JsonObject } from "@blockmirror/qmp";
 import type { ObjectStore } from "../objects/object-store.ts";
 import { mayFallBackToReadOnly, requireNodeName, toDeviceSpec, type OptionsContext } from "./node-options.ts";
@@ -7,6 +13,14 @@ import { mayFallBackToReadOnly, requireNodeName, toDeviceSpec, type OptionsConte
 export interface NodeRecord {
   /** As given to `blockdev-add`; a node that a command made has the options that would make it. */
   readonly options: JsonObject;
+}
+
+/** Nodes are being made or changed; `end` has to be called whatever comes of it. */
+export interface NodeChange {
+  /** What options of nodes are translated with. */
+  readonly context: OptionsContext;
+  readonly keepGroup: (group: ThrottleGroup) => ThrottleGroup;
+  readonly end: () => void;
 }
 
 /** Roles under which a driver's child option appears in the graph. */
@@ -25,8 +39,7 @@ const ROLES: Readonly<Record<string, readonly ChildRole[]>> = {
  */
 export class NodeStore {
   readonly graph: BlockGraph;
-  /** What options of nodes are translated with. */
-  readonly optionsContext: OptionsContext;
+  readonly #objects: ObjectStore;
   readonly #records: WeakMap<BlockNode, NodeRecord> = new WeakMap();
   readonly #owned: Set<BlockNode> = new Set();
   /** Names of the monitor's nodes that a commit has folded into another: their owner may still say that they can go. */
@@ -39,11 +52,30 @@ export class NodeStore {
 
   constructor(graph: BlockGraph, objects: ObjectStore) {
     this.graph = graph;
-    this.optionsContext = {
-      registry: graph.registry,
-      hasNode: (name) => graph.find(name) !== undefined,
-      credentials: (id) => objects.clientCredentials(id),
-      throttleGroup: (id) => objects.throttleGroup(id),
+    this.#objects = objects;
+  }
+
+  /**
+   * Begins a change of nodes by options. Groups that the options name, or that are left, cannot be removed until
+   * the change ends.
+   */
+  beginChange(): NodeChange {
+    const ends: (() => void)[] = [];
+    const keepGroup = (group: ThrottleGroup): ThrottleGroup => {
+      ends.push(this.#objects.keepGroup(group));
+      return group;
+    };
+    return {
+      context: {
+        registry: this.graph.registry,
+        hasNode: (name) => this.graph.find(name) !== undefined,
+        credentials: (id) => this.#objects.clientCredentials(id),
+        throttleGroup: (id) => keepGroup(this.#objects.throttleGroup(id)),
+      },
+      keepGroup,
+      end: () => {
+        for (const end of ends.splice(0)) end();
+      },
     };
   }
 
@@ -151,15 +183,21 @@ export class NodeStore {
   }
 
   async #openWith(options: JsonObject): Promise<BlockNode> {
-    const spec = toDeviceSpec(options, this.optionsContext);
+    const { context, end } = this.beginChange();
     const { signal } = this.#ending;
     try {
-      return await this.graph.open(spec, { signal });
-    } catch (error) {
-      const isReadOnly = error instanceof BlockError && (error.code === "EROFS" || error.code === "EACCES");
-      if (!isReadOnly || !mayFallBackToReadOnly(options)) throw error;
-      const readOnlySpec = toDeviceSpec(options, { ...this.optionsContext, fallsBackToReadOnly: true });
-      return this.graph.open(readOnlySpec, { signal });
+      const spec = toDeviceSpec(options, context);
+      try {
+        return await this.graph.open(spec, { signal });
+      } catch (error) {
+        const isReadOnly = error instanceof BlockError && (error.code === "EROFS" || error.code === "EACCES");
+        if (!isReadOnly || !mayFallBackToReadOnly(options)) throw error;
+        return await this.graph.open(toDeviceSpec(options, { ...context, fallsBackToReadOnly: true }), {
+          signal,
+        });
+      }
+    } finally {
+      end();
     }
   }
 

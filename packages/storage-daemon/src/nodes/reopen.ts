@@ -2,7 +2,7 @@ import { ThrottleDevice, type BlockNode } from "@blockmirror/block-driver";
 import { commandError, isJsonObject, stringify, type JsonObject, type JsonValue } from "@blockmirror/qmp";
 import { backingChain } from "./node-info.ts";
 import { zeroDetection } from "./node-options.ts";
-import type { NodeStore } from "./node-store.ts";
+import type { NodeChange, NodeStore } from "./node-store.ts";
 
 /** Options that may differ: they have no effect, or changing them is what reopening is for. */
 const FREE: ReadonlySet<string> = new Set([
@@ -31,7 +31,16 @@ interface Change {
  * @throws QmpError of class `GenericError`, or BlockError.
  */
 export async function reopenNodes(nodes: NodeStore, all: readonly JsonObject[]): Promise<void> {
-  const changes = all.flatMap((options) => changesOf(nodes, options));
+  const change = nodes.beginChange();
+  try {
+    await applyAll(all.flatMap((options) => changesOf(nodes, change, options)));
+  } finally {
+    change.end();
+  }
+  for (const options of all) nodes.renew(options);
+}
+
+async function applyAll(changes: readonly Change[]): Promise<void> {
   const done: Change[] = [];
   try {
     for (const change of changes) {
@@ -43,10 +52,9 @@ export async function reopenNodes(nodes: NodeStore, all: readonly JsonObject[]):
     for (const change of done.toReversed()) await change.undo().catch(() => undefined);
     throw error;
   }
-  for (const options of all) nodes.renew(options);
 }
 
-function changesOf(nodes: NodeStore, options: JsonObject): Change[] {
+function changesOf(nodes: NodeStore, change: NodeChange, options: JsonObject): Change[] {
   const name = options["node-name"];
   if (typeof name !== "string") throw commandError("node-name not specified");
   const node = nodes.graph.find(name);
@@ -54,7 +62,7 @@ function changesOf(nodes: NodeStore, options: JsonObject): Change[] {
   checkUnchanged(nodes, node, options);
   return [
     ...backingChange(nodes, node, options["backing"]),
-    ...groupChange(nodes, node, options["throttle-group"]),
+    ...groupChange(change, node, options["throttle-group"]),
     ...modeChange(nodes, node, options["read-only"]),
     // Whether discards free space stays as it was unless it is said again.
     ...zeroDetectionChange(node, { discard: nodes.record(node)?.options["discard"], ...options }),
@@ -127,11 +135,11 @@ function zeroDetectionChange(node: BlockNode, options: JsonObject): Change[] {
 }
 
 /** Requests that wait in the group go on waiting in the other one. */
-function groupChange(nodes: NodeStore, node: BlockNode, name: JsonValue | undefined): Change[] {
+function groupChange(change: NodeChange, node: BlockNode, name: JsonValue | undefined): Change[] {
   const { device } = node;
   if (!(device instanceof ThrottleDevice) || typeof name !== "string") return [];
-  const before = device.group;
-  const after = nodes.optionsContext.throttleGroup(name);
+  const before = change.keepGroup(device.group);
+  const after = change.context.throttleGroup(name);
   const move = async (group: typeof after): Promise<void> => device.moveTo(group);
   return [{ apply: () => move(after), undo: () => move(before) }];
 }

@@ -32,6 +32,8 @@ const OBJECT_ID = /^[A-Za-z][A-Za-z0-9._-]*$/;
 export class ObjectStore {
   readonly #entries: Map<string, Entry> = new Map();
   readonly #clock: Clock;
+  /** How many wait to join a group, or may have to go back to it. */
+  readonly #keepers: Map<ThrottleGroup, number> = new Map();
 
   /** `clock` is the time that limits are kept in. */
   constructor(clock: Clock = systemClock) {
@@ -56,7 +58,10 @@ export class ObjectStore {
   remove(id: string): void {
     const object = this.#find(id);
     if (object === undefined) throw commandError(`object '${id}' not found`);
-    if (object.type === "throttle-group" && object.group.memberCount > 0) {
+    if (
+      object.type === "throttle-group" &&
+      (object.group.memberCount > 0 || this.#keepers.has(object.group))
+    ) {
       throw commandError(`object '${id}' is in use, can not be deleted`);
     }
     this.#entries.delete(id);
@@ -72,6 +77,20 @@ export class ObjectStore {
     const object = this.#find(id);
     if (object?.type !== "throttle-group") throw commandError(`Throttle group '${id}' does not exist`);
     return object.group;
+  }
+
+  /**
+   * Has a group count as used until the function returned is called. Opening a node takes time, and it joins its group at
+   * the end: a group that was removed meanwhile would limit nodes that no client can reach it by.
+   */
+  keepGroup(group: ThrottleGroup): () => void {
+    const count = (by: number): void => {
+      const keepers = (this.#keepers.get(group) ?? 0) + by;
+      if (keepers === 0) this.#keepers.delete(group);
+      else this.#keepers.set(group, keepers);
+    };
+    count(1);
+    return () => count(-1);
   }
 
   /** @throws QmpError when there are none, or they are a client's. */

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { parsePskKeys, type PskKeys } from "@blockmirror/nbd";
+import type { PskKeys } from "@blockmirror/nbd";
 import { commandError, type BlockType } from "@blockmirror/qmp";
 import { messageOf, readCredential, type TlsCredentials } from "./tls-credentials.ts";
 
@@ -25,14 +25,15 @@ export async function loadPsk(options: {
     throw commandError("username should not be set when endpoint=server");
   }
   const file = join(dir, "keys.psk");
-  const keys = parse(file, await readCredential(file));
+  const keys = await parse(file, await readCredential(file));
   if (endpoint === "server") return { type: "tls-server", tls: { keys } };
   const user = username ?? DEFAULT_USER;
   if (!keys.has(user)) throw commandError(`Username ${user} not found in PSK file ${file}`);
   return { type: "tls-client", tls: { pskFile: file, username: user } };
 }
 
-function parse(file: string, text: string): PskKeys {
+async function parse(file: string, text: string): Promise<PskKeys> {
+  const { parsePskKeys } = await import("@blockmirror/nbd");
   try {
     return parsePskKeys(text);
   } catch (error) {

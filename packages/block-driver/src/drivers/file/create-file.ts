@@ -3,9 +3,10 @@ import path from "node:path";
 import { BlockError, toBlockError } from "../../errors.ts";
 import { setSize, allocateSpace, writeZeroSpace } from "./allocate-space.ts";
 import type { FileOps } from "./file-ops.ts";
+import { hostFor, type FileDriverInit } from "./host.ts";
 import { lockImage, unlockImage, writerClaim } from "./image-lock.ts";
 import { closeDescriptor, openDescriptor, openFile, statDescriptor } from "./open-file.ts";
-import { settled, type FileCalls } from "./positional-io.ts";
+import { settled } from "./positional-io.ts";
 import { systemErrorCode } from "./system-error.ts";
 
 /** What to create. */
@@ -24,12 +25,9 @@ export interface CreateFileInit {
  * Makes a file of that size that reads as zeroes, and makes it durable with its name. What a failed creation made is
  * removed again; a file that was there before stays, but is then empty.
  */
-export async function createFile(
-  calls: FileCalls,
-  ops: FileOps | undefined,
-  init: CreateFileInit,
-): Promise<void> {
+export async function createFile(driver: FileDriverInit, init: CreateFileInit): Promise<void> {
   const { filename, size, preallocation, signal } = init;
+  const { calls, ops } = await hostFor(driver);
   const { fd, isNew } = await openTarget(init, ops);
   try {
     if (!isNew) await setSize(calls, fd, 0);

@@ -1,14 +1,12 @@
-import { getSystemErrorMap } from "node:util";
-
-let names: ReturnType<typeof getSystemErrorMap> | undefined;
+let names: ReadonlyMap<number, readonly [string, string]> | undefined;
 
 /**
  * An error as Node makes them for a failed system call, for calls that do not go through Node: `code` is the POSIX name
  * in Node's spelling, so that one table of codes serves both.
  */
 export function systemError(call: string, errno: number): NodeJS.ErrnoException {
-  // Node makes a new map for each who asks.
-  names ??= getSystemErrorMap();
+  // Node makes a new map for each who asks. Not imported, since that would load all that `util` has, at every start.
+  names ??= process.getBuiltinModule("node:util").getSystemErrorMap();
   const [code, text] = names.get(-errno) ?? [`E${errno}`, "unknown error"];
   return Object.assign(new Error(`${code}: ${text}, ${call}`), { code, errno: -errno, syscall: call });
 }

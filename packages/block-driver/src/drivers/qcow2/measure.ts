@@ -31,16 +31,10 @@ const DEFAULTS: Omit<ImageShape, "size"> = {
   dataFileRaw: false,
 };
 
-/**
- * Says how much space an image will need before it is made, as `qemu-img measure` does: all metadata of a full disk, and
- * the clusters that data touches. Data in an external file counts too. Internal snapshots, bitmaps, and compression,
- * which nobody can foresee, do not.
- * @param data ranges that will be written, ascending and without overlap; none for an empty disk.
- * @throws BlockError `EINVAL` and `EFBIG` as the creation would.
- */
-export async function measureQcow2(
+/** What `measureQcow2` does. */
+export async function measureImage(
   options: Qcow2MeasureOptions,
-  data: AsyncIterable<DataRange> | Iterable<DataRange> = [],
+  data: AsyncIterable<DataRange> | Iterable<DataRange>,
 ): Promise<Qcow2Measurement> {
   const shape: ImageShape = { ...DEFAULTS, ...options };
   const { geometry } = planImage(shape, shape.dataFileRaw ? "data" : undefined);

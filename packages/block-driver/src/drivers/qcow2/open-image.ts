@@ -2,7 +2,6 @@ import type { BlockChild } from "../../contract/device.ts";
 import type { OpenContext } from "../../contract/driver.ts";
 import { BlockError } from "../../errors.ts";
 import { PersistentBitmaps } from "./bitmaps/persistent-bitmaps.ts";
-import { recoverDirtyImage } from "./check/check-image.ts";
 import { decoderFor, NO_ZSTD } from "./compression/cluster-decoder.ts";
 import { Autoclear, Incompatible } from "./format/constants.ts";
 import { geometryOf, hasFeature, type Header } from "./format/header.ts";
@@ -42,6 +41,8 @@ export async function openImage(options: Qcow2Options, context: OpenContext): Pr
   refuseEncryption(head.header, label);
   checkPlaces(head.header, file, label, !readOnly);
   if (!readOnly && hasFeature(head.header.incompatible, Incompatible.Dirty)) {
+    // Seldom needed, and as large as half of the rest.
+    const { recoverDirtyImage } = await import("./check/check-image.ts");
     await recoverDirtyImage(file, context.signal);
     head = await readImageHead(file, label, { writable: true, repair: false });
   }

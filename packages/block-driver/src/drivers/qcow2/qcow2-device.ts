@@ -20,7 +20,7 @@ import { ReadEpochs } from "./metadata/read-epochs.ts";
 import type { OpenedImage } from "./open-image.ts";
 import { Reader } from "./read/reader.ts";
 import { describeRange } from "./read/status.ts";
-import type { Qcow2Stats } from "./stats.ts";
+import { countsRequests, type Qcow2Stats } from "./stats.ts";
 import { Writer } from "./write/writer.ts";
 
 /** Requests are best as large as this, or as a cluster where that is larger. */
@@ -72,6 +72,7 @@ export class Qcow2Device implements BlockDevice {
       if (canResize(image)) this.resize = (size, options) => this.#resize(writer, size, options);
     }
     this.#info = this.#describe();
+    countsRequests(this, () => this.#stats());
   }
 
   get info(): DeviceInfo {
@@ -94,7 +95,7 @@ export class Qcow2Device implements BlockDevice {
   }
 
   /** What was asked of the files below so far. */
-  stats(): Qcow2Stats {
+  #stats(): Qcow2Stats {
     const state = this.#writer?.state;
     return {
       read: { ...this.#reader.counters },
@@ -188,11 +189,6 @@ export class Qcow2Device implements BlockDevice {
       details: describeImage(header, head, snapshots, this.#bitmaps.list()),
     };
   }
-}
-
-/** The counters of an open device, a copy; undefined when it is not a qcow2 image. `node.device` of a node is one. */
-export function qcow2Stats(device: BlockDevice): Qcow2Stats | undefined {
-  return device instanceof Qcow2Device ? device.stats() : undefined;
 }
 
 /** Version 2 cannot say "zero" of a cluster: one that is given up would let the backing file show through. */

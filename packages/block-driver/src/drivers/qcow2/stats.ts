@@ -1,3 +1,4 @@
+import type { BlockDevice } from "../../contract/device.ts";
 import type { HostCounters } from "./metadata/host-file.ts";
 import type { ReadCounters } from "./read/read-counters.ts";
 
@@ -12,4 +13,17 @@ export interface Qcow2Stats {
   readonly dataWrite: Readonly<HostCounters> | undefined;
   /** Guest bytes that writes have read and written again to fill up clusters. */
   readonly copiedBytes: number;
+}
+
+/** Devices that count; apart from the format, so that asking a device does not load it. */
+const counted = new WeakMap<BlockDevice, () => Qcow2Stats>();
+
+/** Makes {@link qcow2Stats} know a device. */
+export function countsRequests(device: BlockDevice, stats: () => Qcow2Stats): void {
+  counted.set(device, stats);
+}
+
+/** The counters of an open device, a copy; undefined when it is not a qcow2 image. `node.device` of a node is one. */
+export function qcow2Stats(device: BlockDevice): Qcow2Stats | undefined {
+  return counted.get(device)?.();
 }

@@ -4,7 +4,7 @@ import { lacksPeers } from "@blockmirror/peers";
 import { describe, expect, test } from "vitest";
 import { ContentModel } from "../../../src/conformance/content-model.ts";
 import { Random } from "../../../src/conformance/random.ts";
-import { checkQcow2 } from "../../../src/drivers/qcow2/check/check-image.ts";
+import { checkQcow2 } from "../../../src/drivers/qcow2/tools.ts";
 import { BlockGraph, type BlockEdge, type DeviceInfo } from "../../../src/index.ts";
 import { Recording, recordingDriver } from "../../support/recording.ts";
 import "../../support/seed.ts";

@@ -1,5 +1,6 @@
 import { BlockGraph, createDefaultRegistry } from "../../../src/index.ts";
-import { checkQcow2, type Qcow2CheckOptions } from "../../../src/drivers/qcow2/check/check-image.ts";
+import type { Qcow2CheckOptions } from "../../../src/drivers/qcow2/check/check-image.ts";
+import { checkQcow2 } from "../../../src/drivers/qcow2/tools.ts";
 import type { Qcow2CheckReport } from "../../../src/drivers/qcow2/check/check-report.ts";
 
 /** Checks an image file; with `repair` it is opened for writing. */

@@ -14,9 +14,7 @@ export function nbdOptions(
   options: JsonObject,
   credentials: (id: string) => NbdTlsFiles,
 ): Readonly<Record<string, unknown>> {
-  if (options["x-dirty-bitmap"] !== undefined) {
-    throw commandError("Parameter 'x-dirty-bitmap' is not supported by driver 'nbd'; leave it out");
-  }
+  refuseOtherStatus(options["x-dirty-bitmap"]);
   const { "tls-creds": id, "tls-hostname": serverName } = options;
   if (serverName !== undefined && id === undefined) {
     throw commandError("Parameter 'tls-hostname' needs 'tls-creds'");
@@ -31,6 +29,20 @@ export function nbdOptions(
     ...(typeof id === "string" ? { tls: tlsOptions(credentials(id), serverName) } : {}),
     ...(open === undefined || open === 0 ? {} : { openTimeoutMs: milliseconds(open) }),
   };
+}
+
+/** The context that block status comes from in any case. */
+const BASE_ALLOCATION = "base:allocation";
+
+/**
+ * With a bitmap for its block status, a node says of dirty ranges that they are holes, since the bits of both contexts mean
+ * what they mean. A mirror of such a node would leave out exactly what was written.
+ */
+function refuseOtherStatus(context: JsonValue | undefined): void {
+  if (context === undefined || context === BASE_ALLOCATION) return;
+  throw commandError(
+    `Parameter 'x-dirty-bitmap' accepts '${BASE_ALLOCATION}' only: with another block status, jobs would take what is dirty for holes and not copy it; leave it out, and read the bitmap with 'blockmirror map --bitmap' or 'qemu-img map'`,
+  );
 }
 
 /** Who has a key has no name to be checked. */

@@ -8,6 +8,8 @@ import type { BitmapDirectory } from "./read-directory.ts";
 /** Keeps count of the clusters that bitmaps take: guarded while they are in use, given back when they are not. */
 export class BitmapClusters {
   readonly #state: WriteState;
+  /** Taken for what is not stored yet. */
+  #placed: { readonly cluster: number; readonly count: number }[] = [];
 
   constructor(state: WriteState) {
     this.#state = state;
@@ -21,9 +23,34 @@ export class BitmapClusters {
     }
   }
 
-  /** Guards one range. */
-  guard(offset: number, length: number): void {
-    this.#add(offset, length);
+  /** Writes bytes to new clusters, padded with zeroes to whole ones, and guards them. @returns their offset. */
+  async place(bytes: Uint8Array): Promise<number> {
+    const { allocator, file, image } = this.#state;
+    const { clusterSize } = image.geometry;
+    const count = Math.ceil(bytes.length / clusterSize);
+    const cluster =
+      count === 1 ? (await allocator.allocate(1)).cluster : await allocator.allocateAtEnd(count);
+    this.#placed.push({ cluster, count });
+    const offset = cluster * clusterSize;
+    const padding = new Uint8Array(count * clusterSize - bytes.length);
+    await file.write(offset, padding.length === 0 ? [bytes] : [bytes, padding]);
+    this.#add(offset, bytes.length);
+    return offset;
+  }
+
+  /**
+   * Takes back what was placed, while the header has not been touched: nothing durable has ever pointed there, so the
+   * clusters are free at once. After a failure that fences the image they stay: nothing is written any more.
+   */
+  async giveBackPlaced(): Promise<void> {
+    const { allocator, map, fence } = this.#state;
+    const placed = this.#placed;
+    this.#placed = [];
+    for (const { cluster, count } of placed) {
+      if (fence.failure !== undefined) return;
+      map.remove(MetadataKind.Bitmaps, cluster, count);
+      await allocator.giveBack(cluster, count);
+    }
   }
 
   /** Gives a range back, once nothing durable refers to it. */

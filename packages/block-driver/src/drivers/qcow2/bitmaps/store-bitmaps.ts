@@ -9,7 +9,9 @@ import {
 } from "../format/bitmap-directory.ts";
 import { Autoclear, ExtensionType } from "../format/constants.ts";
 import { withExtension } from "../format/extensions.ts";
+import { encodeHeaderCluster, type HeaderCluster } from "../format/header-cluster.ts";
 import { viewOf, writeU64 } from "../format/u64.ts";
+import type { Image } from "../image.ts";
 import { switchHeader } from "../metadata/header-switch.ts";
 import type { WriteState } from "../write/write-state.ts";
 import { BitmapClusters } from "./bitmap-clusters.ts";
@@ -33,19 +35,40 @@ export interface BitmapChange {
  */
 export async function storeBitmaps(
   state: WriteState,
-  { old, preserved, kept }: BitmapChange,
+  change: BitmapChange,
 ): Promise<BitmapDirectory | undefined> {
+  const { old, preserved } = change;
   const clusters = new BitmapClusters(state);
-  const entries: BitmapEntry[] = [...preserved];
-  for (const bitmap of kept) entries.push(await writeBitmap(state, clusters, bitmap));
-  const directory = entries.length === 0 ? undefined : await writeDirectory(state, clusters, entries);
-  // Refcounts of the new clusters and their content: durable before anything points to them.
-  await state.commit.flush();
-  await recordDirectory(state, directory);
+  const { directory, header } = await writeBitmaps(state, clusters, change);
+  // From here on the new clusters stay, whatever fails: a header that points to them may be durable.
+  await switchHeader(state, header);
   if (old === undefined) return directory;
   clusters.release(old.extension.directoryOffset, old.extension.directorySize);
   for (const entry of old.entries) if (!preserved.includes(entry)) await clusters.releaseBitmap(entry);
   return directory;
+}
+
+/** What is to be stored, durable but for the header that leads to it. After a failure its clusters are free again. */
+async function writeBitmaps(
+  state: WriteState,
+  clusters: BitmapClusters,
+  { preserved, kept }: BitmapChange,
+): Promise<{ readonly directory: BitmapDirectory | undefined; readonly header: HeaderCluster }> {
+  try {
+    const entries: BitmapEntry[] = [...preserved];
+    for (const bitmap of kept) entries.push(await writeBitmap(state, clusters, bitmap));
+    const directory = entries.length === 0 ? undefined : await writeDirectory(clusters, entries);
+    const header = headerWith(state.image, directory);
+    // A header that does not fit is known before the clusters stay for it.
+    encodeHeaderCluster(header, state.image.label);
+    // Refcounts of the new clusters and their content: durable before anything points to them.
+    await state.commit.flush();
+    return { directory, header };
+  } catch (error) {
+    // What cannot be given back is lost until a check, and says less than why there is nothing to keep it for.
+    await clusters.giveBackPlaced().catch(() => {});
+    throw error;
+  }
 }
 
 async function writeBitmap(
@@ -61,11 +84,11 @@ async function writeBitmap(
   const view = viewOf(table);
   let index = 0;
   for (const bytes of bitmapClusters(bits, clusterSize)) {
-    if (bytes !== undefined) writeU64(view, index * 8, await place(state, clusters, bytes));
+    if (bytes !== undefined) writeU64(view, index * 8, await clusters.place(bytes));
     index += 1;
   }
   return {
-    tableOffset: await place(state, clusters, table),
+    tableOffset: await clusters.place(table),
     tableEntries: table.length / 8,
     flags: enabled ? BitmapFlag.Auto : 0,
     type: DIRTY_TRACKING,
@@ -76,40 +99,27 @@ async function writeBitmap(
 }
 
 async function writeDirectory(
-  state: WriteState,
   clusters: BitmapClusters,
   entries: readonly BitmapEntry[],
 ): Promise<BitmapDirectory> {
   const bytes = encodeBitmapDirectory(entries);
-  const directoryOffset = await place(state, clusters, bytes);
+  const directoryOffset = await clusters.place(bytes);
   return {
     extension: { count: entries.length, directorySize: bytes.length, directoryOffset },
     entries,
   };
 }
 
-/** Writes bytes to new clusters, padded with zeroes to whole ones. */
-async function place(state: WriteState, clusters: BitmapClusters, bytes: Uint8Array): Promise<number> {
-  const { clusterSize } = state.image.geometry;
-  const count = Math.ceil(bytes.length / clusterSize);
-  const cluster =
-    count === 1 ? (await state.allocator.allocate(1)).cluster : await state.allocator.allocateAtEnd(count);
-  const offset = cluster * clusterSize;
-  const padding = new Uint8Array(count * clusterSize - bytes.length);
-  await state.file.write(offset, padding.length === 0 ? [bytes] : [bytes, padding]);
-  clusters.guard(offset, bytes.length);
-  return offset;
-}
-
-async function recordDirectory(state: WriteState, directory: BitmapDirectory | undefined): Promise<void> {
-  const { image } = state;
-  const payload = directory === undefined ? undefined : encodeBitmapsExtension(directory.extension);
-  const extensions = withExtension(image.extensions, ExtensionType.Bitmaps, payload);
+function headerWith(image: Image, directory: BitmapDirectory | undefined): HeaderCluster {
+  const { backingName, extensions } = image;
   const { autoclear } = image.header;
-  const header = {
-    ...image.header,
-    autoclear: directory === undefined ? autoclear & ~Autoclear.Bitmaps : autoclear | Autoclear.Bitmaps,
+  const payload = directory === undefined ? undefined : encodeBitmapsExtension(directory.extension);
+  return {
+    header: {
+      ...image.header,
+      autoclear: directory === undefined ? autoclear & ~Autoclear.Bitmaps : autoclear | Autoclear.Bitmaps,
+    },
+    extensions: withExtension(extensions, ExtensionType.Bitmaps, payload),
+    backingName,
   };
-  const { backingName } = image;
-  await switchHeader(state, { header, extensions, backingName });
 }

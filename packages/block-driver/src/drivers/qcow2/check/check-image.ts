@@ -20,7 +20,7 @@ import { RefcountStructure } from "./refcount-structure.ts";
 import { ReferenceMap } from "./reference-map.ts";
 import { References } from "./references.ts";
 
-/** Options of {@link checkQcow2}. */
+/** Options of `checkQcow2`. */
 export interface Qcow2CheckOptions {
   /**
    * `leaks` gives back clusters that nobody uses; `all` also raises refcounts that are too low, makes a ruined refcount
@@ -38,20 +38,8 @@ export interface Qcow2CheckOptions {
 
 const DEFAULT_MEMORY_LIMIT = 256 * 1024 * 1024;
 
-/**
- * Checks a qcow2 image, and repairs it on demand: counts every reference to every cluster, and compares with the
- * refcounts and flags in the file. The image must not be in use by anybody else.
- *
- * Guest data is never changed. Refcounts are only lowered when every table could be read: what seems unused otherwise may
- * belong to a table that could not. The dirty and corrupt marks are removed when a repair leaves nothing to complain of.
- *
- * @param file holds the image; written only with `repair`.
- * @throws BlockError when it is no image or its header makes no sense; `EFBIG` beyond the memory limit; `ECANCELED`.
- */
-export async function checkQcow2(
-  file: BlockChild,
-  options: Qcow2CheckOptions = {},
-): Promise<Qcow2CheckReport> {
+/** What `checkQcow2` does. */
+export async function checkImage(file: BlockChild, options: Qcow2CheckOptions): Promise<Qcow2CheckReport> {
   const image = await openForCheck(file, options.repair !== undefined);
   const progress = progressOf(options);
   const first = await new Check(image, options, progress).run();
@@ -83,7 +71,7 @@ export async function checkQcow2(
  * @throws BlockError `BLK_CORRUPT` when something is left that this cannot repair.
  */
 export async function recoverDirtyImage(file: BlockChild, signal?: AbortSignal): Promise<void> {
-  const report = await checkQcow2(file, { repair: "all", ...(signal !== undefined && { signal }) });
+  const report = await checkImage(file, { repair: "all", ...(signal !== undefined && { signal }) });
   if (report.corruptions === 0 && report.checkErrors === 0) return;
   const { label } = file.info;
   throw new BlockError(
