@@ -159,6 +159,7 @@ export class Daemon implements DaemonParts {
   async #endJobsAndExports(): Promise<void> {
     const expedited = this.graph.nodes().map((node) => this.graph.expedite(node));
     try {
+      await this.nodes.close();
       await this.jobs.close();
       await this.exports.close();
     } finally {

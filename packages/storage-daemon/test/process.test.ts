@@ -104,7 +104,8 @@ describe("a daemon by its command line", () => {
     const server = { type: "unix", path: nbd };
     const node = await guest.nodes.add({ driver: "nbd", "node-name": "d", server, export: "disk" });
     const edge = guest.graph.attach(node, { name: "guest", uses: ["read", "write"], shares: [] });
-    await edge.read(0, [Buffer.alloc(MIB)]);
+    // A single request: each of those that a longer read is cut into has to wait for the one before.
+    await edge.read(0, [Buffer.alloc(MIB / 4)]);
     // It would take twelve days.
     const waiting = Promise.resolve(edge.read(0, [Buffer.alloc(MIB)]));
     await client.execute("quit");
@@ -215,6 +216,23 @@ describe("a daemon by its command line", () => {
     expect(existsSync(pidFile)).toBe(true);
     await client.execute("quit");
     await daemon.ended;
+  });
+
+  it("ends when told to, though its first client has not come", async () => {
+    const directory = await scratch();
+    const socket = join(directory, "qmp.sock");
+    const daemon = new DaemonProcess([
+      "--chardev",
+      `socket,id=c,path=${socket},server=on,wait=on`,
+      "--monitor",
+      "c",
+      "--pidfile",
+      join(directory, "pid"),
+    ]);
+    while (!existsSync(socket)) await new Promise((resolve) => setTimeout(resolve, 10));
+    daemon.child.kill("SIGTERM");
+    expect(await daemon.ended).toEqual({ code: 0, stdout: "", stderr: "" });
+    expect([existsSync(socket), existsSync(join(directory, "pid"))]).toEqual([false, false]);
   });
 
   it("never takes a living socket away, and replaces one that is dead", async () => {

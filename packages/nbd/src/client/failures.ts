@@ -25,6 +25,12 @@ export function requestFailure(
   });
 }
 
+/** What a request ends with when its caller gave it up. */
+export function cancellation(label: string, { operation, offset, length }: Request): BlockError {
+  const context = { node: label, operation, offset, length };
+  return new BlockError("ECANCELED", `${operation} on ${label} was cancelled`, context);
+}
+
 /** The failure of an attempt to connect, with a remedy. The label names the address already. */
 export function openFailure(error: unknown, label: string): BlockError {
   if (error instanceof BlockError) return error;

@@ -4,7 +4,14 @@ import { incompatibility } from "./compatibility.ts";
 import type { Connection, ConnectionOwner, Endpoint, Refusal } from "./connection.ts";
 import { Dialer } from "./dialer.ts";
 import { Command } from "../protocol/constants.ts";
-import { describeLoss, describeRefusal, LateError, requestFailure, unflushedLoss } from "./failures.ts";
+import {
+  cancellation,
+  describeLoss,
+  describeRefusal,
+  LateError,
+  requestFailure,
+  unflushedLoss,
+} from "./failures.ts";
 import { Growth } from "./growth.ts";
 import { allowsSeveralConnections, canFlush, type NegotiatedExport } from "./negotiated.ts";
 import { ProtocolError } from "./protocol-error.ts";
@@ -131,7 +138,7 @@ export class Session implements ConnectionOwner {
     if (this.#closing !== undefined) {
       throw requestFailure("ESHUTDOWN", this.#init.label, request, "the device is closed");
     }
-    if (signal?.aborted === true) throw this.#cancelled(request);
+    if (signal?.aborted === true) throw cancellation(this.#init.label, request);
     return this.#start(request, signal);
   }
 
@@ -148,9 +155,12 @@ export class Session implements ConnectionOwner {
       // A change that failed may have been made in part.
       if (request.needsFlush) this.#unflushed.add();
     }
+    const isFlush = request.operation === "flush";
     if (refusal !== undefined) this.#refused(request, refusal);
+    // A server tells one flush of a failure, and the one beside it of success: it covers the same writes.
+    else if (isFlush && this.#fence !== undefined) request.fail(this.#fence);
     else {
-      if (request.operation === "flush") this.#unflushed.flushed(request.covers);
+      if (isFlush) this.#unflushed.flushed(request.covers);
       request.succeed();
     }
     this.#sendQueued();
@@ -211,11 +221,18 @@ export class Session implements ConnectionOwner {
     this.#growth.consider(this.#connections, this.#allowedConnections);
   }
 
-  /** Sharing writes between connections needs the server's promise that a flush covers them all. */
+  /**
+   * Sharing writes between connections needs the server's promise that a flush covers them all: of the server that is
+   * there now, which need not be the one that was there first.
+   */
   get #allowedConnections(): number {
-    return allowsSeveralConnections(this.negotiated) && this.#closing === undefined
-      ? this.#init.connections
-      : 1;
+    const isPromised = this.#connections.every(({ negotiated }) => allowsSeveralConnections(negotiated));
+    return isPromised && this.#closing === undefined ? this.#init.connections : 1;
+  }
+
+  #mayShare({ negotiated }: Connection): boolean {
+    const isAlone = this.#connections.length === 0;
+    return isAlone || (allowsSeveralConnections(negotiated) && this.#allowedConnections > 1);
   }
 
   #leastLoaded(): Connection | undefined {
@@ -320,6 +337,11 @@ export class Session implements ConnectionOwner {
       connection.abandon(new Error(problem));
       return;
     }
+    // One more that was being made meanwhile can have come first.
+    if (!this.#mayShare(connection)) {
+      connection.abandon(new Error("not needed"));
+      return;
+    }
     this.#init.report(`${this.#init.label}: connected again`);
     this.#connections.push(connection);
     this.#sendQueued();
@@ -328,8 +350,8 @@ export class Session implements ConnectionOwner {
   /** Takes one more connection beside others; false when it is of no use. */
   #join(connection: Connection): boolean {
     const problem = incompatibility(this.negotiated, connection.negotiated, this.#init.readOnly);
-    const isUseful = problem === undefined && this.#closing === undefined && this.#fence === undefined;
-    if (!isUseful) {
+    const isWanted = this.#closing === undefined && this.#fence === undefined;
+    if (problem !== undefined || !isWanted || !this.#mayShare(connection)) {
       connection.abandon(new Error(problem ?? "not needed"));
       return false;
     }
@@ -349,22 +371,11 @@ export class Session implements ConnectionOwner {
   /** Ends a request whose caller gave up, if nothing has come of it. */
   #abort(request: Request): void {
     const isQueued = this.#queue.includes(request);
-    if (isQueued && request.attempts === 0) request.fail(this.#cancelled(request));
+    if (isQueued && request.attempts === 0) request.fail(cancellation(this.#init.label, request));
     else if (!request.changes && !this.#connections.some((each) => each.isReceiving(request))) {
       // The answer, when it comes, is read past the buffers.
-      request.fail(this.#cancelled(request));
+      request.fail(cancellation(this.#init.label, request));
     }
-  }
-
-  #cancelled(request: Request): BlockError {
-    const { operation, offset, length } = request;
-    const { label } = this.#init;
-    return new BlockError("ECANCELED", `${operation} on ${label} was cancelled`, {
-      node: label,
-      operation,
-      offset,
-      length,
-    });
   }
 
   async #end(): Promise<void> {

@@ -38,6 +38,9 @@ export interface TransmissionInit {
 /** Requests that are answered at once in one turn of the event loop: others want their turn, too. */
 const REQUESTS_PER_TURN = 64;
 
+/** How long a client may take to hang up, after everything was said, in milliseconds. */
+const LINGER_MS = 2000;
+
 /** Payloads that nobody wants are read and dropped up to this many bytes; beyond it hanging up is cheaper for both. */
 const MAX_SKIPPED: number = 64 * 1024 * 1024;
 
@@ -66,6 +69,7 @@ export class Transmission implements Resumable {
   #isPaused = true;
   #isProcessing = false;
   #continuation: NodeJS.Immediate | undefined;
+  #linger: NodeJS.Timeout | undefined;
   /** No more requests: the client said goodbye, or the server stops. */
   #isEnding = false;
   #isStopping = false;
@@ -124,6 +128,7 @@ export class Transmission implements Resumable {
     this.#isClosed = true;
     this.#agreement.exported.connections.delete(this);
     if (this.#continuation !== undefined) clearImmediate(this.#continuation);
+    clearTimeout(this.#linger);
     this.#forgetCurrent();
     this.#queue.clear();
     this.#writer.close();
@@ -289,7 +294,8 @@ export class Transmission implements Resumable {
     }
   }
 
-  readonly #isWanted = (): boolean => !this.#isClosed;
+  /** Warming a cache may end at any time: neither the end of a client nor a drain waits for a terabyte of it. */
+  readonly #isWanted = (): boolean => !this.#isClosed && !this.#agreement.exported.isHeld;
 
   /** Queues every chunk but the final error, if there is one. */
   async #describe(request: Request): Promise<void> {
@@ -363,11 +369,13 @@ export class Transmission implements Resumable {
     if (!this.#isEnding || this.#isClosed || this.#hasEnded) return;
     if (this.#outstanding > 0 || this.#current !== undefined || this.#continuation !== undefined) return;
     this.#hasEnded = true;
-    this.#listen(false);
     const socket = this.#socket;
-    // Whatever the client still sends is of no interest; the end of its side is.
+    // Whatever the client still sends is dropped as it comes. A socket that is closed with bytes unread, or gets more
+    // afterwards, is reset, and the client loses the answers that are on their way to it.
     socket.off("data", this.#onData);
-    socket.end(() => socket.destroy());
+    socket.resume();
+    this.#linger = setTimeout(() => socket.destroy(), LINGER_MS);
+    socket.end();
   }
 
   #finishWhenIdle(): void {

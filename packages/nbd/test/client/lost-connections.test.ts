@@ -207,6 +207,71 @@ describe("writes that were answered and not flushed are not forgotten:", () => {
     expect(await readBytes(device.edge, 0, 512)).toEqual(bytes(1));
   });
 
+  test("a server that comes back without the promise that a flush covers all connections gets one only", async () => {
+    const flags = PLAIN_FLAGS | TransmissionFlag.CanMultiConnection;
+    await using server = await FakeServer.start({ flags });
+    await using device = await openNbd({ uri: server.uri, connections: 2, ...PATIENT });
+    await device.edge.write(0, [bytes(1)], { fua: true });
+    server.behaviour.flags = PLAIN_FLAGS;
+    const users = new Set<FakePeer>();
+    const held: (() => void)[] = [];
+    server.behaviour.onRequest = (peer, request) => {
+      users.add(peer);
+      held.push(() => peer.answer(request));
+    };
+    server.peers[0]?.socket.destroy();
+    const writes: Promise<void>[] = [];
+    for (let index = 0; index < 32; index += 1) {
+      writes.push((async () => device.edge.write(index * 512, [bytes(index + 1)]))());
+      await turns(3);
+    }
+    await until(() => held.length === 32);
+    server.behaviour.onRequest = (peer, request) => peer.answer(request);
+    for (const answer of held) answer();
+    await Promise.all(writes);
+    expect(users.size).toBe(1);
+  });
+
+  test("one that has not the promise any more is not joined", async () => {
+    const flags = PLAIN_FLAGS | TransmissionFlag.CanMultiConnection;
+    await using server = await FakeServer.start({ flags });
+    await using device = await openNbd({ uri: server.uri, connections: 2 });
+    server.behaviour.flags = PLAIN_FLAGS;
+    const users = new Set<FakePeer>();
+    const held: (() => void)[] = [];
+    server.behaviour.onRequest = (peer, request) => {
+      users.add(peer);
+      held.push(() => peer.answer(request));
+    };
+    const writes: Promise<void>[] = [];
+    for (let index = 0; index < 32 || server.peers.length < 2; index += 1) {
+      writes.push((async () => device.edge.write((index % 32) * 512, [bytes(1)]))());
+      await turns(3);
+    }
+    await until(() => held.length === writes.length);
+    server.behaviour.onRequest = (peer, request) => peer.answer(request);
+    for (const answer of held) answer();
+    await Promise.all(writes);
+    expect([users.size, server.peers.length]).toEqual([1, 2]);
+  });
+
+  test("nor does a flush succeed beside one that failed: the server tells only one of them", async () => {
+    const flushes: ((error: number) => void)[] = [];
+    await using server = await FakeServer.start({
+      onRequest: (peer, request) => {
+        if (request.command === Command.Flush) flushes.push((error) => peer.simple(request, error));
+        else peer.answer(request);
+      },
+    });
+    await using device = await openNbd({ uri: server.uri });
+    await device.edge.write(0, [bytes(1)]);
+    const results = Promise.allSettled([device.edge.flush(), device.edge.flush()]);
+    await until(() => flushes.length === 2);
+    flushes[0]?.(5);
+    flushes[1]?.(0);
+    expect(await results).toMatchObject([{ reason: { code: "EIO" } }, { reason: { code: "BLK_FENCED" } }]);
+  });
+
   test("a flush that failed is not tried again", async () => {
     await using server = await FakeServer.start({
       onRequest: (peer, request) =>

@@ -83,6 +83,19 @@ describe("work that nobody waits for any more", () => {
   });
 });
 
+test("warming a cache does not keep a drain waiting for the rest of the disk", async () => {
+  const { graph, node, address, faults } = await serve({ size: 64 * MiB, faulty: true });
+  faults.add({ operation: "read", hold: true, times: 1 });
+  const client = await RawClient.open(address, "disk");
+  client.send({ command: Command.Cache, length: 64 * MiB });
+  await faults.waitForHeld("read");
+  const drained = graph.drain(node);
+  faults.release();
+  (await drained).end();
+  expect((await client.reply()).error).toBe(0);
+  expect(faults.log.filter(({ operation }) => operation === "read")).toHaveLength(1);
+});
+
 /** A server with a certificate, and little patience. */
 async function tlsServer() {
   const directory = path.join(temporaryDirectory(), "pki");

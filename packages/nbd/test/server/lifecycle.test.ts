@@ -271,6 +271,31 @@ describe("shutdown", () => {
     expect(NbdErrno.ESHUTDOWN).toBe(108);
   });
 
+  test("a client that goes on asking over TCP gets every answer that was given, however late it reads", async () => {
+    const { server } = await serve({ size: 8 * MiB });
+    const client = await RawClient.open(await server.listen({ host: "127.0.0.1", port: 0 }), "disk");
+    client.reader.release();
+    for (let index = 0; index < 8; index += 1) {
+      client.send({ command: Command.Read, offset: index * MiB, length: MiB });
+    }
+    // Its answers are in the buffers of the system, or are given to it as it reads.
+    await (await RawClient.open(server.addresses[0] ?? { path: "" }, "disk")).ask({ command: Command.Flush });
+    const closed = server.close();
+    for (let index = 0; index < 100; index += 1) {
+      client.send({ command: Command.Flush });
+      await new Promise(setImmediate);
+    }
+    let got = 0;
+    client.socket.on("data", (chunk: Buffer) => {
+      got += chunk.byteLength;
+      if (client.socket.writable) client.send({ command: Command.Flush });
+    });
+    client.socket.resume();
+    await new Promise((resolve) => client.socket.once("close", resolve));
+    await closed;
+    expect(got).toBeGreaterThanOrEqual(8 * (MiB + 16));
+  });
+
   test("a client that does not take its answers is dropped after the grace time", async () => {
     const { address, server } = await serve({ size: 4 * MiB });
     const greedy = await RawClient.open(address, "disk");

@@ -1,6 +1,6 @@
 import { directoryGate } from "@blockmirror/block-driver";
 import { Daemon, type DaemonOptions } from "../daemon.ts";
-import { splitArguments } from "./arguments.ts";
+import { splitArguments, type CommandLineOption } from "./arguments.ts";
 import { isBackgroundProcess, reportReady, runInBackground } from "./daemonize.ts";
 import { HELP } from "./help.ts";
 import { CommandLineSession } from "./session.ts";
@@ -61,14 +61,26 @@ async function run(args: readonly string[], daemonOptions: DaemonOptions): Promi
   // A daemon without sockets, or whose standard input has ended, goes on until it is told to end.
   const keepAlive = setInterval(() => undefined, KEEP_ALIVE_MS);
   try {
-    for (const option of options) await session.apply(option);
-    session.ready();
-    reportReady();
+    // An option may wait for long, as for a first client: who tells the daemon to end does not wait with it.
+    await Promise.race([start(session, options), session.daemon.ended]);
     await session.daemon.ended;
+  } catch (error) {
+    // What was being done when it was told to end failed for that.
+    if (!session.isClosing) throw error;
   } finally {
     clearInterval(keepAlive);
     await session.close();
     for (const signal of SIGNALS) process.off(signal, stop);
   }
   return EXIT.done;
+}
+
+/** Carries the options out, in their order, and says that everything listens. */
+async function start(session: CommandLineSession, options: readonly CommandLineOption[]): Promise<void> {
+  for (const option of options) {
+    await session.apply(option);
+    if (session.isClosing) return;
+  }
+  session.ready();
+  reportReady();
 }

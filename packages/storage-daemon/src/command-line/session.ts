@@ -23,6 +23,7 @@ export class CommandLineSession {
   readonly #chardevs: Map<string, Chardev> = new Map();
   #pidFilePath: string | undefined;
   #pidFile: PidFile | undefined;
+  #isClosing = false;
 
   constructor(daemon: Daemon) {
     this.daemon = daemon;
@@ -60,6 +61,11 @@ export class CommandLineSession {
     }
   }
 
+  /** Whether {@link close} was called. */
+  get isClosing(): boolean {
+    return this.#isClosing;
+  }
+
   /** Everything listens: says so in the pid file. */
   ready(): void {
     if (this.#pidFilePath !== undefined) this.#pidFile = PidFile.write(this.#pidFilePath);
@@ -67,6 +73,7 @@ export class CommandLineSession {
 
   /** Ends everything in order. */
   async close(): Promise<void> {
+    this.#isClosing = true;
     for (const chardev of this.#chardevs.values()) chardev.close();
     try {
       await this.daemon.close();

@@ -11,32 +11,33 @@ type CommitArguments = BlockCommands["block-commit"]["arguments"];
 /** Folding an overlay, or a layer that others stand on, into an image below it. */
 export function commitCommands({ graph, nodes, jobs }: DaemonParts): CommandHandlers<BlockCommands> {
   return {
-    "block-commit": async (args) => {
-      const { startCommit } = await loadJobs();
-      const options = jobOptions(args, jobs.manager);
-      const active = nodes.find(args.device, "DeviceNotFound");
-      for (const parent of active.parents) {
-        if (parent.owner !== undefined) throw commandError("Need a root block node");
-      }
-      const { top, base, isActive } = chooseLayers(nodes, active, args);
-      const backingFile = args["backing-file"];
-      if (backingFile !== undefined && isActive) {
-        throw commandError("'backing-file' specified, but 'top' is the active layer");
-      }
-      const filterName = args["filter-node-name"];
-      if (filterName !== undefined) nodes.requireFree(filterName);
-      const mirror = await startCommit({
-        ...options,
-        graph,
-        jobs: jobs.manager,
-        top,
-        base,
-        onError: args["on-error"] ?? "report",
-        ...(backingFile === undefined ? {} : { backingFile }),
-        ...(filterName === undefined ? {} : { filterNodeName: filterName }),
-      });
-      jobs.register(mirror.job, { mirror, nodes: { source: top, target: base } });
-    },
+    "block-commit": (args) =>
+      jobs.start(async () => {
+        const { startCommit } = await loadJobs();
+        const options = jobOptions(args, jobs.manager);
+        const active = nodes.find(args.device, "DeviceNotFound");
+        for (const parent of active.parents) {
+          if (parent.owner !== undefined) throw commandError("Need a root block node");
+        }
+        const { top, base, isActive } = chooseLayers(nodes, active, args);
+        const backingFile = args["backing-file"];
+        if (backingFile !== undefined && isActive) {
+          throw commandError("'backing-file' specified, but 'top' is the active layer");
+        }
+        const filterName = args["filter-node-name"];
+        if (filterName !== undefined) nodes.requireFree(filterName);
+        const mirror = await startCommit({
+          ...options,
+          graph,
+          jobs: jobs.manager,
+          top,
+          base,
+          onError: args["on-error"] ?? "report",
+          ...(backingFile === undefined ? {} : { backingFile }),
+          ...(filterName === undefined ? {} : { filterNodeName: filterName }),
+        });
+        jobs.register(mirror.job, { mirror, nodes: { source: top, target: base } });
+      }),
   };
 }
 

@@ -15,29 +15,32 @@ const MAX_GRANULARITY = 64 * 1024 * 1024;
 
 /** Starting mirrors, to a node or to a file. */
 export function mirrorCommands(daemon: DaemonParts): CommandHandlers<BlockCommands> {
-  const { nodes } = daemon;
+  const { nodes, jobs } = daemon;
   return {
-    "blockdev-mirror": async (args) => {
-      const { startMirror } = await loadJobs();
-      const options = checkMirror(daemon, args);
-      await mirrorTo(daemon, startMirror, options, {
-        node: nodes.find(args.target),
-        isZero: args["target-is-zero"] === true,
-        // Whoever opened the target has decided what it stands on.
-        backingMode: "leave",
-      });
-    },
-    "drive-mirror": async (args) => {
-      const { startMirror } = await loadJobs();
-      const options = checkMirror(daemon, args);
-      const target = await prepareDriveMirrorTarget(nodes, options.source, args);
-      try {
-        await mirrorTo(daemon, startMirror, options, target);
-      } catch (error) {
-        await target.undo();
-        throw error;
-      }
-    },
+    "blockdev-mirror": (args) =>
+      jobs.start(async () => {
+        const { startMirror } = await loadJobs();
+        const options = checkMirror(daemon, args);
+        await mirrorTo(daemon, startMirror, options, {
+          node: nodes.find(args.target),
+          isZero: args["target-is-zero"] === true,
+          // Whoever opened the target has decided what it stands on.
+          backingMode: "leave",
+        });
+      }),
+    "drive-mirror": (args) =>
+      jobs.start(async () => {
+        const { startMirror } = await loadJobs();
+        const options = checkMirror(daemon, args);
+        const target = await prepareDriveMirrorTarget(nodes, options.source, args);
+        try {
+          await mirrorTo(daemon, startMirror, options, target);
+        } catch (error) {
+          await target.undo();
+          throw error;
+        }
+        await target.handOver();
+      }),
   };
 }
 
@@ -89,7 +92,7 @@ async function mirrorTo(
   { graph, jobs }: DaemonParts,
   startMirror: CopyingJobs["startMirror"],
   { source, job: options, sync, replaces, args }: CheckedMirror,
-  { node: target, isZero: targetIsZero, backingMode }: Omit<DriveMirrorTarget, "undo">,
+  { node: target, isZero: targetIsZero, backingMode }: Omit<DriveMirrorTarget, "undo" | "handOver">,
 ): Promise<void> {
   if (source === target) throw commandError("Can't mirror node into itself");
   if (target.info.readOnly) throw commandError("Block node is read-only");

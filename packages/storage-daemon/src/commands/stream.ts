@@ -11,29 +11,30 @@ type StreamArguments = BlockCommands["block-stream"]["arguments"];
 /** Filling an image from the layers below it. */
 export function streamCommands({ graph, nodes, jobs }: DaemonParts): CommandHandlers<BlockCommands> {
   return {
-    "block-stream": async (args) => {
-      const { startStream } = await loadJobs();
-      const options = jobOptions(args, jobs.manager);
-      const image = nodes.find(args.device);
-      const base = chooseBase(nodes, image, args);
-      const backingFile = args["backing-file"];
-      if (backingFile !== undefined && (base === undefined || args.bottom !== undefined)) {
-        throw commandError("backing file specified, but streaming the entire chain");
-      }
-      const filterName = args["filter-node-name"];
-      if (filterName !== undefined) nodes.requireFree(filterName);
-      const job = await startStream({
-        ...options,
-        graph,
-        jobs: jobs.manager,
-        image,
-        onError: args["on-error"] ?? "report",
-        ...(base === undefined ? {} : { base }),
-        ...(backingFile === undefined ? {} : { backingFile }),
-        ...(filterName === undefined ? {} : { filterNodeName: filterName }),
-      });
-      jobs.register(job, { nodes: { source: image } });
-    },
+    "block-stream": (args) =>
+      jobs.start(async () => {
+        const { startStream } = await loadJobs();
+        const options = jobOptions(args, jobs.manager);
+        const image = nodes.find(args.device);
+        const base = chooseBase(nodes, image, args);
+        const backingFile = args["backing-file"];
+        if (backingFile !== undefined && (base === undefined || args.bottom !== undefined)) {
+          throw commandError("backing file specified, but streaming the entire chain");
+        }
+        const filterName = args["filter-node-name"];
+        if (filterName !== undefined) nodes.requireFree(filterName);
+        const job = await startStream({
+          ...options,
+          graph,
+          jobs: jobs.manager,
+          image,
+          onError: args["on-error"] ?? "report",
+          ...(base === undefined ? {} : { base }),
+          ...(backingFile === undefined ? {} : { backingFile }),
+          ...(filterName === undefined ? {} : { filterNodeName: filterName }),
+        });
+        jobs.register(job, { nodes: { source: image } });
+      }),
   };
 }
 

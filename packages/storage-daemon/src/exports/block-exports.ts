@@ -39,7 +39,8 @@ export class BlockExports {
   readonly #entries: Map<string, ExportEntry> = new Map();
   #server: NbdServer | undefined;
   /** Starting and stopping take time; meanwhile nobody else may. */
-  #isChanging = false;
+  #changing: Promise<void> | undefined;
+  #isEnding = false;
 
   /** @param onDeleted called when an export is gone. */
   constructor(nodes: NodeStore, onDeleted: (id: string) => void) {
@@ -49,9 +50,10 @@ export class BlockExports {
 
   /** @throws QmpError when it runs already; BlockError when it cannot listen there. */
   async start({ listen, maxConnections, tls }: ServerRequest): Promise<void> {
-    if (this.#server !== undefined || this.#isChanging) throw commandError("NBD server already running");
-    this.#isChanging = true;
-    try {
+    if (this.#isEnding) throw commandError("The NBD server cannot start: the daemon ends");
+    if (this.#server !== undefined || this.#changing !== undefined)
+      throw commandError("NBD server already running");
+    await this.#change(async () => {
       // The server and the jobs are loaded by the first who wants one: a daemon has to answer soon after its start.
       const { NbdServer } = await import("@blockmirror/nbd");
       const server = new NbdServer({
@@ -61,24 +63,22 @@ export class BlockExports {
       });
       await server.listen(listen);
       this.#server = server;
-    } finally {
-      this.#isChanging = false;
-    }
+    });
   }
 
   /** Ends the server and every export. @throws QmpError when it does not run. */
   async stop(): Promise<void> {
     const server = this.#running();
     this.#server = undefined;
-    this.#isChanging = true;
-    try {
-      for (const entry of this.#entries.values()) entry.isShuttingDown = true;
-      await server.close();
-    } finally {
-      this.#isChanging = false;
-      for (const id of this.#entries.keys()) this.#forget(id);
-      await this.#nodes.releaseUnused();
-    }
+    await this.#change(async () => {
+      try {
+        for (const entry of this.#entries.values()) entry.isShuttingDown = true;
+        await server.close();
+      } finally {
+        for (const id of this.#entries.keys()) this.#forget(id);
+        await this.#nodes.releaseUnused();
+      }
+    });
   }
 
   /** @throws QmpError or BlockError when it cannot be; nothing has happened then. */
@@ -126,9 +126,21 @@ export class BlockExports {
     }));
   }
 
-  /** Ends the server if it runs. */
+  /** Ends the server for good, if it runs, or starts, or is being stopped. */
   async close(): Promise<void> {
+    this.#isEnding = true;
+    // What comes of it is told to whoever asked for it.
+    await this.#changing?.catch(() => undefined);
     if (this.#server !== undefined) await this.stop();
+  }
+
+  async #change(work: () => Promise<void>): Promise<void> {
+    this.#changing = work();
+    try {
+      await this.#changing;
+    } finally {
+      this.#changing = undefined;
+    }
   }
 
   #forget(id: string): void {

@@ -30,6 +30,9 @@ export class BlockJobs {
   readonly manager: JobManager;
   readonly #entries: Map<string, MutableEntry> = new Map();
   readonly #onEnd: () => Promise<void>;
+  /** Commands that are about to start a job. */
+  readonly #starting: Set<Promise<void>> = new Set();
+  #isClosing = false;
   /** What follows the ends of jobs and is not over yet. */
   readonly #releasing: Set<Promise<void>> = new Set();
 
@@ -58,8 +61,24 @@ export class BlockJobs {
     this.#releasing.add(releasing);
   }
 
-  /** Ends every job, and waits until its nodes are released. May be called again. */
+  /** Runs a command that starts a job. @throws QmpError when the daemon ends; otherwise what the command throws. */
+  async start(command: () => Promise<void>): Promise<void> {
+    if (this.#isClosing) throw commandError("No job can be started: the daemon ends");
+    const starting = command();
+    this.#starting.add(starting);
+    try {
+      await starting;
+    } finally {
+      this.#starting.delete(starting);
+    }
+  }
+
+  /** Ends every job, those that are being started as well, and waits until their nodes are released. May be called again. */
   async close(): Promise<void> {
+    this.#isClosing = true;
+    await this.manager.close();
+    // One may have been waiting for guests' requests.
+    await Promise.allSettled(this.#starting);
     await this.manager.close();
     await Promise.all(this.#releasing);
   }

@@ -22,6 +22,7 @@ export class Chardev {
   readonly #options: ChardevOptions;
   #server: Server | undefined;
   #serve: ((stream: Duplex) => void) | undefined;
+  #isClosed = false;
 
   constructor(options: ChardevOptions) {
     this.#options = options;
@@ -42,12 +43,14 @@ export class Chardev {
       serve(await dial(options.address));
     } else {
       this.#server = await listen(options.address, serve);
-      if (options.wait) await once(this.#server, "connection");
+      if (this.#isClosed) this.close();
+      else if (options.wait) await once(this.#server, "connection");
     }
   }
 
   /** No more clients; a Unix socket's file goes with it. Those that are there stay. */
   close(): void {
+    this.#isClosed = true;
     this.#server?.close();
   }
 }

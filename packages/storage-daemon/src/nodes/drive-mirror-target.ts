@@ -18,6 +18,8 @@ export interface DriveMirrorTarget {
   readonly isZero: boolean;
   /** What it is to stand on when the job succeeds. Until then it stands on nothing. */
   readonly backingMode: BackingMode;
+  /** The job uses the node now. */
+  handOver(): Promise<void>;
   /** Takes everything back: the job did not start. */
   undo(): Promise<void>;
 }
@@ -66,8 +68,9 @@ export async function prepareDriveMirrorTarget(
       // Where it will stand on something, zeroes of the source have to be zeroes of its own.
       isZero: isNew && backing === undefined,
       backingMode: isNew ? "source-chain" : "open-chain",
+      handOver: () => nodes.handOver(node),
       undo: async () => {
-        await nodes.releaseUnused();
+        await nodes.handOver(node);
         await remove();
       },
     };

@@ -46,6 +46,9 @@ export class NodeStore {
   readonly #departed: Set<string> = new Set();
   /** Opened for a job: closed when nobody uses them any more. */
   readonly #temporary: Set<BlockNode> = new Set();
+  /** Aborted when the daemon ends. */
+  readonly #ending: AbortController = new AbortController();
+  readonly #opening: Set<Promise<BlockNode>> = new Set();
 
   constructor(graph: BlockGraph, objects: ObjectStore) {
     this.graph = graph;
@@ -86,11 +89,24 @@ export class NodeStore {
     return node;
   }
 
-  /** Opens a node for a job; see {@link releaseUnused}. */
-  async openTemporary(options: JsonObject): Promise<BlockNode> {
-    const node = await this.#open(options);
+  /**
+   * Opens a node for a job that is to be started. It stays until {@link handOver}, and then as long as somebody uses it;
+   * see {@link releaseUnused}.
+   */
+  openTemporary(options: JsonObject): Promise<BlockNode> {
+    return this.#open(options);
+  }
+
+  /** The job has been started, or could not be: if nobody uses the node now, it goes. */
+  async handOver(node: BlockNode): Promise<void> {
     this.#temporary.add(node);
-    return node;
+    await this.releaseUnused();
+  }
+
+  /** Opens nothing more, gives up what is being opened, and waits until that has come to an end. */
+  async close(): Promise<void> {
+    this.#ending.abort(commandError("the daemon ends"));
+    await Promise.allSettled(this.#opening);
   }
 
   /** Closes nodes that were opened for jobs and that nobody uses any more; notes those that jobs have closed. */
@@ -154,21 +170,31 @@ export class NodeStore {
   }
 
   async #open(options: JsonObject): Promise<BlockNode> {
-    const node = await this.#openWith(options);
-    this.#remember(node, options);
-    return node;
+    this.#ending.signal.throwIfAborted();
+    const opening = this.#openWith(options);
+    this.#opening.add(opening);
+    try {
+      const node = await opening;
+      this.#remember(node, options);
+      return node;
+    } finally {
+      this.#opening.delete(opening);
+    }
   }
 
   async #openWith(options: JsonObject): Promise<BlockNode> {
     const { context, end } = this.beginChange();
+    const { signal } = this.#ending;
     try {
       const spec = toDeviceSpec(options, context);
       try {
-        return await this.graph.open(spec);
+        return await this.graph.open(spec, { signal });
       } catch (error) {
         const isReadOnly = error instanceof BlockError && (error.code === "EROFS" || error.code === "EACCES");
         if (!isReadOnly || !mayFallBackToReadOnly(options)) throw error;
-        return await this.graph.open(toDeviceSpec(options, { ...context, fallsBackToReadOnly: true }));
+        return await this.graph.open(toDeviceSpec(options, { ...context, fallsBackToReadOnly: true }), {
+          signal,
+        });
       }
     } finally {
       end();
