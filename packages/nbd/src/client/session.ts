@@ -1,7 +1,7 @@
 import { BlockError, type BlockErrorCode } from "@blockmirror/block-driver";
 import { blockErrorCode } from "../protocol/errors.ts";
 import { incompatibility } from "./compatibility.ts";
-import type { Connection, ConnectionOwner, Endpoint, Refusal } from "./connection.ts";
+import type { Connection, ConnectionOwner, Refusal } from "./connection.ts";
 import { Dialer } from "./dialer.ts";
 import { Command } from "../protocol/constants.ts";
 import {
@@ -17,37 +17,9 @@ import { allowsSeveralConnections, canFlush, type NegotiatedExport } from "./neg
 import { ProtocolError } from "./protocol-error.ts";
 import { Reconnection } from "./reconnection.ts";
 import { Request, type RequestInit } from "./request.ts";
-import type { NbdTimers } from "./timers.ts";
+import type { SessionInit } from "./session-init.ts";
 import { UnflushedWrites } from "./unflushed-writes.ts";
 import { Watchdog } from "./watchdog.ts";
-
-/** How patient a session is, in milliseconds. */
-export interface Patience {
-  /** For one attempt to connect and shake hands. */
-  readonly openMs: number;
-  /** For a lost server to come back; 0: requests fail at once. */
-  readonly reconnectMs: number;
-  /** For an answer, while no byte moves. */
-  readonly requestMs: number;
-  /** The same, while a flush is being done. */
-  readonly flushMs: number;
-}
-
-/** What makes a {@link Session}. */
-export interface SessionInit {
-  readonly endpoint: Endpoint;
-  /** For messages. */
-  readonly label: string;
-  readonly readOnly: boolean;
-  /** Most connections, where the server allows several. */
-  readonly connections: number;
-  readonly patience: Patience;
-  /** The server keeps what it answered, even when it is started again. */
-  readonly trustsServer: boolean;
-  readonly timers: NbdTimers;
-  /** Takes one sentence about a loss or a recovery. */
-  readonly report: (message: string) => void;
-}
 
 /** What `close` sends for writes that nobody has flushed. */
 const FLUSH: RequestInit = { operation: "flush", command: Command.Flush, flags: 0, offset: 0, length: 0 };
