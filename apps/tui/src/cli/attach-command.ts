@@ -9,6 +9,7 @@ import type { JobSource } from "../job-source/job-source.ts";
 import { allEnded, detachedSockets, statusOf, tellEnded, tellOutcomes } from "./attach-detached.ts";
 import { addDisplayOptions, displayFlags, toDisplay, type DisplayFlags } from "./display-options.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
+import { RequestError } from "../engine/request-error.ts";
 import { chooseOutput } from "./job-view.ts";
 import { say } from "./run-in-view.ts";
 import { watchJobs } from "./watch-jobs.ts";
@@ -74,11 +75,9 @@ async function findAddresses(sockets: readonly string[], discover: boolean): Pro
   const found = await Promise.all(patterns.map((pattern) => expandPattern(pattern)));
   const addresses = [...new Set(found.flat())];
   if (addresses.length > 0) return addresses;
-  throw new UsageError(
-    discover
-      ? `no QMP socket was found; looked for ${wellKnownPatterns(process.env).join(", ")}; name one`
-      : `no socket matches ${sockets.join(", ")}`,
-  );
+  if (sockets.length > 0) throw new UsageError(`no socket matches ${sockets.join(", ")}`);
+  const places = wellKnownPatterns(process.env).join(", ");
+  throw new RequestError(`no QMP socket was found; looked for ${places}; name one`);
 }
 
 function openPeers(addresses: readonly string[]): readonly LinkedPeer[] {

@@ -1,11 +1,11 @@
 import { mkdirSync } from "node:fs";
 import type { Server } from "node:net";
 import path from "node:path";
-import { directoryGate } from "@blockmirror/block-driver";
 import { Daemon, listenForMonitors } from "@blockmirror/storage-daemon";
 import type { EngineJob } from "../engine/engine-job.ts";
 import { RequestError } from "../engine/request-error.ts";
 import { runtimeDirectory } from "../terminal/runtime-directory.ts";
+import { gateFor } from "../images/allowed-directories.ts";
 
 /** The longest path of a Unix socket that every system takes, in bytes. */
 const LONGEST_SOCKET_PATH = 103;
@@ -37,7 +37,7 @@ export class ControlSocket {
         `--detach: ${socketPath} is too long for a socket; choose a shorter --job-id or XDG_RUNTIME_DIR`,
       );
     }
-    const daemon = new Daemon({ gate: directoryGate(allowBacking), onError: report });
+    const daemon = new Daemon({ gate: gateFor(allowBacking), onError: report });
     const server = await listenForMonitors({ path: socketPath }, (stream) => {
       control.#clients += 1;
       void daemon.attachMonitor(stream).closed.then(() => {

@@ -1,11 +1,5 @@
 import path from "node:path";
-import {
-  BlockGraph,
-  createDefaultRegistry,
-  directoryGate,
-  skipFilters,
-  type BlockNode,
-} from "@blockmirror/block-driver";
+import { BlockGraph, createDefaultRegistry, skipFilters, type BlockNode } from "@blockmirror/block-driver";
 import { nbdDriver } from "@blockmirror/nbd";
 import { JobManager, type Job, type JobEvent as EngineEvent } from "@blockmirror/blockjob";
 import { startMirror, type MirrorDetails } from "@blockmirror/mirror";
@@ -34,6 +28,7 @@ import { provideBitmap } from "./source-bitmap.ts";
 import { reviewRequest } from "./review-request.ts";
 import { toSnapshot } from "./to-snapshot.ts";
 import { verbReason } from "./verb-reason.ts";
+import { gateFor } from "../images/allowed-directories.ts";
 
 /** An image that is open for others. */
 interface SharedImage extends OpenImage {
@@ -72,7 +67,7 @@ export class EmbeddedEngine implements JobSource {
       shared?.graph ??
       new BlockGraph({
         registry: createDefaultRegistry().register(nbdDriver),
-        gate: directoryGate(allowed),
+        gate: gateFor(allowed),
       });
     this.jobs = shared?.jobs ?? new JobManager();
     this.jobs.subscribe((event) => this.#pass(event));

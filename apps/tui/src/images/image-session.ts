@@ -4,7 +4,6 @@ import path from "node:path";
 import {
   BlockGraph,
   createDefaultRegistry,
-  directoryGate,
   type BlockEdge,
   type BlockNode,
   type ParentInit,
@@ -12,6 +11,7 @@ import {
 import { isNbdUri } from "./is-nbd-uri.ts";
 import { RequestError } from "../engine/request-error.ts";
 import { PROBE_BYTES, probeFormat, type ImageFormat } from "./image-format.ts";
+import { gateFor } from "./allowed-directories.ts";
 
 /** How an image of the user's is opened. */
 export interface OpenImageOptions {
@@ -29,7 +29,7 @@ export class ImageSession implements AsyncDisposable {
 
   /** @param allowed directories in which backing files may lie, beside the image's own. */
   constructor(allowed: readonly string[] = []) {
-    this.graph = new BlockGraph({ registry: createDefaultRegistry(), gate: directoryGate(allowed) });
+    this.graph = new BlockGraph({ registry: createDefaultRegistry(), gate: gateFor(allowed) });
   }
 
   /** The format of a file of the user's, by its first bytes. */

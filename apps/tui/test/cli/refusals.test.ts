@@ -167,3 +167,29 @@ test.each(["info", "check"])("%s takes no NBD address, and says which commands d
     "blockmirror: nbd://localhost:1/disk is an NBD address, where a file is needed; map, compare and measure take addresses\n",
   );
 });
+
+test("a backing file elsewhere is refused with the image's name and the option that allows it", async () => {
+  const elsewhere = scratchDirectory();
+  try {
+    const base = join(elsewhere.path, "base.raw");
+    writeFileSync(base, Buffer.alloc(SIZE));
+    const create = ["create", "top.qcow2", "--backing", base, "--backing-format", "raw"];
+    expect(await runCli([...create, "--allow-backing", elsewhere.path], { cwd: root })).toMatchObject({
+      status: 0,
+    });
+    for (const args of [
+      ["map", "top.qcow2"],
+      ["mirror", "top.qcow2", "copy.qcow2"],
+    ]) {
+      await refused(
+        args,
+        1,
+        /the backing file of \S*top\.qcow2 was not opened: .*base\.raw.*--allow-backing/u,
+      );
+    }
+    const allowed = await runCli(["map", "top.qcow2", "--allow-backing", elsewhere.path], { cwd: root });
+    expect(allowed.status).toBe(0);
+  } finally {
+    elsewhere.remove();
+  }
+});

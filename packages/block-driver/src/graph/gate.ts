@@ -40,8 +40,13 @@ export const denyGate: OpenGate = (request) =>
  * Allows plain files in the directory of the image that names them, and below `directories`. Symbolic links are
  * resolved first, so a link out of the directory does not help; what is opened is the file that was found, even if
  * somebody changes a link meanwhile. A missing format is refused: it is never guessed.
+ *
+ * @param remedy what a refusal tells people to do about a file that lies elsewhere.
  */
-export function directoryGate(directories: readonly string[] = []): OpenGate {
+export function directoryGate(
+  directories: readonly string[] = [],
+  remedy = "allow its directory explicitly",
+): OpenGate {
   return async (request) => {
     if (request.filename === undefined) {
       return { deny: `'${request.reference.name}' is not a plain file name` };
@@ -63,7 +68,7 @@ export function directoryGate(directories: readonly string[] = []): OpenGate {
       }
     }
     return {
-      deny: `'${request.reference.name}' lies outside the image's directory; allow its directory explicitly`,
+      deny: `'${request.reference.name}' lies outside the image's directory; ${remedy}`,
     };
   };
 }
@@ -112,7 +117,8 @@ export async function askGate(
     ...(filename !== undefined && { filename }),
   });
   if ("allow" in answer) return answer.allow;
-  throw new BlockError("BLK_DENIED", `node '${image.name}': ${asked.role} image not opened: ${answer.deny}`, {
+  const named = parentFilename ?? `node '${image.name}'`;
+  throw new BlockError("BLK_DENIED", `the ${asked.role} file of ${named} was not opened: ${answer.deny}`, {
     node: image.name,
     operation: "open",
   });

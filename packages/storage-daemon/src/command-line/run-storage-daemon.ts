@@ -6,6 +6,9 @@ import { HELP } from "./help.ts";
 import { CommandLineSession } from "./session.ts";
 import { UsageError } from "./usage-error.ts";
 
+/** There is no option that allows directories: whoever may send commands may open any file. */
+const GATE_REMEDY = "open it with blockdev-add, and give its node-name in the options of the image";
+
 /** Signals that end a daemon in order. */
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 
@@ -53,7 +56,7 @@ async function run(args: readonly string[], daemonOptions: DaemonOptions): Promi
   if (options.some(({ name }) => name === "daemonize") && !isBackgroundProcess()) return runInBackground();
 
   const session = new CommandLineSession(
-    new Daemon({ gate: directoryGate(), onError: report, ...daemonOptions }),
+    new Daemon({ gate: directoryGate([], GATE_REMEDY), onError: report, ...daemonOptions }),
   );
   // What closing meets is told below, where it is awaited as well.
   const stop = (): void => void session.close().catch(() => undefined);
