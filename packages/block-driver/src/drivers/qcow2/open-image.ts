@@ -2,7 +2,7 @@ import type { BlockChild } from "../../contract/device.ts";
 import type { OpenContext } from "../../contract/driver.ts";
 import { BlockError } from "../../errors.ts";
 import { PersistentBitmaps } from "./bitmaps/persistent-bitmaps.ts";
-import { decoderFor, NO_ZSTD } from "./compression/cluster-decoder.ts";
+import { decoderFor, NO_ZSTD } from "./compression/choose-decoder.ts";
 import { Autoclear, Incompatible } from "./format/constants.ts";
 import { geometryOf, hasFeature, type Header } from "./format/header.ts";
 import type { Geometry } from "./format/geometry.ts";

@@ -1,7 +1,3 @@
-import { CompressionType } from "../format/constants.ts";
-import { deflateDecoder } from "./inflate-cluster.ts";
-import { zstdDecoder } from "./zstd-cluster.ts";
-
 /** Gets a decoded cluster and its index among the inputs. */
 export type TakeCluster = (cluster: Uint8Array, index: number) => void;
 
@@ -17,12 +13,4 @@ export interface ClusterDecoder {
    * alone, be it to learn what is wrong with them. Absent where only `one` is possible.
    */
   readonly many?: (inputs: readonly Uint8Array[], take: TakeCluster) => Promise<void>;
-}
-
-/** Why there is no decoder for zstd, and what to do. */
-export const NO_ZSTD = "compressed with zstd, which this runtime cannot decode; use Node.js 22.15 or newer";
-
-/** The decoder for a compression type; undefined when this runtime has none (zstd needs Node.js 22.15 or newer). */
-export function decoderFor(compressionType: number, clusterSize: number): ClusterDecoder | undefined {
-  return compressionType === CompressionType.Deflate ? deflateDecoder(clusterSize) : zstdDecoder(clusterSize);
 }

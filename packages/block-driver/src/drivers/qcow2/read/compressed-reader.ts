@@ -1,6 +1,7 @@
 import { iovCopy, iovLength, isPromise, type IoVec } from "../../../contract/io.ts";
 import { BlockError } from "../../../errors.ts";
-import { decoderFor, NO_ZSTD, type ClusterDecoder } from "../compression/cluster-decoder.ts";
+import { decoderFor, NO_ZSTD } from "../compression/choose-decoder.ts";
+import type { ClusterDecoder } from "../compression/cluster-decoder.ts";
 import { decodeCompressed, type CompressedRange } from "../format/l2-entry.ts";
 import type { Image } from "../image.ts";
 import { readHost } from "../metadata/host-read.ts";
