@@ -6,6 +6,7 @@ import { formatBytes } from "../format.ts";
 import { interleave, medianOf } from "../interleave.ts";
 import { PROGRAM } from "../process/mirror-process.ts";
 import { writeFullImage } from "../raw/images.ts";
+import type { BenchRow } from "../row.ts";
 import type { Scenario } from "../scenario.ts";
 
 /** What the guest does: small writes at a rate that either program has the time for. */
@@ -94,12 +95,15 @@ export const nbdGuestLatency: Scenario = {
       qemu: () => measure(undefined, source, target, directory),
     };
     const results = await interleave(contestants, { runs });
-    const row = (figure: string, of: (latency: GuestLatency) => number) => ({
+    const row = (figure: string, of: (latency: GuestLatency) => number): BenchRow => ({
       figure: `guest write latency, ${figure}`,
       unit: "ms",
       ours: medianOf(results, "ours", of),
       peer: { name: "qemu-storage-daemon", value: medianOf(results, "qemu", of) },
     });
-    return [row("median", ({ medianMs }) => medianMs), row("99th percentile", ({ p99Ms }) => p99Ms)];
+    return [
+      row("median", ({ medianMs }) => medianMs),
+      { ...row("99th percentile", ({ p99Ms }) => p99Ms), bar: { on: "ratio", atLeast: 1 } },
+    ];
   },
 };

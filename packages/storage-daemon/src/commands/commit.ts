@@ -1,6 +1,5 @@
 import type { BlockNode } from "@blockmirror/block-driver";
 import { commandError, type BlockCommands, type CommandHandlers } from "@blockmirror/qmp";
-import { loadJobs } from "../jobs/load-jobs.ts";
 import { jobOptions } from "../jobs/job-arguments.ts";
 import { backingChain, fileName } from "../nodes/node-info.ts";
 import type { NodeStore } from "../nodes/node-store.ts";
@@ -12,8 +11,7 @@ type CommitArguments = BlockCommands["block-commit"]["arguments"];
 export function commitCommands({ graph, nodes, jobs }: DaemonParts): CommandHandlers<BlockCommands> {
   return {
     "block-commit": (args) =>
-      jobs.start(async () => {
-        const { startCommit } = await loadJobs();
+      jobs.start(async ({ startCommit }) => {
         const options = jobOptions(args, jobs.manager);
         const active = nodes.find(args.device, "DeviceNotFound");
         for (const parent of active.parents) {

@@ -2,7 +2,7 @@ import type { BlockNode } from "@blockmirror/block-driver";
 import type { SyncMode } from "@blockmirror/mirror";
 import { commandError, type BlockCommands, type BlockType, type CommandHandlers } from "@blockmirror/qmp";
 import type { DaemonParts } from "./daemon-parts.ts";
-import { loadJobs, type CopyingJobs } from "../jobs/load-jobs.ts";
+import type { CopyingJobs } from "../jobs/load-jobs.ts";
 import { jobOptions, type JobArguments } from "../jobs/job-arguments.ts";
 import { startFailingJob } from "../jobs/failing-job.ts";
 import { prepareDriveMirrorTarget, type DriveMirrorTarget } from "../nodes/drive-mirror-target.ts";
@@ -18,8 +18,7 @@ export function mirrorCommands(daemon: DaemonParts): CommandHandlers<BlockComman
   const { nodes, jobs } = daemon;
   return {
     "blockdev-mirror": (args) =>
-      jobs.start(async () => {
-        const { startMirror } = await loadJobs();
+      jobs.start(async ({ startMirror }) => {
         const options = checkMirror(daemon, args);
         await mirrorTo(daemon, startMirror, options, {
           node: nodes.find(args.target),
@@ -29,8 +28,7 @@ export function mirrorCommands(daemon: DaemonParts): CommandHandlers<BlockComman
         });
       }),
     "drive-mirror": (args) =>
-      jobs.start(async () => {
-        const { startMirror } = await loadJobs();
+      jobs.start(async ({ startMirror }) => {
         const options = checkMirror(daemon, args);
         const target = await prepareDriveMirrorTarget(nodes, options.source, args);
         try {

@@ -1,6 +1,5 @@
 import type { BlockNode } from "@blockmirror/block-driver";
 import { commandError, type BlockCommands, type CommandHandlers } from "@blockmirror/qmp";
-import { loadJobs } from "../jobs/load-jobs.ts";
 import { jobOptions } from "../jobs/job-arguments.ts";
 import { backingChain, fileName } from "../nodes/node-info.ts";
 import type { NodeStore } from "../nodes/node-store.ts";
@@ -12,8 +11,7 @@ type StreamArguments = BlockCommands["block-stream"]["arguments"];
 export function streamCommands({ graph, nodes, jobs }: DaemonParts): CommandHandlers<BlockCommands> {
   return {
     "block-stream": (args) =>
-      jobs.start(async () => {
-        const { startStream } = await loadJobs();
+      jobs.start(async ({ startStream }) => {
         const options = jobOptions(args, jobs.manager);
         const image = nodes.find(args.device);
         const base = chooseBase(nodes, image, args);

@@ -2,6 +2,7 @@ import type { BlockEdge, BlockNode } from "@blockmirror/block-driver";
 import type { Job, JobManager, JobOutcome } from "@blockmirror/blockjob";
 import type { Mirror } from "@blockmirror/mirror";
 import { commandError } from "@blockmirror/qmp";
+import { loadJobs, type CopyingJobs } from "./load-jobs.ts";
 
 /** What a job works on, by the names that QMP gives to the edges. */
 export interface JobNodes {
@@ -61,10 +62,13 @@ export class BlockJobs {
     this.#releasing.add(releasing);
   }
 
-  /** Runs a command that starts a job. @throws QmpError when the daemon ends; otherwise what the command throws. */
-  async start(command: () => Promise<void>): Promise<void> {
+  /**
+   * Runs a command that starts a job, when what makes jobs is loaded: nothing changes between the command's checks and the
+   * start. @throws QmpError when the daemon ends; otherwise what the command throws.
+   */
+  async start(command: (jobs: CopyingJobs) => Promise<void>): Promise<void> {
     if (this.#isClosing) throw commandError("No job can be started: the daemon ends");
-    const starting = command();
+    const starting = loadJobs().then(command);
     this.#starting.add(starting);
     try {
       await starting;
