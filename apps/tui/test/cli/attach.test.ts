@@ -97,7 +97,9 @@ describe("attach refuses", () => {
     [["attach", "/nowhere/*.sock"], /no socket matches/u],
     [["attach", "tcp:host"], /not an address/u],
   ])("%j", async (args, words) => {
-    const result = await runCli(args);
+    // Whoever runs the tests may have jobs in the background, or have had some.
+    const env = { XDG_RUNTIME_DIR: path.join(root, "run"), XDG_STATE_HOME: path.join(root, "state") };
+    const result = await runCli(args, { env });
     expect(result).toMatchObject({ status: 2, stdout: "" });
     expect(result.stderr).toMatch(words);
   });
