@@ -1,5 +1,3 @@
-import { closeSync, writeSync } from "node:fs";
-
 /** Set for the process in the background: the descriptor at which it says that it is ready. */
 const READY_VARIABLE = "BLOCKMIRROR_DAEMON_READY_FD";
 const READY_FD = 3;
@@ -15,6 +13,7 @@ export function reportReady(): void {
   delete process.env[READY_VARIABLE];
   // Nobody reads standard error from here on, and a message that nobody reads must not end the daemon.
   process.stderr.on("error", () => undefined);
+  const { closeSync, writeSync } = process.getBuiltinModule("node:fs");
   writeSync(READY_FD, "ready\n");
   closeSync(READY_FD);
 }

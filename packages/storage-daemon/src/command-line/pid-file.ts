@@ -1,4 +1,7 @@
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import type * as NodeFs from "node:fs";
+
+// Not imported: a module of this has all of its members made at once, which most daemons would start for nothing.
+const fs = (): typeof NodeFs => process.getBuiltinModule("node:fs");
 
 /** The file that tells the process id of a daemon, and that it runs. */
 export class PidFile {
@@ -18,15 +21,15 @@ export class PidFile {
     if (owner !== undefined) {
       throw new Error(`cannot write pid file '${path}': process ${owner} runs with it`);
     }
-    rmSync(path, { force: true });
+    fs().rmSync(path, { force: true });
     // Exclusively: of two daemons that start at once, one shall fail.
-    writeFileSync(path, `${process.pid}\n`, { flag: "wx", mode: 0o644 });
+    fs().writeFileSync(path, `${process.pid}\n`, { flag: "wx", mode: 0o644 });
     return new PidFile(path);
   }
 
   /** Removes the file, if it is still this process's. */
   remove(): void {
-    if (ownerOf(this.path) === process.pid) rmSync(this.path, { force: true });
+    if (ownerOf(this.path) === process.pid) fs().rmSync(this.path, { force: true });
   }
 }
 
@@ -34,7 +37,7 @@ export class PidFile {
 function ownerOf(path: string): number | undefined {
   let text: string;
   try {
-    text = readFileSync(path, "utf8");
+    text = fs().readFileSync(path, "utf8");
   } catch {
     return undefined;
   }
