@@ -1,7 +1,7 @@
 // How every published package becomes JavaScript: one module per entry, so that a program which imports a package opens one
 // file instead of a hundred (docs/decisions/0008). Types are not touched here: `tsc -b` checks and writes them.
 // Read by `rolldown -c ../../rolldown.config.js` in the folder of a package.
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { resolve } from "node:path";
 import { defineConfig } from "rolldown";
 
@@ -37,6 +37,9 @@ function chunkOf(id, context) {
   const parts = [...users].filter((at) => (context.getModuleInfo(at)?.dynamicImporters.length ?? 0) > 0);
   return parts.length < 2 ? null : (/[\\/]src[\\/]drivers[\\/](\w+)[\\/]/u.exec(id)?.[1] ?? null);
 }
+
+// Chunks of an older build have other names, and are not to be published.
+rmSync("dist/chunks", { recursive: true, force: true });
 
 const input = entries();
 const entryFiles = new Set(Object.values(input).map((file) => resolve(file)));

@@ -1,4 +1,5 @@
 import { release } from "node:os";
+import { openCLibrary, type AsyncFunction } from "../../native/c-library.ts";
 import type { FileOps, RangeCopy } from "./file-ops.ts";
 import { systemError, systemErrorCode } from "./system-error.ts";
 
@@ -18,27 +19,15 @@ const F_RDLCK = 0;
 const F_WRLCK = 1;
 const F_UNLCK = 2;
 
-/** The layouts and numbers above hold on these. */
-const ARCHITECTURES: ReadonlySet<string> = new Set(["x64", "arm64", "riscv64", "loong64"]);
-
 /** Calls in flight or queued at a time. The binding refuses more than 256; the thread pool runs fewer anyway. */
 const MAX_CALLS = 64;
-
-/** A C function of integers and pointers, callable on the thread pool; the callback gets its result. */
-interface AsyncFunction {
-  async(...args: readonly [...(number | ArrayBufferView)[], (error: unknown, result: number) => void]): void;
-}
 
 /**
  * Binds the C library.
  * @throws when the system, the architecture or the optional `koffi` package is missing.
  */
 export async function openNativeOps(): Promise<FileOps> {
-  if (process.platform !== "linux" || !ARCHITECTURES.has(process.arch)) {
-    throw new Error(`no native file operations on ${process.platform} ${process.arch}`);
-  }
-  const { default: koffi } = await import("koffi");
-  const libc = koffi.load(null);
+  const { functions: libc, addressOf, errno } = await openCLibrary();
   const lseek: (fd: number, offset: number, whence: number) => number = libc.func(
     "int64_t lseek(int, int64_t, int)",
   );
@@ -51,14 +40,12 @@ export async function openNativeOps(): Promise<FileOps> {
     offset: number,
     flags: number,
   ) => number = libc.func("int64_t preadv2(int, void *, int, int64_t, int)");
-  const addressOf: (memory: Uint8Array) => bigint = koffi.address;
   const fallocate: AsyncFunction = libc.func("int fallocate(int, int, int64_t, int64_t)");
   const copyFileRange: AsyncFunction = libc.func(
     "int64_t copy_file_range(int, void *, int, void *, size_t, unsigned int)",
   );
   const sendfile: AsyncFunction = libc.func("int64_t sendfile(int, int, void *, size_t)");
   const syncFileRange: AsyncFunction = libc.func("int sync_file_range(int, int64_t, int64_t, unsigned int)");
-  const errno = (): number => koffi.errno();
   const pool = new CallPool(errno);
 
   const seek = (fd: number, offset: number, whence: number): number | undefined => {

@@ -2,7 +2,7 @@ import type { BlockChild } from "../../contract/device.ts";
 import type { OpenContext } from "../../contract/driver.ts";
 import { BlockError } from "../../errors.ts";
 import { PersistentBitmaps } from "./bitmaps/persistent-bitmaps.ts";
-import { decoderFor, NO_ZSTD } from "./compression/choose-decoder.ts";
+import { canDecode, NO_ZSTD } from "./compression/choose-decoder.ts";
 import { Autoclear, Incompatible } from "./format/constants.ts";
 import { geometryOf, hasFeature, type Header } from "./format/header.ts";
 import type { Geometry } from "./format/geometry.ts";
@@ -89,12 +89,12 @@ function reportOnce(context: OpenContext): Image["corrupt"] {
 }
 
 /** What can be opened and is not quite what the image says. */
-function warnOfLimits({ label, header, geometry, virtualSize, report }: Image): void {
+function warnOfLimits({ label, header, virtualSize, report }: Image): void {
   if (header.size !== virtualSize) {
     const message = `${label}: the last ${header.size - virtualSize} bytes are no whole sector and are left out`;
     report({ type: "warning", message });
   }
-  if (decoderFor(header.compressionType, geometry.clusterSize) === undefined) {
+  if (!canDecode(header.compressionType)) {
     const message = `${label}: ${NO_ZSTD}; compressed clusters cannot be read`;
     report({ type: "warning", message });
   }

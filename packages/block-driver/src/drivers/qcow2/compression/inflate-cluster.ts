@@ -6,9 +6,11 @@ import { isTooMuch, startOfStream } from "./start-of-stream.ts";
 const SPARE = 128;
 
 /** Decodes deflate streams, each by itself, on the runtime's thread pool. */
-export function deflateDecoder(clusterSize: number): ClusterDecoder {
-  return { one: (input) => inflateCluster(input, clusterSize) };
-}
+export const deflateDecoder: ClusterDecoder = {
+  async one(input, cluster) {
+    cluster.set(await inflateCluster(input, cluster.length));
+  },
+};
 
 /** Loaded for the first compressed cluster: most images have none. */
 function zlib(): typeof Zlib {

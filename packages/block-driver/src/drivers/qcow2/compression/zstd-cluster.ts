@@ -23,16 +23,17 @@ interface Zstd {
 }
 
 /** Decodes zstd frames on the runtime's thread pool; undefined where the runtime cannot. */
-export function zstdDecoder(clusterSize: number): ClusterDecoder | undefined {
+export function zstdDecoder(): ClusterDecoder | undefined {
   const zstd = findZstd();
   if (zstd === undefined) return undefined;
   return {
-    one: (input) => zstdCluster(zstd, input, clusterSize),
-    many: (inputs, take) => zstdClusters(zstd, inputs, clusterSize, take),
+    one: async (input, cluster) => cluster.set(await zstdCluster(zstd, input, cluster.length)),
+    many: (inputs, clusterSize, take) => zstdClusters(zstd, inputs, clusterSize, take),
   };
 }
 
-function findZstd(): Zstd | undefined {
+/** The runtime's zstd; undefined when it has none. */
+export function findZstd(): Zstd | undefined {
   const zlib = process.getBuiltinModule("node:zlib");
   const decompress: unknown = Reflect.get(zlib, "zstdDecompress");
   const createDecompress: unknown = Reflect.get(zlib, "createZstdDecompress");

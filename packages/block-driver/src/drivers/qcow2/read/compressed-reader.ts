@@ -1,5 +1,6 @@
 import { iovCopy, iovLength, isPromise, type IoVec } from "../../../contract/io.ts";
 import { BlockError } from "../../../errors.ts";
+import { ScratchMemory } from "../../../io/scratch-memory.ts";
 import { decoderFor, NO_ZSTD } from "../compression/choose-decoder.ts";
 import type { ClusterDecoder } from "../compression/cluster-decoder.ts";
 import { decodeCompressed, type CompressedRange } from "../format/l2-entry.ts";
@@ -17,6 +18,9 @@ const CLUSTERS_KEPT = 16;
 /** Clusters decoded by one call, and the bytes they may decode to: enough to share its price, few enough to share the work. */
 const GROUP_CLUSTERS = 16;
 const GROUP_BYTES = 1024 * 1024;
+
+/** Memory for what is read, shared by all images. */
+const scratch = new ScratchMemory();
 
 /** A part of one compressed cluster that somebody wants. */
 export interface CompressedPart {
@@ -45,13 +49,12 @@ export function storedAt(image: Image, slice: L2Slice, offset: number): Compress
 export class CompressedReader {
   readonly #image: Image;
   readonly #counters: ReadCounters;
-  readonly #decoder: ClusterDecoder | undefined;
+  #decoder: Promise<ClusterDecoder | undefined> | undefined;
   readonly #kept = new DecodedClusters(CLUSTERS_KEPT);
 
   constructor(image: Image, counters: ReadCounters) {
     this.#image = image;
     this.#counters = counters;
-    this.#decoder = decoderFor(image.header.compressionType, image.geometry.clusterSize);
   }
 
   /** Reads the parts, which are in guest order. */
@@ -75,14 +78,21 @@ export class CompressedReader {
       return;
     }
     const start = first.stored.offset;
-    const span = await this.#readStored(start, last.stored.offset + last.stored.length - start);
-    const { clusterSize } = this.#image.geometry;
-    const groupLength = Math.max(1, Math.min(GROUP_CLUSTERS, Math.floor(GROUP_BYTES / clusterSize)));
-    const groups: Promise<void>[] = [];
-    for (let from = 0; from < parts.length; from += groupLength) {
-      groups.push(this.#decodeGroup(parts.slice(from, from + groupLength), span, start));
+    const length = last.stored.offset + last.stored.length - start;
+    const memory = scratch.take(length);
+    const span = memory.subarray(0, length);
+    await this.#readStored(start, span);
+    try {
+      const { clusterSize } = this.#image.geometry;
+      const groupLength = Math.max(1, Math.min(GROUP_CLUSTERS, Math.floor(GROUP_BYTES / clusterSize)));
+      const groups: Promise<void>[] = [];
+      for (let from = 0; from < parts.length; from += groupLength) {
+        groups.push(this.#decodeGroup(parts.slice(from, from + groupLength), span, start));
+      }
+      await settleAll(groups);
+    } finally {
+      scratch.give(memory);
     }
-    await settleAll(groups);
   }
 
   /** Decodes the parts, whose clusters are in `span`, which begins at host byte `start`. */
@@ -90,34 +100,59 @@ export class CompressedReader {
     const inputOf = ({ stored }: CompressedPart): Uint8Array =>
       span.subarray(stored.offset - start, stored.offset - start + stored.length);
     const alone = new Set(parts);
-    await this.#decoder?.many?.(parts.map(inputOf), (cluster, index) => {
+    const decoder = await this.#loadDecoder();
+    await decoder?.many?.(parts.map(inputOf), this.#image.geometry.clusterSize, (cluster, index) => {
       const part = parts[index];
       if (part === undefined) return;
       alone.delete(part);
       this.#counters.compressedClusters += 1;
       copyPart(cluster, part);
     });
-    await settleAll(
-      Array.from(alone, async (part) => copyPart(await this.#decodePart(inputOf(part), part), part)),
-    );
+    await settleAll(Array.from(alone, (part) => this.#decodeInto(inputOf(part), part)));
+  }
+
+  /** Decodes where the part is wanted if that is a whole cluster in one piece, otherwise beside it. */
+  async #decodeInto(input: Uint8Array, part: CompressedPart): Promise<void> {
+    const { clusterSize } = this.#image.geometry;
+    const [only] = part.into;
+    if (part.into.length === 1 && only?.length === clusterSize) {
+      await this.#decode(input, part, only);
+      return;
+    }
+    const cluster = Buffer.allocUnsafeSlow(clusterSize);
+    await this.#decode(input, part, cluster);
+    copyPart(cluster, part);
   }
 
   async #readAlone(part: CompressedPart): Promise<Uint8Array> {
-    return this.#decodePart(await this.#readStored(part.stored.offset, part.stored.length), part);
+    const input = Buffer.allocUnsafeSlow(part.stored.length);
+    await this.#readStored(part.stored.offset, input);
+    const cluster = Buffer.allocUnsafeSlow(this.#image.geometry.clusterSize);
+    await this.#decode(input, part, cluster);
+    return cluster;
   }
 
-  async #readStored(offset: number, length: number): Promise<Buffer> {
-    const bytes = Buffer.allocUnsafeSlow(length);
+  /** Found by the first who needs it: most images have no compressed clusters. */
+  #loadDecoder(): Promise<ClusterDecoder | undefined> {
+    this.#decoder ??= decoderFor(this.#image.header.compressionType);
+    return this.#decoder;
+  }
+
+  async #readStored(offset: number, bytes: Uint8Array): Promise<void> {
     this.#counters.compressedReads += 1;
-    this.#counters.compressedBytes += length;
+    this.#counters.compressedBytes += bytes.length;
     const read = readHost(this.#image.file, offset, [bytes]);
     if (isPromise(read)) await read;
-    return bytes;
   }
 
-  async #decodePart(bytes: Uint8Array, { guestOffset, stored }: CompressedPart): Promise<Uint8Array> {
+  async #decode(
+    input: Uint8Array,
+    { guestOffset, stored }: CompressedPart,
+    cluster: Uint8Array,
+  ): Promise<void> {
     const { label } = this.#image;
-    if (this.#decoder === undefined) {
+    const decoder = await this.#loadDecoder();
+    if (decoder === undefined) {
       throw new BlockError("ENOTSUP", `${label}: ${NO_ZSTD}`, {
         node: label,
         operation: "read",
@@ -126,7 +161,7 @@ export class CompressedReader {
     }
     this.#counters.compressedClusters += 1;
     try {
-      return await this.#decoder.one(bytes);
+      await decoder.one(input, cluster);
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       throw new BlockError(
