@@ -64,7 +64,7 @@ export async function scanSource({ job, sync, base, ...rest }: SourceScanInit): 
 }
 
 /** One query spans at most this much; a batch also ends when its list of extents is full. */
-const SCAN_STEP = 2 * 1024 * 1024 * 1024;
+const SCAN_STEP = 16 * 1024 * 1024 * 1024;
 
 /**
  * Decides what a full mirror has to copy. A chunk is clean only if source and target both read as zeroes there by their
@@ -75,16 +75,29 @@ const SCAN_STEP = 2 * 1024 * 1024 * 1024;
 async function scanFull(init: ScanInit): Promise<void> {
   const { target, source, zeroMap, dirty } = init;
   // A backing image that the target names will be there when the copy is used, and may have anything where now is nothing.
-  if (!namesClosedBacking(target)) {
-    const known = await walk(target, init, (offset, length, zero) => {
-      if (zero) zeroMap.learn(offset, length);
-    });
-    if (!known) return;
+  if (!zeroMap.covers(0, init.size) && !namesClosedBacking(target)) {
+    if (!(await learnZeroes(target, init))) return;
   }
   await walk(source, init, (offset, length, zero) => {
     if (zero) markUnknownZeroes(dirty, zeroMap, offset, offset + length);
     else dirty.bits.set(offset, length);
   });
+}
+
+/** Learns where the target reads as zeroes: each run as a whole, since one of everything is the usual one and costs least. */
+async function learnZeroes(target: BlockNode, init: ScanInit): Promise<boolean> {
+  let start = 0;
+  let end = 0;
+  const isDone = await walk(target, init, (offset, length, zero) => {
+    if (!zero) return;
+    if (offset !== end) {
+      init.zeroMap.learn(start, end - start);
+      start = offset;
+    }
+    end = offset + length;
+  });
+  init.zeroMap.learn(start, end - start);
+  return isDone;
 }
 
 /**

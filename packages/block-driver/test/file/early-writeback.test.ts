@@ -31,12 +31,12 @@ test("small writes never begin a write-out", () => {
   for (let index = 0; index < 100_000; index += 1) expect(writeback.note(index * 4096, 4096)).toBe(false);
 });
 
-test("every 64 MiB of bulk writes begin one, over the range they cover", async () => {
+test("every 16 MiB of bulk writes begin one, over the range they cover", async () => {
   const { writeback, calls, finish } = rig();
-  for (let index = 0; index < 63; index += 1) expect(writeback.note((100 + index) * MIB, MIB)).toBe(false);
-  expect(writeback.note(163 * MIB, MIB)).toBe(true);
+  for (let index = 0; index < 15; index += 1) expect(writeback.note((100 + index) * MIB, MIB)).toBe(false);
+  expect(writeback.note(115 * MIB, MIB)).toBe(true);
   const begun = writeback.begin();
-  expect(calls).toEqual([[7, 100 * MIB, 64 * MIB]]);
+  expect(calls).toEqual([[7, 100 * MIB, 16 * MIB]]);
   // One at a time: what comes meanwhile waits for the next.
   for (let index = 0; index < 200; index += 1) expect(writeback.note(index * MIB, MIB)).toBe(false);
   finish();

@@ -3,7 +3,7 @@ import type { FileOps } from "./file-ops.ts";
 /** Writes this large are somebody copying; smaller ones are left to the kernel, which knows when to write them out. */
 const BULK_WRITE = 256 * 1024;
 /** The kernel is asked to begin after this many bytes of bulk writes. */
-const BATCH = 64 * 1024 * 1024;
+const BATCH = 16 * 1024 * 1024;
 
 /**
  * Has the kernel begin to write out bulk data while more is being written, so that the flush at the end finds most of it

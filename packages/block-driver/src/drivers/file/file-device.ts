@@ -61,7 +61,7 @@ export class FileDevice implements BlockDevice {
   readonly #label: string;
   readonly #calls: FileCalls;
   readonly #ops: FileOps | undefined;
-  readonly #canReadCached: boolean;
+  #canReadCached: boolean;
   readonly #holes: HoleMap | undefined;
   readonly #trustsBlockCount: boolean;
   readonly #canPunch: boolean;
@@ -274,7 +274,10 @@ export class FileDevice implements BlockDevice {
     const piece = into[0];
     if (!this.#canReadCached || length > MAX_CACHED_READ || into.length !== 1 || piece === undefined)
       return false;
-    return this.#ops?.readCached?.(this.#fd, piece, offset) === length;
+    const read = this.#ops?.readCached?.(this.#fd, piece, offset);
+    // As on tmpfs: there asking costs something, and never gives anything.
+    if (read === undefined) this.#canReadCached = false;
+    return read === length;
   }
 
   /** While the file is being flushed the kernel may hold up whoever changes it. */

@@ -15,10 +15,10 @@ export interface FileOps {
   end(fd: number): number;
   /**
    * Fills `into` from `position` on with what the host holds in memory, synchronously, and never waits for storage. Returns
-   * the bytes read; anything short of all, errors included, is for an ordinary read to find out. Absent where it cannot be
-   * called.
+   * the bytes read; anything short of all, errors included, is for an ordinary read to find out. `undefined` when the file
+   * system never answers like this. Absent where it cannot be called.
    */
-  readCached?(fd: number, into: Uint8Array, position: number): number;
+  readCached?(fd: number, into: Uint8Array, position: number): number | undefined;
   /** Gives the space back and makes the range read as zeroes; the size stays. */
   punchHole(fd: number, offset: number, length: number): Promise<void>;
   /** Makes the range read as zeroes and keeps the space; the size stays. */

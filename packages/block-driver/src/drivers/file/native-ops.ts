@@ -13,6 +13,7 @@ const FALLOC_FL_PUNCH_HOLE = 0x02;
 const FALLOC_FL_ZERO_RANGE = 0x10;
 const SYNC_FILE_RANGE_WRITE = 2;
 const RWF_NOWAIT = 8;
+const EOPNOTSUPP = 95;
 const F_OFD_GETLK = 36;
 const F_OFD_SETLK = 37;
 const F_RDLCK = 0;
@@ -76,7 +77,8 @@ export async function openNativeOps(): Promise<FileOps> {
     readCached(fd, into, position) {
       vector[0] = addressOf(into);
       vector[1] = BigInt(into.byteLength);
-      return preadv2(fd, vector, 1, position, RWF_NOWAIT);
+      const read = preadv2(fd, vector, 1, position, RWF_NOWAIT);
+      return read < 0 && errno() === EOPNOTSUPP ? undefined : read;
     },
     nextData: (fd, offset) => seek(fd, offset, SEEK_DATA),
     nextHole: (fd, offset) => seek(fd, offset, SEEK_HOLE),

@@ -210,8 +210,7 @@ export class L2Cache {
     if (unwritten === undefined) this.#mustBeTable(table, l1Index);
     const firstEntry = (number * this.#entriesPerSlice) % this.#geometry.l2Entries;
     const inTable = firstEntry * this.#geometry.l2EntryBytes;
-    const bytes =
-      unwritten?.base?.slice(inTable, inTable + this.#sliceBytes) ?? new Uint8Array(this.#sliceBytes);
+    const bytes = unwritten === undefined ? newMemory(this.#sliceBytes) : this.#initial(unwritten, inTable);
     const finish = (): L2Slice | undefined => {
       // While it was read, the table may have been copied to another place, or gone.
       const now = this.#l1.offsetOf(l1Index);
@@ -229,6 +228,11 @@ export class L2Cache {
     const loading = read.then(finish).finally(() => this.#loading.delete(number));
     this.#loading.set(number, loading);
     return loading;
+  }
+
+  /** What a slice of a table that is in memory only begins as. */
+  #initial({ base }: UnwrittenTable, inTable: number): Uint8Array {
+    return base?.slice(inTable, inTable + this.#sliceBytes) ?? new Uint8Array(this.#sliceBytes);
   }
 
   #mustBeTable(table: number, l1Index: number): void {
@@ -252,6 +256,11 @@ export class L2Cache {
       }
     }
   }
+}
+
+/** Memory to be read into as a whole: clearing it first takes as long as reading. */
+function newMemory(size: number): Uint8Array {
+  return Buffer.allocUnsafeSlow(size);
 }
 
 /** What is wrong with the place of a table, if anything. */
