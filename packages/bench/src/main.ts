@@ -105,7 +105,8 @@ export async function main(args: readonly string[]): Promise<number> {
     return 2;
   }
   if (parsed.list) {
-    for (const { name, title } of parsed.scenarios) console.log(`${name.padEnd(16)}${title}`);
+    const width = Math.max(...parsed.scenarios.map(({ name }) => name.length));
+    for (const { name, title } of parsed.scenarios) console.log(`${name.padEnd(width)}  ${title}`);
     return 0;
   }
   return measure(parsed);
