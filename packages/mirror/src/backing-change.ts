@@ -6,6 +6,7 @@ import {
   type BlockNode,
   type NamedBacking,
 } from "@blockmirror/block-driver";
+import { everyStep } from "./every-step.ts";
 
 /**
  * A change of what an image stands on, in the graph and in what the image records. Until it is settled it can be taken back,
@@ -52,17 +53,12 @@ export class BackingChange {
   /** Takes everything back. @throws BlockError whatever that meets. */
   async undo(): Promise<void> {
     const [stood, recorded] = [this.#stood, this.#recorded];
-    try {
-      if (stood !== undefined) {
-        await this.#graph.setBacking(this.#image, stood.on);
-        const edge = this.#image.child("backing");
-        if (edge !== undefined) this.#graph.reclaim(edge, BACKING_CLAIM);
-      }
-    } finally {
-      this.#recorded = undefined;
-      if (recorded !== undefined) await record(this.#graph, this.#image, recorded.name);
-      await this.settle();
-    }
+    this.#recorded = undefined;
+    await everyStep([
+      () => (stood === undefined ? undefined : this.#leadBack(stood.on)),
+      () => (recorded === undefined ? undefined : record(this.#graph, this.#image, recorded.name)),
+      () => this.settle(),
+    ]);
   }
 
   /** There is no way back any more: what nobody else needs is closed. */
@@ -71,6 +67,12 @@ export class BackingChange {
     this.#stood = undefined;
     this.#recorded = undefined;
     if (keeper !== undefined) await this.#graph.detach(keeper);
+  }
+
+  async #leadBack(to: BlockNode | null): Promise<void> {
+    await this.#graph.setBacking(this.#image, to);
+    const edge = this.#image.child("backing");
+    if (edge !== undefined) this.#graph.reclaim(edge, BACKING_CLAIM);
   }
 
   #keep(): void {

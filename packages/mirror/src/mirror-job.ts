@@ -5,6 +5,7 @@ import type { CopyEngine } from "./copy-engine.ts";
 import type { FillLimits, FillResult } from "./copy-engine-init.ts";
 import { COURTEOUS_OPERATIONS } from "./courtesy.ts";
 import { createDiskMap, drawDiskMap, type DiskMap } from "./disk-map.ts";
+import { everyStep } from "./every-step.ts";
 import type { Failures } from "./failures.ts";
 import type { GuestHold } from "./guest-hold.ts";
 import type { GuestWrites } from "./guest-writes.ts";
@@ -126,14 +127,13 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     dirty.busy = false;
     filter.removeDirtyBitmap(dirty);
     this.#failures.close();
-    try {
-      await graph.removeFilter(filter);
-    } finally {
-      this.#held?.end();
-      this.#switchOver.letGo();
-      await graph.detach(source);
-      await this.#leaveTarget();
-    }
+    await everyStep([
+      () => graph.removeFilter(filter),
+      () => this.#held?.end(),
+      () => this.#switchOver.letGo(),
+      () => graph.detach(source),
+      () => this.#leaveTarget(),
+    ]);
   }
 
   async #leaveTarget(): Promise<void> {
@@ -144,9 +144,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     }
     // A concluded job may stay to be looked at; its buffer need not.
     this.#engine.release();
-    await graph.detach(target);
-    await backing.settle();
-    await fold?.clean(this.switched);
+    await everyStep([() => graph.detach(target), () => backing.settle(), () => fold?.clean(this.switched)]);
   }
 
   /** The target has answered at last, when nobody waits for it any more. */

@@ -10,6 +10,7 @@ import {
 import type { Job, JobManager, JobOptions } from "@blockmirror/blockjob";
 import type { DiskMap } from "./disk-map.ts";
 import { DrainRelay } from "./drain-relay.ts";
+import { takeBack, type Step } from "./every-step.ts";
 import { chooseGranularity } from "./granularity.ts";
 import { COMMIT_FILTER_DRIVER, MIRROR_FILTER_DRIVER, MirrorFilter } from "./mirror-filter.ts";
 import type { FoldInit } from "./commit/fold.ts";
@@ -76,7 +77,7 @@ export async function startCopying(options: MirrorOptions, fold?: FoldInit): Pro
   const wholeChunksOnly = backing.isClosed;
   const granularity = chooseGranularity(tuning.granularity, target.info, wholeChunksOnly);
   const relays = { source: new DrainRelay(), target: new DrainRelay() };
-  const undo: (() => Promise<void> | void)[] = [() => backing.undo()];
+  const undo: Step[] = [() => backing.undo()];
   // Guests are held until the bitmap is in place, so that no write falls between filter and bitmap.
   let section: DrainedSection | undefined;
   try {
@@ -135,8 +136,7 @@ export async function startCopying(options: MirrorOptions, fold?: FoldInit): Pro
       },
     };
   } catch (error) {
-    for (const step of undo.toReversed()) await step();
-    throw explain(error, source, granularity);
+    throw await takeBack(undo, explain(error, source, granularity));
   } finally {
     section?.end();
   }

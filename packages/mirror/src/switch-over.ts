@@ -7,6 +7,7 @@ import {
   type DrainedSection,
 } from "@blockmirror/block-driver";
 import type { FoldInit } from "./commit/fold.ts";
+import { everyStep } from "./every-step.ts";
 import type { TargetBacking } from "./target-backing.ts";
 
 /** What a {@link SwitchOver} works on. */
@@ -96,16 +97,12 @@ export class SwitchOver {
     const { graph, target, backing, fold } = this.#init;
     const moved = this.#moved;
     this.#moved = undefined;
-    try {
-      if (moved !== undefined) await this.#leadBack(moved);
-    } finally {
-      try {
-        await fold?.unrecord?.();
-        await backing.undo();
-      } finally {
-        if (this.#madeReadOnly) await graph.reopen(target.node, { readOnly: false });
-      }
-    }
+    await everyStep([
+      () => (moved === undefined ? undefined : this.#leadBack(moved)),
+      () => fold?.unrecord?.(),
+      () => backing.undo(),
+      () => (this.#madeReadOnly ? graph.reopen(target.node, { readOnly: false }) : undefined),
+    ]);
   }
 
   /** Lets those go who were led to the target. Idempotent. */

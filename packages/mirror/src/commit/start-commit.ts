@@ -1,6 +1,7 @@
 import { BlockError, type BlockGraph, type BlockNode } from "@blockmirror/block-driver";
 import type { ErrorPolicy, JobManager, JobOptions } from "@blockmirror/blockjob";
 import { BackingChange } from "../backing-change.ts";
+import { everyStep, takeBack, type Step } from "../every-step.ts";
 import type { MirrorTuning } from "../options.ts";
 import { refuseBusy, startCopying, type Mirror } from "../start-mirror.ts";
 import { ChainHold, layersAbove } from "./chain-hold.ts";
@@ -64,7 +65,7 @@ export async function startCommit(options: CommitOptions): Promise<Mirror> {
   const recorded = recordFor(overlays, base, backingFile);
   const changes = overlays.map((overlay) => new BackingChange(graph, overlay));
   const wasReadOnly = base.info.readOnly;
-  const undo: (() => Promise<void>)[] = [];
+  const undo: Step[] = [];
   try {
     if (wasReadOnly) {
       await graph.reopen(base, { readOnly: false });
@@ -95,9 +96,7 @@ export async function startCommit(options: CommitOptions): Promise<Mirror> {
             if (recorded === undefined) return;
             for (const change of changes) await change.record(recorded);
           },
-          unrecord: async () => {
-            for (const change of changes.toReversed()) await change.undo();
-          },
+          unrecord: () => everyStep(changes.toReversed().map((change) => () => change.undo())),
         }),
         letGo: () => hold.letGo(),
         clean: (switched) =>
@@ -105,14 +104,7 @@ export async function startCommit(options: CommitOptions): Promise<Mirror> {
       },
     );
   } catch (error) {
-    for (const step of undo.toReversed()) {
-      try {
-        await step();
-      } catch (second) {
-        throw notRestored(base, error, second);
-      }
-    }
-    throw error;
+    throw await takeBack(undo, error);
   }
 }
 
@@ -152,20 +144,10 @@ interface Ending {
 
 /** Mirror rules S30.3 and S31.1: the base is as it was, or the layers above it leave. */
 async function finish({ graph, top, base, staysBelow, wasReadOnly, switched, hold }: Ending): Promise<void> {
-  await hold.end(!switched);
-  if (!switched) {
-    if (wasReadOnly) await graph.reopen(base, { readOnly: true });
-    return;
-  }
-  if (wasReadOnly && (staysBelow || top.info.readOnly)) await graph.reopen(base, { readOnly: true });
-  if (top.parents.size === 0) await graph.close(top);
-}
-
-function notRestored(base: BlockNode, error: unknown, cause: unknown): BlockError {
-  const [why, then] = [error, cause].map((each) => (each instanceof Error ? each.message : String(each)));
-  return new BlockError("EIO", `commit refused (${why}), and '${base.name}' could not be put back: ${then}`, {
-    node: base.name,
-    operation: "commit",
-    cause,
-  });
+  const becomesReadOnly = wasReadOnly && (!switched || staysBelow || top.info.readOnly);
+  await everyStep([
+    () => hold.end(!switched),
+    () => (becomesReadOnly ? graph.reopen(base, { readOnly: true }) : undefined),
+    () => (switched && top.parents.size === 0 ? graph.close(top) : undefined),
+  ]);
 }

@@ -3,6 +3,7 @@ import type { ErrorPolicy, Job, JobManager, JobOptions } from "@blockmirror/bloc
 import { BackingChange } from "../backing-change.ts";
 import { layersAbove } from "../commit/chain-hold.ts";
 import { DrainRelay } from "../drain-relay.ts";
+import { everyStep, takeBack, type Step } from "../every-step.ts";
 import { refuseBusy } from "../start-mirror.ts";
 import { StreamFilter } from "./stream-filter.ts";
 import { StreamJob, type StreamDetails } from "./stream-job.ts";
@@ -47,7 +48,7 @@ export async function startStream(options: StreamOptions): Promise<Job<StreamDet
   const change = new BackingChange(graph, layer);
   const wasReadOnly = layer.info.readOnly;
   const relay = new DrainRelay();
-  const undo: (() => Promise<void> | void)[] = [];
+  const undo: Step[] = [];
   try {
     if (wasReadOnly) {
       await graph.reopen(layer, { readOnly: false });
@@ -90,18 +91,18 @@ export async function startStream(options: StreamOptions): Promise<Job<StreamDet
         await change.lead(base ?? null);
       },
       undo: () => change.undo(),
-      clean: async () => {
-        await change.settle();
-        if (wasReadOnly) await graph.reopen(layer, { readOnly: true });
-      },
+      clean: () =>
+        everyStep([
+          () => change.settle(),
+          () => (wasReadOnly ? graph.reopen(layer, { readOnly: true }) : undefined),
+        ]),
     });
     const job = jobs.create(driver, rest);
     relay.bind(job);
     job.start();
     return job;
   } catch (error) {
-    for (const step of undo.toReversed()) await step();
-    throw error;
+    throw await takeBack(undo, error);
   }
 }
 

@@ -9,6 +9,7 @@ import {
   type BlockNode,
 } from "@blockmirror/block-driver";
 import type { ErrorPolicy, JobControl, JobDriver } from "@blockmirror/blockjob";
+import { everyStep } from "../every-step.ts";
 import type { StreamFilter } from "./stream-filter.ts";
 
 /** Bytes that are filled in at a time. */
@@ -108,12 +109,7 @@ export class StreamJob implements JobDriver<StreamDetails> {
 
   async clean(): Promise<void> {
     const { graph, filter, image } = this.#init;
-    try {
-      await graph.removeFilter(filter);
-    } finally {
-      await graph.detach(image);
-      await this.#init.clean();
-    }
+    await everyStep([() => graph.removeFilter(filter), () => graph.detach(image), () => this.#init.clean()]);
   }
 
   details(): StreamDetails {
