@@ -109,7 +109,7 @@ export {
   MIN_BITMAP_GRANULARITY,
   type DirtyBitmapInit,
 } from "./graph/dirty-bitmap.ts";
-export { BlockEdge, type DrainGate, type ParentInit } from "./graph/node.ts";
+export { BlockEdge, type DrainGate, type DrainNotice, type ParentInit } from "./graph/node.ts";
 export { denyGate, directoryGate, type GateAnswer, type GateRequest, type OpenGate } from "./graph/gate.ts";
 export { BACKING_CLAIM } from "./graph/claims.ts";
 export type { DrainedSection } from "./graph/drain.ts";

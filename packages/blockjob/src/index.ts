@@ -29,7 +29,7 @@ export type {
   JobEventName,
   JobListener,
 } from "./events.ts";
-export { type CancelOptions, Job } from "./job.ts";
+export { type CancelOptions, type DrainOptions, Job } from "./job.ts";
 export type { FailedOperation, JobControl } from "./job-control.ts";
 export type { ChangeOptions, CompleteOptions, JobDriver, MaybePromise } from "./job-driver.ts";
 export { isWellFormedJobId } from "./job-id.ts";

@@ -195,6 +195,7 @@ export class JobCore<Details = unknown> {
     else await this.#cleanUp(() => this.driver.abort?.());
     await this.#cleanUp(() => this.driver.clean?.());
     this.sharedLimit?.leave();
+    this.quiescence.setEnding(false);
     if (this.started) this.#tellEnd();
     this.transition("concluded");
     const { outcome } = this;

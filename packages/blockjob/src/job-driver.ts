@@ -25,6 +25,9 @@ export type ChangeOptions = Readonly<Record<string, unknown>>;
  * and on failure or force-cancel, from wherever that happens, `abort` -> `clean`. `clean` is called exactly once for
  * every job that was not discarded, whether it started or not.
  *
+ * Drained sections that begin in `finalize` or later wait until `clean` is over, so those of the driver itself have to say that
+ * they are its own: see `DrainOptions.duringChange` of `Job.drainBegin`.
+ *
  * @typeParam Details what `details` adds to snapshots.
  */
 export interface JobDriver<Details = unknown> {

@@ -13,6 +13,15 @@ export interface CancelOptions {
   readonly force?: boolean;
 }
 
+/** What a job is told of a drained section. */
+export interface DrainOptions {
+  /**
+   * The section belongs to a job that is itself taking effect or being undone, this one or another, or to anybody else who is
+   * in the middle of a change: it does not wait for the end of this job, only until the driver submits nothing. Default false.
+   */
+  readonly duringChange?: boolean;
+}
+
 /**
  * A job as its users see it: what it is, and the verbs. Made by `JobManager.create`.
  *
@@ -171,14 +180,15 @@ export class Job<Details = unknown> {
    * Begins to hold the job, for a drained section of a node it works on. Sections nest. It then shows as paused, though
    * not by the user.
    *
-   * @returns nothing, or a promise that resolves, when the job is quiet: nothing in flight, and nothing submitted until
-   *   {@link drainEnd}.
+   * @returns nothing, or a promise that resolves, when the job is quiet: nothing in flight, and nothing submitted or changed
+   *   until {@link drainEnd}. A job that is taking effect, or being undone, is quiet when that is over. A forced cancel is the
+   *   exception: it ends a job that is held, too.
    */
-  drainBegin(): MaybePromise<void> {
+  drainBegin({ duringChange = false }: DrainOptions = {}): MaybePromise<void> {
     const { pauseReasons, quiescence } = this.#core;
     pauseReasons.drains += 1;
-    if (quiescence.isQuiet) return undefined;
-    const quiet = quiescence.waitUntilQuiet();
+    if (quiescence.isQuiet(duringChange)) return undefined;
+    const quiet = quiescence.waitUntilQuiet(duringChange);
     this.#core.kick();
     return quiet;
   }

@@ -1,9 +1,14 @@
 /**
- * Whether a job's driver can submit I/O at this moment. Drained sections wait for it to become quiet: parked at a pause
- * point, not executing at all, or draining by itself.
+ * Whether a job's driver can submit I/O, or change anything, at this moment. Drained sections wait for it to become quiet:
+ * parked at a pause point, not executing at all, or draining by itself.
+ *
+ * From the moment when nothing but its end is to come, hooks of the driver follow each other, with nothing executing between
+ * them: the job is not quiet then before it is over. Only for sections of those who are changing what it works on as well, it is
+ * as before: they would wait for each other.
  */
 export class Quiescence {
-  readonly #waiters = new Set<() => void>();
+  readonly #waiters = new Set<{ readonly duringChange: boolean; readonly wake: () => void }>();
+  #ending = false;
   #driverActive = false;
   #parked = false;
   #ownDrains = 0;
@@ -13,8 +18,16 @@ export class Quiescence {
     return this.#driverActive;
   }
 
-  get isQuiet(): boolean {
-    return !this.#driverActive || this.#parked || this.#ownDrains > 0;
+  /** @param duringChange for a section of somebody who is in the middle of a change, too. */
+  isQuiet(duringChange: boolean): boolean {
+    if (this.#parked) return true;
+    return (!this.#driverActive || this.#ownDrains > 0) && (duringChange || !this.#ending);
+  }
+
+  /** The job takes effect, or is undone: from now on, and until that is over. */
+  setEnding(ending: boolean): void {
+    this.#ending = ending;
+    this.#tell();
   }
 
   setDriverActive(active: boolean): void {
@@ -37,9 +50,9 @@ export class Quiescence {
   }
 
   /** Resolves once quiet, or when {@link release} is called. */
-  waitUntilQuiet(): Promise<void> {
-    return new Promise<void>((resolve) => {
-      this.#waiters.add(resolve);
+  waitUntilQuiet(duringChange: boolean): Promise<void> {
+    return new Promise<void>((wake) => {
+      this.#waiters.add({ duringChange, wake });
     });
   }
 
@@ -47,10 +60,14 @@ export class Quiescence {
   release(): void {
     const waiters = [...this.#waiters];
     this.#waiters.clear();
-    for (const resolve of waiters) resolve();
+    for (const { wake } of waiters) wake();
   }
 
   #tell(): void {
-    if (this.isQuiet) this.release();
+    for (const waiter of this.#waiters) {
+      if (!this.isQuiet(waiter.duringChange)) continue;
+      this.#waiters.delete(waiter);
+      waiter.wake();
+    }
   }
 }

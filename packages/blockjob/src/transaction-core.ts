@@ -68,6 +68,7 @@ export class TransactionCore {
     if (this.#phase !== "running" && this.#phase !== "finalizing") return;
     const isFinalizing = this.#phase === "finalizing";
     this.#phase = "aborting";
+    this.#beginEnding();
     if (origin.failure !== undefined) origin.transition("aborting");
     this.#cancelOthers(origin);
     // The finalize hooks of the drivers are still executing; #finalizeAll goes on when they have noticed.
@@ -85,6 +86,8 @@ export class TransactionCore {
     }
     core.runFinished = true;
     core.pauseReasons.user = false;
+    // Whoever waits for the job to become quiet would be told so between `run` and what follows it at once.
+    if (core.outcome !== "completed" || this.#finalizesAtOnce(core)) core.quiescence.setEnding(true);
     core.quiescence.setDriverActive(false);
     this.#runEnded(core);
   }
@@ -127,18 +130,20 @@ export class TransactionCore {
   }
 
   /**
-   * Waits until no drained section holds any of those that have something to finalize. Later nobody waits for one: it may be
-   * that of another member, which ends with all of them. A job that is finalized at once may be held by its own.
+   * Waits until no drained section holds any of them. Later nobody waits for one: it may be that of another member, which ends
+   * with all of them, and whoever begins one waits. A job that is finalized at once may be held by its own.
    */
   async #awaitRelease(members: readonly JobCore[]): Promise<void> {
     const isHeld = (member: JobCore): boolean =>
-      member.driver.finalize !== undefined &&
-      member.shouldPause &&
-      !member.forceCancelled &&
-      !this.#finalizesAtOnce(member);
+      member.shouldPause && !member.forceCancelled && !this.#finalizesAtOnce(member);
     for (let held = members.find(isHeld); held !== undefined; held = members.find(isHeld)) {
       await held.wakeup.sleep(undefined);
     }
+    this.#beginEnding();
+  }
+
+  #beginEnding(): void {
+    for (const { quiescence } of this.#members) quiescence.setEnding(true);
   }
 
   async #finalizeOne(member: JobCore): Promise<void> {

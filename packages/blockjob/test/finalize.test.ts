@@ -94,6 +94,92 @@ describe("a drained section", () => {
   });
 });
 
+/** Whether what `drainBegin` returned has told by now that the job is quiet. */
+async function isTold(bench: Bench, quiet: void | Promise<void>): Promise<boolean> {
+  let told = quiet === undefined;
+  void Promise.resolve(quiet).then(() => (told = true));
+  await bench.clock.advance(100);
+  return told;
+}
+
+describe("a drained section that begins when nothing but the end is to come", () => {
+  it.each(["finalize", "prepare", "commit", "clean"] as const)(
+    "waits until it is over, in %s too, where no hook waits for it",
+    async (hook) => {
+      const bench = new Bench();
+      const { job, driver } = await pendingJob(bench);
+      const gate = createGate();
+      Object.assign(driver, { [hook]: () => gate.promise });
+      job.finalize();
+      await bench.clock.settle();
+      const quiet = job.drainBegin();
+      expect(await isTold(bench, quiet)).toBe(false);
+      gate.open();
+      await bench.clock.run(job.done);
+      expect(await isTold(bench, quiet)).toBe(true);
+      job.drainEnd();
+    },
+  );
+
+  it("waits for the undoing of a job that failed", async () => {
+    const bench = new Bench();
+    const { job } = await bench.jobIn("aborting");
+    const quiet = job.drainBegin();
+    expect(await isTold(bench, quiet)).toBe(false);
+  });
+
+  it("is not told that the job is quiet between its run and what follows at once", async () => {
+    const bench = new Bench();
+    const { job, driver } = await bench.jobIn("running");
+    const gate = createGate();
+    Object.assign(driver, { prepare: () => gate.promise });
+    driver.orders.finish = true;
+    const told: (boolean | undefined)[] = [];
+    bench.manager.subscribe((event) => {
+      if (event.event !== "JOB_STATUS_CHANGE" || event.data.status !== "waiting") return;
+      told.push(job.drainBegin() === undefined);
+      job.drainEnd();
+    });
+    await bench.clock.advance(20);
+    expect([job.status, told]).toEqual(["pending", [false]]);
+    const quiet = job.drainBegin();
+    expect(await isTold(bench, quiet)).toBe(false);
+    gate.open();
+    await bench.clock.run(job.done);
+    expect(await isTold(bench, quiet)).toBe(true);
+  });
+
+  it("does not wait when it belongs to somebody who is changing things, too", async () => {
+    const bench = new Bench();
+    const { job, driver } = await pendingJob(bench);
+    const gate = createGate();
+    Object.assign(driver, { prepareGate: gate });
+    job.finalize();
+    await bench.clock.settle();
+    expect(job.drainBegin({ duringChange: true })).toBeUndefined();
+    job.drainEnd();
+    gate.open();
+    await bench.clock.run(job.done);
+  });
+
+  it("before that is waited for, though the job has nothing to catch up with", async () => {
+    const bench = new Bench();
+    const calls: string[] = [];
+    const job = bench.manager.create(
+      { type: "short", run: () => Promise.resolve(), prepare: () => void calls.push("prepare") },
+      { id: "short", autoFinalize: false },
+    );
+    job.start();
+    await bench.clock.settle();
+    expect(job.drainBegin()).toBeUndefined();
+    job.finalize();
+    await bench.clock.advance(1000);
+    expect([calls, job.status]).toEqual([[], "pending"]);
+    job.drainEnd();
+    expect(await bench.clock.run(job.done)).toEqual({ outcome: "completed" });
+  });
+});
+
 describe("finalizesAtOnce", () => {
   it.each([
     [true, true],

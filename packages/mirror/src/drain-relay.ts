@@ -1,3 +1,4 @@
+import type { DrainNotice } from "@blockmirror/block-driver";
 import type { Job, MaybePromise } from "@blockmirror/blockjob";
 
 /**
@@ -13,9 +14,9 @@ export class DrainRelay {
     return this.#sections > 0;
   }
 
-  readonly begin = (): MaybePromise<void> => {
+  readonly begin = (section: DrainNotice): MaybePromise<void> => {
     this.#sections += 1;
-    return this.#job?.drainBegin();
+    return this.#job?.drainBegin(section);
   };
 
   readonly end = (): void => {

@@ -49,7 +49,8 @@ export class GuestHold {
    * then equal (mirror rules S28.1 to S28.3); otherwise the guests go on and undefined is returned.
    */
   async clean(job: JobControl): Promise<DrainedSection | undefined> {
-    const { graph, source, dirty, id, engine, convergence } = this.#init;
+    const { source, dirty, id, engine, convergence } = this.#init;
+    const graph = isFinalizing(job) ? this.#init.graph.changing() : this.#init.graph;
     // While it waits for the guests, drained sections of others take the job for quiet.
     await engine.waitForAll();
     if (this.#isHeld(job, job.shouldPause)) return undefined;
@@ -91,8 +92,8 @@ export class GuestHold {
   }
 
   /** When it is finalized, the sections of other jobs that are finalized with it may hold it, and wait for it. */
-  #isHeld({ status }: JobControl, held: boolean): boolean {
-    return held && status !== "pending";
+  #isHeld(job: JobControl, held: boolean): boolean {
+    return held && !isFinalizing(job);
   }
 
   #giveUp({ clock }: JobControl, endMs: number): void {
@@ -100,6 +101,10 @@ export class GuestHold {
     const longerMs = Math.max(LEAST_PATIENCE_MS, this.#patienceMs * MORE_PATIENCE);
     this.#patienceMs = Math.max(this.#patienceMs, Math.min(MOST_PATIENCE_MS, longerMs));
   }
+}
+
+function isFinalizing({ status }: JobControl): boolean {
+  return status === "pending";
 }
 
 /** Whether `work` settles before `endMs` and before the job is given up: a target that hangs must not hold guests. */

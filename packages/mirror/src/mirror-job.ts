@@ -60,7 +60,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     this.#convergence = parts.convergence;
     this.#hold = parts.hold;
     this.#flush = parts.flush;
-    this.#switchOver = new SwitchOver({ ...init, size: parts.size });
+    this.#switchOver = new SwitchOver({ ...init, graph: init.graph.changing(), size: parts.size });
     this.#setCopyMode(init.tuning.copyMode);
   }
 
@@ -123,7 +123,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
    * @throws BlockError `ETIMEDOUT` for a target that hangs; the job keeps its claim on it for as long as that does.
    */
   async clean(): Promise<void> {
-    const { graph, filter, dirty, source } = this.#init;
+    const { filter, dirty, source } = this.#init;
+    const graph = this.#init.graph.changing();
     dirty.busy = false;
     filter.removeDirtyBitmap(dirty);
     this.#failures.close();
@@ -137,7 +138,8 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   }
 
   async #leaveTarget(): Promise<void> {
-    const { graph, target, backing, fold } = this.#init;
+    const { target, backing, fold } = this.#init;
+    const graph = this.#init.graph.changing();
     if (this.#guard.hasAbandoned) {
       void this.#guard.ended().then(() => this.#leaveHanging());
       throw hangs(target.node);

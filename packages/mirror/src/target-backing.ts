@@ -38,7 +38,7 @@ export class TargetBacking {
   constructor(init: TargetBackingInit) {
     this.#init = init;
     this.#image = skipFilters(init.target);
-    this.#change = new BackingChange(init.graph, this.#image);
+    this.#change = new BackingChange(init.graph.changing(), this.#image);
     this.#wanted = wantedBacking(init);
     this.#check();
   }

@@ -24,7 +24,7 @@ export async function setBacking(
   }
   const from = respecified(structure, node, backing);
   if ((edge?.node ?? null) === backing) return;
-  const section = await structure.sections.begin(node);
+  const section = await structure.drain(node);
   try {
     if (edge !== undefined && backing !== null) await lead(structure, edge, backing);
     else if (edge !== undefined) await leaveBacking(structure, node, edge, from);
@@ -45,7 +45,7 @@ export async function changeBackingFile(
   if (node.info.readOnly) {
     throw new BlockError("EROFS", `node '${node.name}' is read-only; reopen it for writing`, context);
   }
-  const section = await structure.sections.begin(node);
+  const section = await structure.drain(node);
   try {
     const { device } = node;
     if (device.changeBackingFile === undefined) {
@@ -69,7 +69,7 @@ export async function openBacking(structure: GraphStructure, node: BlockNode): P
   if (opened === undefined) return;
   const { backing: _none, ...spec } = opened.spec;
   const from = { ...opened, spec };
-  const section = await structure.sections.begin(node);
+  const section = await structure.drain(node);
   try {
     if (node.child("backing") !== undefined) return;
     await swapDevice(structure, node, node.info.readOnly, from);

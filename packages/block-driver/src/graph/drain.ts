@@ -1,6 +1,6 @@
 import { isPromise } from "../contract/io.ts";
 import { deferred, type Deferred } from "../io/deferred.ts";
-import type { BlockEdge, BlockNode, DrainGate } from "./node.ts";
+import type { BlockEdge, BlockNode, DrainGate, DrainNotice } from "./node.ts";
 import { nodesAbove, nodesBelow, nodesInvolved } from "./topology.ts";
 
 /** A part of the graph is quiet: nothing in flight, and nothing starts until `end`. */
@@ -11,6 +11,7 @@ export interface DrainedSection {
 
 interface Section {
   readonly node: BlockNode;
+  readonly notice: DrainNotice;
   /** Parents that were told to be quiet, and have to be told when it is over. */
   readonly told: Set<BlockEdge>;
   /** Ends what {@link expedite} began: the section waits for requests that a device may be holding back. */
@@ -26,17 +27,16 @@ export class DrainSections implements DrainGate {
   readonly #idleWaiters = new Set<() => void>();
   #resumed: Deferred | undefined;
 
-  /** See `BlockGraph.drain`. */
-  async begin(node: BlockNode): Promise<DrainedSection> {
-    const section: Section = { node, told: new Set(), endExpediting: expedite(node) };
+  /** See `BlockGraph.drain` and `BlockGraph.changing`. */
+  async begin(node: BlockNode, duringChange: boolean): Promise<DrainedSection> {
+    const notice = { duringChange };
+    const section: Section = { node, notice, told: new Set(), endExpediting: expedite(node) };
     this.#sections.add(section);
     try {
       const pending: Promise<void>[] = [];
-      for (const member of nodesAbove(node)) {
-        for (const edge of member.parents) {
-          const quiet = tell(section, edge);
-          if (quiet !== undefined) pending.push(quiet);
-        }
+      for (const edge of parentsAbove(node)) {
+        const quiet = tell(section, edge);
+        if (quiet !== undefined) pending.push(quiet);
       }
       await Promise.all(pending);
       while (isBusy(node)) {
@@ -54,6 +54,24 @@ export class DrainSections implements DrainGate {
     for (const section of this.#sections) {
       // It has had no time to begin anything, so there is nothing to wait for.
       if (nodesAbove(section.node).has(edge.node)) tell(section, edge)?.catch(() => {});
+    }
+  }
+
+  /**
+   * Edges that came to another node inside a section of the one they left: whoever makes requests through them is quiet, and has
+   * to stay so for the sections that hold where they are now.
+   */
+  follow(edges: readonly BlockEdge[]): void {
+    for (const section of this.#sections) {
+      for (const edge of edges) {
+        if (!nodesBelow(edge.node).has(section.node)) continue;
+        for (const parent of edge.owner === undefined ? [edge] : parentsAbove(edge.owner)) {
+          // It is told as the others are; that it could not become quiet again is no reason to leave it where it was.
+          try {
+            tell(section, parent)?.catch(() => {});
+          } catch {}
+        }
+      }
     }
   }
 
@@ -113,8 +131,12 @@ export function expedite(node: BlockNode): () => void {
 function tell(section: Section, edge: BlockEdge): Promise<void> | undefined {
   if (edge.onDrainBegin === undefined || section.told.has(edge)) return undefined;
   section.told.add(edge);
-  const quiet = edge.onDrainBegin();
+  const quiet = edge.onDrainBegin(section.notice);
   return isPromise(quiet) ? quiet : undefined;
+}
+
+function parentsAbove(node: BlockNode): readonly BlockEdge[] {
+  return [...nodesAbove(node)].flatMap(({ parents }) => [...parents]);
 }
 
 function isBusy(node: BlockNode): boolean {

@@ -46,14 +46,28 @@ export interface FilterInit {
 export class BlockGraph {
   readonly registry: DriverRegistry;
   readonly #structure: GraphStructure;
+  readonly #options: GraphOptions;
 
-  constructor(options: GraphOptions) {
+  /** @param structure of the graph that this one is another view of; for {@link changing}. */
+  constructor(options: GraphOptions, structure?: GraphStructure) {
     this.registry = options.registry;
-    this.#structure = new GraphStructure(
-      options.registry,
-      options.gate ?? denyGate,
-      options.onDeviceEvent ?? (() => undefined),
-    );
+    this.#options = options;
+    this.#structure =
+      structure ??
+      new GraphStructure(
+        options.registry,
+        options.gate ?? denyGate,
+        options.onDeviceEvent ?? (() => undefined),
+      );
+  }
+
+  /**
+   * The same graph for somebody who changes it in several steps, and does not become quiet between them: a job that leads its
+   * users elsewhere. Sections that begin here, in whatever operation, tell parents so ({@link DrainNotice}). Other sections
+   * wait for those who are in the middle of a change, and these must not wait for each other.
+   */
+  changing(): BlockGraph {
+    return new BlockGraph(this.#options, this.#structure.changing());
   }
 
   /** Every node, in order of creation. */
@@ -260,7 +274,7 @@ export class BlockGraph {
    */
   async drain(node: BlockNode): Promise<DrainedSection> {
     this.#structure.mustKnow(node);
-    return this.#structure.sections.begin(node);
+    return this.#structure.drain(node);
   }
 
   /**

@@ -88,6 +88,15 @@ export class BlockNode extends NodeRequests {
   }
 }
 
+/** What a parent is told of a drained section that begins. */
+export interface DrainNotice {
+  /**
+   * The section belongs to somebody who is in the middle of changing the graph: see `BlockGraph.changing`. A parent that is in
+   * the middle of a change itself says that it is quiet as soon as it submits nothing, or the two would wait for each other.
+   */
+  readonly duringChange: boolean;
+}
+
 /**
  * Who attaches to a node: an export, a job, a program. Names appear in refusals, so make them tell:
  * `export 'disk'`, `mirror job 'm0'`.
@@ -96,9 +105,9 @@ export interface ParentInit extends PermissionClaim {
   readonly name: string;
   /**
    * A parent with drain callbacks promises to be quiet between them by itself: `onDrainBegin` settles when it submits
-   * nothing more and has nothing half done. Requests of a parent without them are held back by the edge instead.
+   * nothing more and has nothing half done, no change of the graph either. Requests of a parent without them are held back by the edge instead.
    */
-  readonly onDrainBegin?: () => MaybePromise<void>;
+  readonly onDrainBegin?: (section: DrainNotice) => MaybePromise<void>;
   readonly onDrainEnd?: () => void;
 }
 
@@ -122,7 +131,7 @@ export class BlockEdge implements BlockChild {
   readonly owner: BlockNode | undefined;
   /** What the child is to its owner; undefined for users from outside the graph. */
   readonly role: ChildRole | undefined;
-  readonly onDrainBegin: (() => MaybePromise<void>) | undefined;
+  readonly onDrainBegin: ((section: DrainNotice) => MaybePromise<void>) | undefined;
   readonly onDrainEnd: (() => void) | undefined;
   readonly #gate: DrainGate;
   #node: BlockNode;

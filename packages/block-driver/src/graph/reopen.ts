@@ -16,7 +16,7 @@ export async function reopenNode(
   readOnly: boolean,
 ): Promise<void> {
   // Parents of a child need not be above the node that is reopened: every node is drained for itself.
-  const section = await structure.sections.begin(node);
+  const section = await structure.drain(node);
   try {
     structure.mustKnow(node);
     if (readOnly) await toReadOnly(structure, node);

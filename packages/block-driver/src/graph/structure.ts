@@ -3,7 +3,7 @@ import type { DriverRegistry } from "../registry.ts";
 import type { DeviceEvent } from "../contract/driver.ts";
 import type { DeviceSpec } from "../contract/options.ts";
 import { checkClaims } from "./claims.ts";
-import { DrainSections } from "./drain.ts";
+import { DrainSections, type DrainedSection } from "./drain.ts";
 import type { OpenGate } from "./gate.ts";
 import { BlockNode, type BlockEdge } from "./node.ts";
 import type { Permission } from "../contract/permissions.ts";
@@ -29,17 +29,39 @@ export interface OpenedFrom {
 export class GraphStructure {
   readonly registry: DriverRegistry;
   readonly gate: OpenGate;
-  readonly nodes: Map<string, BlockNode> = new Map();
-  readonly sections: DrainSections = new DrainSections();
+  readonly nodes: Map<string, BlockNode>;
+  readonly sections: DrainSections;
   /** Nodes made from a spec; filters put in by programs are not among them. */
-  readonly openedFrom: WeakMap<BlockNode, OpenedFrom> = new WeakMap();
+  readonly openedFrom: WeakMap<BlockNode, OpenedFrom>;
   readonly #onDeviceEvent: DeviceEventListener;
-  #generated = 0;
+  readonly #generated: { count: number };
+  readonly #duringChange: boolean;
 
-  constructor(registry: DriverRegistry, gate: OpenGate, onDeviceEvent: DeviceEventListener) {
+  /** @param shared the same nodes and edges, seen by somebody who is in the middle of changing them. */
+  constructor(
+    registry: DriverRegistry,
+    gate: OpenGate,
+    onDeviceEvent: DeviceEventListener,
+    shared?: GraphStructure,
+  ) {
     this.registry = registry;
     this.gate = gate;
     this.#onDeviceEvent = onDeviceEvent;
+    this.nodes = shared?.nodes ?? new Map();
+    this.sections = shared?.sections ?? new DrainSections();
+    this.openedFrom = shared?.openedFrom ?? new WeakMap();
+    this.#generated = shared === undefined ? { count: 0 } : shared.#generated;
+    this.#duringChange = shared !== undefined;
+  }
+
+  /** See `BlockGraph.changing`. */
+  changing(): GraphStructure {
+    return new GraphStructure(this.registry, this.gate, this.#onDeviceEvent, this);
+  }
+
+  /** See `BlockGraph.drain`. */
+  drain(node: BlockNode): Promise<DrainedSection> {
+    return this.sections.begin(node, this.#duringChange);
   }
 
   /** Adds a node without a device yet. @throws BlockError for a bad name or one that is taken. */
@@ -64,8 +86,8 @@ export class GraphStructure {
 
   /** A name for a node that was given none. */
   generateName(): string {
-    this.#generated += 1;
-    return `#block${String(this.#generated).padStart(3, "0")}`;
+    this.#generated.count += 1;
+    return `#block${String(this.#generated.count).padStart(3, "0")}`;
   }
 
   /** @throws BlockError `ESHUTDOWN` when the node has left the graph. */
@@ -120,6 +142,7 @@ export class GraphStructure {
       // First the side that lost parents: a filter then claims less from the node that they may have come to.
       checkClaims(from);
       checkClaims(to);
+      this.sections.follow(edges);
     } catch (error) {
       shift(to, from);
       checkClaims(to);

@@ -161,6 +161,40 @@ describe("parents with drain callbacks", () => {
     expect(depth).toBe(0);
   });
 
+  test("that are led to a node that is drained stay quiet until that is over, whoever they are above", async () => {
+    const graph = makeGraph();
+    const from = await graph.open({ driver: "memory", nodeName: "from", size: 4096 });
+    const to = await graph.open({ driver: "memory", nodeName: "to", size: 4096 });
+    const above = await graph.open({ driver: "raw", nodeName: "above", file: "from" });
+    const held = { direct: 0, above: 0 };
+    const counting = (who: keyof typeof held): Parameters<typeof graph.attach>[1] =>
+      parent(who, {
+        uses: [],
+        onDrainBegin: () => void (held[who] += 1),
+        onDrainEnd: () => void (held[who] -= 1),
+      });
+    graph.attach(from, counting("direct"));
+    graph.attach(above, counting("above"));
+    const section = await graph.drain(to);
+    await graph.replace(from, to);
+    expect(held).toEqual({ direct: 1, above: 1 });
+    section.end();
+    expect(held).toEqual({ direct: 0, above: 0 });
+  });
+
+  test("are told whether a section belongs to somebody who is changing the graph", async () => {
+    const { graph, node } = await disturbed();
+    const told: boolean[] = [];
+    graph.attach(
+      node,
+      parent("asked", { onDrainBegin: ({ duringChange }) => void told.push(duringChange), onDrainEnd: () => {} }),
+    );
+    (await graph.drain(node)).end();
+    (await graph.changing().drain(node)).end();
+    expect(told).toEqual([false, true]);
+    expect(graph.changing().find(node.name)).toBe(node);
+  });
+
   test("that detach are not told any more", async () => {
     const { graph, node } = await disturbed();
     let ended = 0;

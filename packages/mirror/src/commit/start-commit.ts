@@ -63,7 +63,8 @@ export async function startCommit(options: CommitOptions): Promise<Mirror> {
   }
   for (const overlay of overlays) refuseTail(overlay, top, base);
   const recorded = recordFor(overlays, base, backingFile);
-  const changes = overlays.map((overlay) => new BackingChange(graph, overlay));
+  const changing = graph.changing();
+  const changes = overlays.map((overlay) => new BackingChange(changing, overlay));
   const wasReadOnly = base.info.readOnly;
   const undo: Step[] = [];
   try {
@@ -100,7 +101,7 @@ export async function startCommit(options: CommitOptions): Promise<Mirror> {
         }),
         letGo: () => hold.letGo(),
         clean: (switched) =>
-          finish({ graph, top, base, staysBelow: overlays.length > 0, wasReadOnly, switched, hold }),
+          finish({ graph: changing, top, base, staysBelow: overlays.length > 0, wasReadOnly, switched, hold }),
       },
     );
   } catch (error) {

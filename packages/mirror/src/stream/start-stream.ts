@@ -45,7 +45,8 @@ export async function startStream(options: StreamOptions): Promise<Job<StreamDet
   const layer = skipFilters(image);
   if (base !== undefined) layersAbove(image, base);
   const recorded = base === undefined ? null : nameOf(base, backingFile);
-  const change = new BackingChange(graph, layer);
+  const changing = graph.changing();
+  const change = new BackingChange(changing, layer);
   const wasReadOnly = layer.info.readOnly;
   const relay = new DrainRelay();
   const undo: Step[] = [];
@@ -94,7 +95,7 @@ export async function startStream(options: StreamOptions): Promise<Job<StreamDet
       clean: () =>
         everyStep([
           () => change.settle(),
-          () => (wasReadOnly ? graph.reopen(layer, { readOnly: true }) : undefined),
+          () => (wasReadOnly ? changing.reopen(layer, { readOnly: true }) : undefined),
         ]),
     });
     const job = jobs.create(driver, rest);

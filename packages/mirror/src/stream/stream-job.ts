@@ -108,7 +108,8 @@ export class StreamJob implements JobDriver<StreamDetails> {
   }
 
   async clean(): Promise<void> {
-    const { graph, filter, image } = this.#init;
+    const { filter, image } = this.#init;
+    const graph = this.#init.graph.changing();
     await everyStep([() => graph.removeFilter(filter), () => graph.detach(image), () => this.#init.clean()]);
   }
 
