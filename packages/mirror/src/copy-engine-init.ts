@@ -23,6 +23,8 @@ export interface CopyEngineInit {
   readonly onError: (side: FailedSide, error: unknown) => void;
   /** Told that an operation has ended, when its slot and buffers are free again. */
   readonly onEnd: () => void;
+  /** Whether the job was thrown away: what was read is not written any more. */
+  readonly isOver: () => boolean;
   /** Told how many bytes an operation moves when it is submitted, for the rate limit. */
   readonly onSubmit: (bytes: number) => void;
 }

@@ -1,5 +1,12 @@
 import { HBitmap, type DirtyArea } from "@blockmirror/hbitmap";
-import { iovSlice, isPromise, isZero, type IoVec, type MaybePromise } from "@blockmirror/block-driver";
+import {
+  BlockError,
+  iovSlice,
+  isPromise,
+  isZero,
+  type IoVec,
+  type MaybePromise,
+} from "@blockmirror/block-driver";
 import { BufferPool, Loan } from "./buffer-pool.ts";
 import { CopyBelow } from "./copy-below.ts";
 import type { CopyEngineInit, FailedSide, FillLimits, FillResult } from "./copy-engine-init.ts";
@@ -286,6 +293,8 @@ export class CopyEngine {
         const rest = done === 0 ? buffers : iovSlice(buffers, done, length - done);
         const read = this.#init.source.read(offset + done, rest);
         if (isPromise(read)) await read;
+        // Nobody may be waiting for this operation any more.
+        if (this.#init.isOver()) throw new BlockError("ECANCELED", "the job is over", { operation: "read" });
         side = "write";
         const write = this.#writeTarget(offset + done, length - done, rest);
         if (isPromise(write)) await write;

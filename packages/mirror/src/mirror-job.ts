@@ -1,4 +1,9 @@
-import type { DrainedSection } from "@blockmirror/block-driver";
+import {
+  ALL_PERMISSIONS,
+  type BlockGraph,
+  type DrainedSection,
+  type PermissionClaim,
+} from "@blockmirror/block-driver";
 import type { ChangeOptions, JobControl, JobDriver } from "@blockmirror/blockjob";
 import type { Convergence } from "./convergence.ts";
 import type { CopyEngine } from "./copy-engine.ts";
@@ -9,7 +14,7 @@ import { everyStep } from "./every-step.ts";
 import type { Failures } from "./failures.ts";
 import type { GuestHold } from "./guest-hold.ts";
 import type { GuestWrites } from "./guest-writes.ts";
-import { HangGuard, hangs } from "./hang-guard.ts";
+import { HangGuard, hangs, reportLate } from "./hang-guard.ts";
 import { hasBacking, scanSource } from "./initial-scan.ts";
 import type { MirrorDetails } from "./mirror-details.ts";
 import type { MirrorJobInit } from "./mirror-job-init.ts";
@@ -22,6 +27,7 @@ import type { TargetFlush } from "./target-flush.ts";
 import { isTraced, trace } from "./tracing.ts";
 import { zeroTail } from "./zero-tail.ts";
 
+const NO_CLAIM: PermissionClaim = { uses: [], shares: ALL_PERMISSIONS };
 /** The loop reaches a pause point at least this often (mirror rule S20.1). */
 const SLICE_MS = 100;
 
@@ -46,6 +52,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   readonly #flush: TargetFlush;
   #phase: MirrorPhase = "scan";
   #held: DrainedSection | undefined;
+  #isOnSource = true;
 
   /** @throws BlockError `EINVAL` when the buffer cannot be allocated. */
   constructor(init: MirrorJobInit) {
@@ -67,7 +74,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   async run(job: JobControl): Promise<void> {
     this.#parts.control = job;
     job.forceCancelSignal.addEventListener("abort", () => this.guestWrites.giveUp(), { once: true });
-    await this.#unlessHanging(job, this.#work(job));
+    await this.#guard.wait(job, this.#work(job));
   }
 
   async pause(): Promise<void> {
@@ -105,7 +112,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   /** Catches up with what was written while the job waited to be finalized, and holds the guests. */
   async finalize(job: JobControl): Promise<void> {
     // Nothing has been written since, and holding what is below an overlay would hold its own requests up.
-    if (this.#init.fold?.record === undefined) await this.#unlessHanging(job, this.#catchUp(job));
+    if (this.#init.fold?.record === undefined) await this.#guard.wait(job, this.#catchUp(job));
   }
 
   async prepare(): Promise<void> {
@@ -120,51 +127,47 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
 
   /**
    * On every exit path: filter, bitmap, claims and the hold on the guests go (mirror rule S32.3).
-   * @throws BlockError `ETIMEDOUT` for a target that hangs; the job keeps its claim on it for as long as that does.
+   * @throws BlockError `ETIMEDOUT` when a device hangs after a forced cancel; what that may still change stays claimed, and the
+   * rest of this follows when it has answered.
    */
   async clean(): Promise<void> {
-    const { filter, dirty, source } = this.#init;
-    const graph = this.#init.graph.changing();
+    const { filter, dirty, source, target } = this.#init;
     dirty.busy = false;
     filter.removeDirtyBitmap(dirty);
     this.#failures.close();
+    const leaving = this.#leave();
+    if (await this.#guard.endsInTime(leaving)) return;
+    reportLate(target.node, leaving);
+    if (this.#isOnSource) throw hangs(source.node, `'${filter.name}' stays above it`);
+    throw hangs(target.node, "nobody else can write to it");
+  }
+
+  async #leave(): Promise<void> {
+    const { filter, source, target, backing, fold } = this.#init;
+    const graph = this.#init.graph.changing();
+    const wasAbandoned = this.#guard.hasAbandoned;
     await everyStep([
-      () => graph.removeFilter(filter),
+      () => this.#guard.removeFilter(graph, filter, source.node),
       () => this.#held?.end(),
       () => this.#switchOver.letGo(),
-      () => graph.detach(source),
-      () => this.#leaveTarget(),
+      // The source is free although the target hangs.
+      () => (wasAbandoned ? this.#leaveSource(graph) : undefined),
+      () => this.#guard.ended(),
+      // A concluded job may stay to be looked at; its buffer need not.
+      () => this.#engine.release(),
+      () => (wasAbandoned ? this.#switchOver.undo() : undefined),
+      // Whoever drains a node is told by the job's edge when all of it is over; so these claim nothing any more, and go last.
+      () => graph.reclaim(target, NO_CLAIM),
+      () => backing.settle(),
+      () => fold?.clean(this.switched),
+      () => this.#leaveSource(graph),
+      () => graph.detach(target),
     ]);
   }
 
-  async #leaveTarget(): Promise<void> {
-    const { target, backing, fold } = this.#init;
-    const graph = this.#init.graph.changing();
-    if (this.#guard.hasAbandoned) {
-      void this.#guard.ended().then(() => this.#leaveHanging());
-      throw hangs(target.node);
-    }
-    // A concluded job may stay to be looked at; its buffer need not.
-    this.#engine.release();
-    await everyStep([() => graph.detach(target), () => backing.settle(), () => fold?.clean(this.switched)]);
-  }
-
-  /** The target has answered at last, when nobody waits for it any more. */
-  async #leaveHanging(): Promise<void> {
-    const { graph, target } = this.#init;
-    const { node } = target;
-    this.#engine.release();
-    try {
-      await this.#switchOver.undo();
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      node.report({
-        type: "warning",
-        message: `what a cancelled mirror changed could not be put back: ${message}`,
-      });
-    } finally {
-      await graph.detach(target);
-    }
+  async #leaveSource(graph: BlockGraph): Promise<void> {
+    this.#isOnSource = false;
+    await Promise.all([graph.detach(this.#init.source), this.#init.fold?.left(this.switched)]);
   }
 
   details(): MirrorDetails {
@@ -191,11 +194,6 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   /** Whether the guests were switched to the target. */
   get switched(): boolean {
     return this.#switchOver.done;
-  }
-
-  /** The base of a commit is below its users: they wait for it in any case, and nothing is gained by leaving first. */
-  async #unlessHanging(job: JobControl, work: Promise<void>): Promise<void> {
-    await (this.#init.fold === undefined ? this.#guard.wait(job, work) : work);
   }
 
   async #work(job: JobControl): Promise<void> {

@@ -59,6 +59,7 @@ export class MirrorParts {
       detectZeroes: tuning.detectZeroes ?? source.info.can.status !== "exact",
       onError: (side, error) => this.failures.note(side, error),
       onEnd: () => this.control?.kick(),
+      isOver: () => this.control?.isForceCancelled === true,
       onSubmit: (bytes) => {
         this.flush.noteWrite();
         this.control?.charge(bytes);

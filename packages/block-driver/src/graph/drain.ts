@@ -1,4 +1,5 @@
 import { isPromise } from "../contract/io.ts";
+import { BlockError } from "../errors.ts";
 import { deferred, type Deferred } from "../io/deferred.ts";
 import type { BlockEdge, BlockNode, DrainGate, DrainNotice } from "./node.ts";
 import { nodesAbove, nodesBelow, nodesInvolved } from "./topology.ts";
@@ -28,7 +29,7 @@ export class DrainSections implements DrainGate {
   #resumed: Deferred | undefined;
 
   /** See `BlockGraph.drain` and `BlockGraph.changing`. */
-  async begin(node: BlockNode, duringChange: boolean): Promise<DrainedSection> {
+  async begin(node: BlockNode, duringChange: boolean, signal?: AbortSignal): Promise<DrainedSection> {
     const notice = { duringChange };
     const section: Section = { node, notice, told: new Set(), endExpediting: expedite(node) };
     this.#sections.add(section);
@@ -38,15 +39,20 @@ export class DrainSections implements DrainGate {
         const quiet = tell(section, edge);
         if (quiet !== undefined) pending.push(quiet);
       }
-      await Promise.all(pending);
-      while (isBusy(node)) {
-        await new Promise<void>((resolve) => this.#idleWaiters.add(resolve));
-      }
+      const quiet = Promise.all(pending).then(() => this.idle(node, () => signal?.aborted === true));
+      await (signal === undefined ? quiet : unlessAborted(quiet, signal, node));
     } catch (error) {
       this.#end(section);
       throw error;
     }
     return { end: () => this.#end(section) };
+  }
+
+  /** See `BlockGraph.idle`. */
+  async idle(node: BlockNode, isGivenUp: () => boolean = () => false): Promise<void> {
+    while (isBusy(node) && !isGivenUp()) {
+      await new Promise<void>((resolve) => this.#idleWaiters.add(resolve));
+    }
   }
 
   /** A parent that attaches while its node is drained has to be quiet from the start. */
@@ -126,6 +132,26 @@ export function expedite(node: BlockNode): () => void {
     nodes = new Set();
     for (const member of ending) member.endDrain();
   };
+}
+
+function unlessAborted(quiet: Promise<void>, signal: AbortSignal, { name }: BlockNode): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const giveUp = (): void => {
+      reject(
+        new BlockError(
+          "ECANCELED",
+          `node '${name}' has not come to rest: what it was asked for is still under way`,
+          {
+            node: name,
+            operation: "drain",
+          },
+        ),
+      );
+    };
+    if (signal.aborted) giveUp();
+    else signal.addEventListener("abort", giveUp, { once: true });
+    quiet.then(resolve, reject).finally(() => signal.removeEventListener("abort", giveUp));
+  });
 }
 
 function tell(section: Section, edge: BlockEdge): Promise<void> | undefined {

@@ -271,10 +271,20 @@ export class BlockGraph {
   /**
    * Waits until no request is in flight on `node` or above it, and holds new ones back until the section ends. Sections
    * nest. Parents with drain callbacks are asked to become quiet; all others wait at their edge.
+   * @throws BlockError `ECANCELED` when `signal` is aborted before that: nobody is held any more then.
    */
-  async drain(node: BlockNode): Promise<DrainedSection> {
+  async drain(node: BlockNode, { signal }: { readonly signal?: AbortSignal } = {}): Promise<DrainedSection> {
     this.#structure.mustKnow(node);
-    return this.#structure.drain(node);
+    return this.#structure.drain(node, signal);
+  }
+
+  /**
+   * Resolves at an instant at which nothing is in flight on `node` or above it. Unlike {@link drain} it holds nobody back, so
+   * beside busy guests that instant may not come.
+   */
+  async idle(node: BlockNode): Promise<void> {
+    this.#structure.mustKnow(node);
+    await this.#structure.sections.idle(node);
   }
 
   /**
@@ -360,13 +370,18 @@ export class BlockGraph {
   /**
    * Takes a filter away at one instant: its parents then use `to`, by default the node it filtered. The caller holds the
    * filter drained when it gives `to`; otherwise this drains.
+   * @throws BlockError as {@link drain}; the filter stays then.
    */
-  async removeFilter(filter: BlockNode, to?: BlockNode): Promise<void> {
+  async removeFilter(
+    filter: BlockNode,
+    to?: BlockNode,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<void> {
     const child = filter.child("filtered");
     if (filter.kind !== "filter" || child === undefined) {
       throw new TypeError(`node '${filter.name}' is not a filter`);
     }
-    const section = await this.drain(child.node);
+    const section = await this.drain(child.node, options);
     try {
       // The filter's parents come to the node it filtered, where it may have excluded them.
       const { sharesAtMost } = child;

@@ -60,8 +60,8 @@ export class GraphStructure {
   }
 
   /** See `BlockGraph.drain`. */
-  drain(node: BlockNode): Promise<DrainedSection> {
-    return this.sections.begin(node, this.#duringChange);
+  drain(node: BlockNode, signal?: AbortSignal): Promise<DrainedSection> {
+    return this.sections.begin(node, this.#duringChange, signal);
   }
 
   /** Adds a node without a device yet. @throws BlockError for a bad name or one that is taken. */

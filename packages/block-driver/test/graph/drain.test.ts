@@ -187,7 +187,10 @@ describe("parents with drain callbacks", () => {
     const told: boolean[] = [];
     graph.attach(
       node,
-      parent("asked", { onDrainBegin: ({ duringChange }) => void told.push(duringChange), onDrainEnd: () => {} }),
+      parent("asked", {
+        onDrainBegin: ({ duringChange }) => void told.push(duringChange),
+        onDrainEnd: () => {},
+      }),
     );
     (await graph.drain(node)).end();
     (await graph.changing().drain(node)).end();

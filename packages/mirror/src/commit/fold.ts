@@ -13,6 +13,8 @@ export interface FoldInit {
   readonly unrecord?: () => Promise<void>;
   /** Called at the instant of the switch, before the guests come to the base. */
   readonly letGo: () => void;
-  /** Called on every exit path, last. */
+  /** Called on every exit path, when the job claims nothing any more. */
   readonly clean: (switched: boolean) => Promise<void>;
+  /** Called at the instant at which the job has left the source, so that nobody finds it unused and yet open. */
+  readonly left: (switched: boolean) => Promise<void>;
 }

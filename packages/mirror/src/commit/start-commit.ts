@@ -101,7 +101,18 @@ export async function startCommit(options: CommitOptions): Promise<Mirror> {
         }),
         letGo: () => hold.letGo(),
         clean: (switched) =>
-          finish({ graph: changing, top, base, staysBelow: overlays.length > 0, wasReadOnly, switched, hold }),
+          finish({
+            graph: changing,
+            top,
+            base,
+            staysBelow: overlays.length > 0,
+            wasReadOnly,
+            switched,
+            hold,
+          }),
+        left: async (switched) => {
+          if (switched && top.parents.size === 0) await graph.close(top);
+        },
       },
     );
   } catch (error) {
@@ -149,6 +160,5 @@ async function finish({ graph, top, base, staysBelow, wasReadOnly, switched, hol
   await everyStep([
     () => hold.end(!switched),
     () => (becomesReadOnly ? graph.reopen(base, { readOnly: true }) : undefined),
-    () => (switched && top.parents.size === 0 ? graph.close(top) : undefined),
   ]);
 }

@@ -1,4 +1,5 @@
 import {
+  ALL_PERMISSIONS,
   allocateAligned,
   ExtentFlag,
   ExtentList,
@@ -10,6 +11,7 @@ import {
 } from "@blockmirror/block-driver";
 import type { ErrorPolicy, JobControl, JobDriver } from "@blockmirror/blockjob";
 import { everyStep } from "../every-step.ts";
+import { HangGuard, hangs, reportLate } from "../hang-guard.ts";
 import type { StreamFilter } from "./stream-filter.ts";
 
 /** Bytes that are filled in at a time. */
@@ -57,6 +59,7 @@ export class StreamJob implements JobDriver<StreamDetails> {
   readonly #resolver = new StatusResolver();
   readonly #extents = new ExtentList(1024);
   readonly #again = new ExtentList(64);
+  readonly #guard = new HangGuard();
   readonly #buffer = allocateAligned(PIECE);
   #bytesCopied = 0;
   #failure: { readonly error: unknown } | undefined;
@@ -66,6 +69,10 @@ export class StreamJob implements JobDriver<StreamDetails> {
   }
 
   async run(job: JobControl): Promise<void> {
+    await this.#guard.wait(job, this.#work(job));
+  }
+
+  async #work(job: JobControl): Promise<void> {
     const { image } = this.#init;
     const { size } = image.info;
     let sliceEnd = job.clock.now() + SLICE_MS;
@@ -107,10 +114,28 @@ export class StreamJob implements JobDriver<StreamDetails> {
     await this.#init.undo();
   }
 
+  /**
+   * The filter and the claim go, on every exit path.
+   * @throws BlockError `ETIMEDOUT` when a device hangs after a forced cancel; the rest of this follows when it has answered.
+   */
   async clean(): Promise<void> {
     const { filter, image } = this.#init;
+    const leaving = this.#leave();
+    if (await this.#guard.endsInTime(leaving)) return;
+    reportLate(image.node, leaving);
+    throw hangs(image.node, `'${filter.name}' stays above it`);
+  }
+
+  async #leave(): Promise<void> {
+    const { filter, image } = this.#init;
     const graph = this.#init.graph.changing();
-    await everyStep([() => graph.removeFilter(filter), () => graph.detach(image), () => this.#init.clean()]);
+    await everyStep([
+      () => this.#guard.removeFilter(graph, filter, image.node),
+      // Whoever drains the image is told by this edge when all of it is over, so it claims nothing any more and goes last.
+      () => graph.reclaim(image, { uses: [], shares: ALL_PERMISSIONS }),
+      () => this.#init.clean(),
+      () => graph.detach(image),
+    ]);
   }
 
   details(): StreamDetails {
@@ -142,6 +167,8 @@ export class StreamJob implements JobDriver<StreamDetails> {
       await this.#init.device.alone(offset, length, () => this.#fillAlone(job, offset, length));
       return true;
     } catch (error) {
+      // The job may be over, with nobody to tell.
+      if (job.isForceCancelled) return false;
       const { onError: policy } = this.#init;
       const action = job.handleError(error, { operation: "read", policy });
       if (action === "stop") return false;
@@ -155,10 +182,11 @@ export class StreamJob implements JobDriver<StreamDetails> {
   /** Asks again, now that nobody changes the range: a guest may have written a part of it meanwhile. */
   async #fillAlone(job: JobControl, offset: number, length: number): Promise<void> {
     const end = offset + length;
-    for (let at = offset; at < end; at = this.#again.next) {
+    for (let at = offset; at < end && !job.isForceCancelled; at = this.#again.next) {
       await this.#ask(at, end - at, this.#again);
       for (let index = 0; index < this.#again.count; index += 1) {
-        if (this.#isWanted(this.#again, index)) await this.#copy(job, this.#again, index);
+        if (this.#isWanted(this.#again, index) && !job.isForceCancelled)
+          await this.#copy(job, this.#again, index);
       }
     }
   }
@@ -172,6 +200,7 @@ export class StreamJob implements JobDriver<StreamDetails> {
     }
     const bytes = this.#buffer.subarray(0, length);
     await image.read(offset, [bytes]);
+    if (job.isForceCancelled) return;
     job.charge(length);
     if (isZero(bytes)) await image.writeZeroes(offset, length, { unmap: true });
     else await image.write(offset, [bytes]);

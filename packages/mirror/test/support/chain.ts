@@ -20,8 +20,8 @@ export interface ChainOptions {
 }
 
 /**
- * qcow2 overlays `overlay0`, `overlay1` … on a raw `base`, all in memory, the storage of the base below a fault filter.
- * Jobs run on a fake clock.
+ * qcow2 overlays `overlay0`, `overlay1` … on a raw `base`, all in memory, the storage of the base and of the top below a
+ * fault filter. Jobs run on a fake clock.
  */
 export class Chain {
   readonly clock = new FakeClock({ turnsPerStep: 3 });
@@ -29,6 +29,7 @@ export class Chain {
   readonly events: JobEvent[] = [];
   readonly graph = new BlockGraph({ registry: createDefaultRegistry() });
   readonly baseFaults = new FaultController();
+  readonly topFaults = new FaultController();
   #top: BlockNode | undefined;
 
   constructor() {
@@ -65,10 +66,15 @@ export class Chain {
       const isTop = index === options.overlays.length - 1;
       await graph.open({ driver: "memory", nodeName: `${nodeName}-memory`, size: 0 });
       await graph.create("qcow2", { file: `${nodeName}-memory`, size });
+      const file = isTop ? `${nodeName}-fault` : `${nodeName}-memory`;
+      if (isTop) {
+        const controller = this.topFaults;
+        await graph.open({ driver: "fault", nodeName: file, controller, file: `${nodeName}-memory` });
+      }
       this.#top = await graph.open({
         driver: "qcow2",
         nodeName,
-        file: `${nodeName}-memory`,
+        file,
         backing: below,
         ...(isTop && options.topReadOnly === true && { readOnly: true }),
       });
@@ -106,8 +112,8 @@ export class Chain {
     );
   }
 
-  run<T>(promise: Promise<T>): Promise<T> {
-    return this.clock.run(promise);
+  run<T>(promise: Promise<T>, limitMs?: number): Promise<T> {
+    return this.clock.run(promise, limitMs);
   }
 
   /** Lets time pass until an event of that name has come. */
