@@ -4,7 +4,7 @@ import { CopyModeGovernor } from "./copy-mode-governor.ts";
 import { Courtesy } from "./courtesy.ts";
 import { Deadline, type Standing } from "./deadline.ts";
 import type { GuestReach } from "./guest-reach.ts";
-import type { CopyMode } from "./options.ts";
+import { DEFAULT_SWITCH_PAUSE_MS, type CopyMode } from "./options.ts";
 import type { ProgressMeter } from "./progress-meter.ts";
 
 /** So often the walk comes round with next to nothing left before guests are held to end it. */
@@ -111,11 +111,21 @@ export class Convergence {
 
   /** Little enough is left to copy it while guests are held. */
   isNearlyClean(): boolean {
-    const { meter, switchPauseMs, dirty, engine } = this.#init;
+    const { dirty, engine } = this.#init;
+    return dirty.dirtyBytes + engine.inFlight.bytes <= this.#heldBytes();
+  }
+
+  /**
+   * Beside a guest that writes all the time something is always left: as much as is under way at once, however short guests are to
+   * be held, and never less than a chunk. A job that waited for less would not come to its end.
+   */
+  #heldBytes(): number {
+    const { meter, switchPauseMs, engine, dirty } = this.#init;
     const { capacityBytesPerSec } = meter;
-    const most =
-      capacityBytesPerSec === undefined ? DEFAULT_SWITCH_BYTES : (capacityBytesPerSec * switchPauseMs) / 1000;
-    return dirty.dirtyBytes + engine.inFlight.bytes <= most;
+    if (capacityBytesPerSec === undefined) return DEFAULT_SWITCH_BYTES;
+    const bytesIn = (pauseMs: number): number => (capacityBytesPerSec * pauseMs) / 1000;
+    const least = Math.min(engine.chunksAtOnce * dirty.granularity, bytesIn(DEFAULT_SWITCH_PAUSE_MS));
+    return Math.max(bytesIn(switchPauseMs), least, dirty.granularity);
   }
 
   /**

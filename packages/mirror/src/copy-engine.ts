@@ -81,6 +81,11 @@ export class CopyEngine {
     for (let slot = 0; slot < MAX_OPERATIONS; slot += 1) this.#loans.push(new Loan());
   }
 
+  /** So many chunks can be under way at once, each on its own. */
+  get chunksAtOnce(): number {
+    return Math.min(MAX_OPERATIONS, this.#pool.pieceCount);
+  }
+
   get bytesCopied(): number {
     return this.#bytesCopied;
   }

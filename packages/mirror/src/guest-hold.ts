@@ -4,11 +4,11 @@ import type { Convergence } from "./convergence.ts";
 import type { CopyEngine } from "./copy-engine.ts";
 import { isTraced, trace } from "./tracing.ts";
 
-/** A hold may last this many times as long as it should before it is given up. */
+/** A hold may last this many times as long as it should before it is given up, and at least so many milliseconds. */
 const PATIENCE = 5;
-/** And the next one this many times as long as that one, within the bounds, in milliseconds. */
-const MORE_PATIENCE = 2;
 const LEAST_PATIENCE_MS = 50;
+/** And the next one this many times as long as that one, within the bound, in milliseconds. */
+const MORE_PATIENCE = 2;
 const MOST_PATIENCE_MS = 10_000;
 
 /** What a {@link GuestHold} works with. */
@@ -20,7 +20,7 @@ export interface GuestHoldInit {
   readonly dirty: DirtyBitmap;
   readonly engine: CopyEngine;
   readonly convergence: Convergence;
-  /** The longest that guests should be held, in milliseconds. */
+  /** The longest that guests should be held, in milliseconds; 0: no longer than it takes. */
   readonly switchPauseMs: number;
   /** Whether operations may be submitted, drained or not. */
   readonly mayCopy: () => boolean;
@@ -41,7 +41,7 @@ export class GuestHold {
 
   constructor(init: GuestHoldInit) {
     this.#init = init;
-    this.#patienceMs = init.switchPauseMs * PATIENCE;
+    this.#patienceMs = Math.max(LEAST_PATIENCE_MS, init.switchPauseMs * PATIENCE);
   }
 
   /**
@@ -98,8 +98,8 @@ export class GuestHold {
 
   #giveUp({ clock }: JobControl, endMs: number): void {
     if (clock.now() < endMs) return;
-    const longerMs = Math.max(LEAST_PATIENCE_MS, this.#patienceMs * MORE_PATIENCE);
-    this.#patienceMs = Math.max(this.#patienceMs, Math.min(MOST_PATIENCE_MS, longerMs));
+    const longerMs = Math.min(MOST_PATIENCE_MS, this.#patienceMs * MORE_PATIENCE);
+    this.#patienceMs = Math.max(this.#patienceMs, longerMs);
   }
 }
 

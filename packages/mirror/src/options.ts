@@ -65,8 +65,9 @@ export interface MirrorTuning {
    */
   readonly detectZeroes?: boolean;
   /**
-   * The longest that guests are held at the end to copy the last of what they write, in milliseconds. Default 100. A target
-   * that needs more than five times that, for a flush say, gets twice as much each time, up to ten seconds.
+   * The longest that guests are held at the end to copy the last of what they write, in milliseconds. Default 100. It is not
+   * less than what is under way at once takes, so with 0 they are held as briefly as a job beside busy guests can end. A target
+   * that needs more than five times that and more than 50, for a flush say, gets twice as much each time, up to ten seconds.
    */
   readonly switchPauseMs?: number;
 }
