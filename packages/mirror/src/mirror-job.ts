@@ -16,6 +16,7 @@ import type { GuestHold } from "./guest-hold.ts";
 import type { GuestWrites } from "./guest-writes.ts";
 import { HangGuard, hangs, reportLate } from "./hang-guard.ts";
 import { hasBacking, scanSource } from "./initial-scan.ts";
+import { copyFromOthers, rest } from "./late-copies.ts";
 import type { MirrorDetails } from "./mirror-details.ts";
 import type { MirrorJobInit } from "./mirror-job-init.ts";
 import { MirrorParts } from "./mirror-parts.ts";
@@ -67,7 +68,13 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     this.#convergence = parts.convergence;
     this.#hold = parts.hold;
     this.#flush = parts.flush;
-    this.#switchOver = new SwitchOver({ ...init, graph: init.graph.changing(), size: parts.size });
+    this.#switchOver = new SwitchOver({
+      ...init,
+      graph: init.graph.changing(),
+      size: parts.size,
+      catchUp: () => this.#copyFromOthers(),
+      isCaughtUp: () => this.#convergence.isClean(),
+    });
     this.#setCopyMode(init.tuning.copyMode);
   }
 
@@ -118,7 +125,12 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   async prepare(): Promise<void> {
     const requested = this.#parts.control?.isCompleteRequested === true;
     if (requested || this.#init.fold?.record !== undefined) this.#phase = "switch";
+    await this.#copyFromOthers();
     await this.#switchOver.run(requested);
+  }
+
+  async #copyFromOthers(): Promise<void> {
+    await copyFromOthers(this.#parts, this.#init.target.node);
   }
 
   async abort(): Promise<void> {
@@ -212,12 +224,15 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
     while (this.#held === undefined) {
       this.#failures.check();
       if (job.isForceCancelled) return;
-      if (this.#failures.delayRetry(job)) await this.#failures.awaitRetry(job);
+      if (this.#failures.delayRetry(job)) {
+        await rest(job);
+        continue;
+      }
       const ended = this.#engine.operationsEnded;
       await this.#copySome(job, () => !this.#failures.any && !job.isForceCancelled);
       await this.#engine.waitForAll();
-      // All that is dirty may be in the hands of guests, who tell when they leave it.
-      if (!this.#init.dirty.bits.isEmpty && this.#engine.operationsEnded === ended) await job.sleep(SLICE_MS);
+      // All that is dirty may be in the hands of guests.
+      if (!this.#init.dirty.bits.isEmpty && this.#engine.operationsEnded === ended) await rest(job);
       if (this.#failures.any || !this.#convergence.isNearlyClean() || !(await this.#flush.run())) continue;
       this.#held = await this.#hold.cleanAndFlushed(job);
     }

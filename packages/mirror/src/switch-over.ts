@@ -19,6 +19,10 @@ export interface SwitchOverInit {
   readonly target: BlockEdge;
   /** Bytes of the disk. */
   readonly size: number;
+  /** Copies what others than guests have written since. */
+  readonly catchUp: () => Promise<void>;
+  /** Whether that is still so. */
+  readonly isCaughtUp: () => boolean;
   readonly backing: TargetBacking;
   readonly fold?: FoldInit;
   /** The node below the source whose users are led to the target, instead of the source's. */
@@ -77,13 +81,12 @@ export class SwitchOver {
     if (!requested) return;
     if (replaces !== undefined) mustBeReplaceable(replaces, source.node, target.node);
     this.#held = await graph.drain(target.node);
-    // From here on the guests use the target as they used the source; the job's own claim would exclude them.
-    graph.reclaim(target, { uses: [], shares: ALL_PERMISSIONS });
     if (fold === undefined && source.info.readOnly && !target.info.readOnly) {
+      graph.reclaim(target, { uses: [], shares: ALL_PERMISSIONS });
       await graph.reopen(target.node, { readOnly: true });
       this.#madeReadOnly = true;
     }
-    if (replaces === undefined) this.#lead(filter);
+    if (replaces === undefined) await this.#leadCaughtUp(filter);
     else await this.#leadHeld(replaces);
     await backing.switched();
   }
@@ -124,14 +127,26 @@ export class SwitchOver {
   async #leadHeld(from: BlockNode): Promise<void> {
     const section = await this.#init.graph.drain(from);
     try {
-      this.#lead(from);
+      await this.#leadCaughtUp(from);
     } finally {
       section.end();
     }
   }
 
+  /** At an instant at which nothing is under way: guests are held, but not other jobs that come to their end. */
+  async #leadCaughtUp(from: BlockNode): Promise<void> {
+    const { graph, filter, source, catchUp, isCaughtUp } = this.#init;
+    const isBusy = (): boolean => [from, filter, source.node].some(({ inFlight }) => inFlight > 0);
+    do {
+      await catchUp();
+      await graph.idle(from);
+    } while (isBusy() || !isCaughtUp());
+    this.#lead(from);
+  }
+
   #lead(from: BlockNode): void {
     const { graph, target, fold } = this.#init;
+    // From here on the guests use the target as they used the source; the job's own claim would exclude them.
     graph.reclaim(target, { uses: [], shares: ALL_PERMISSIONS });
     fold?.letGo();
     const moved = new Set(from.parents);

@@ -1,3 +1,4 @@
+import { JobTransaction } from "@blockmirror/blockjob";
 import { expect, test } from "vitest";
 import { startMirror, type CopyMode, type Mirror } from "../src/index.ts";
 import { MIB, openRig, seededRandom, type Rig } from "./support/rig.ts";
@@ -38,9 +39,17 @@ function startWriter(
   return { shown, run: run(), stop: () => void (state.isStopping = true) };
 }
 
-test.each(Array.from({ length: ROUNDS }, (_, round) => SEED + round))(
-  "both complete while a guest writes, and it ends on the last target with every byte (seed %i)",
-  async (seed) => {
+/** How the two jobs come to their end: by themselves, each when it is told to, or both together. */
+const ENDS = ["by itself", "when told", "together"] as const;
+const CASES = ENDS.flatMap((end) =>
+  [false, true].flatMap((fails) =>
+    Array.from({ length: ROUNDS }, (_, round) => ({ end, fails, seed: SEED + round })),
+  ),
+);
+
+test.each(CASES)(
+  "both complete ($end, some writes fail: $fails) while a guest writes, and it ends on the last target with every byte (seed $seed)",
+  async ({ end, fails, seed }) => {
     const random = seededRandom(seed);
     const rig = await openRig({ size: SIZE, latency: () => Math.floor(random() * 4) });
     rig.fill("source", 0, SIZE, 1);
@@ -48,8 +57,16 @@ test.each(Array.from({ length: ROUNDS }, (_, round) => SEED + round))(
     const last = await graph.open({ driver: "memory", nodeName: "last", size: SIZE });
     const guest = rig.guest();
     const mode = (): CopyMode => MODES[Math.floor(random() * MODES.length)] ?? "auto";
+    const tuning = {
+      autoDismiss: false,
+      autoFinalize: end === "by itself",
+      onTargetError: "ignore",
+      ...(end === "together" && { transaction: new JobTransaction() }),
+    } as const;
     const start = (id: string, source = rig.source, target = last): Promise<Mirror> =>
-      rig.run(startMirror({ id, graph, jobs, source, target, autoDismiss: false, copyMode: mode() }));
+      rig.run(startMirror({ id, graph, jobs, source, target, copyMode: mode(), ...tuning }));
+    for (let nth = fails ? 20 : 400; nth < 400; nth += 3)
+      rig.targetFaults.add({ operation: "write", nth, error: "EIO" });
     const mirrors: Mirror[] = [];
     if (random() < 0.5) {
       mirrors.push(await start("first", rig.source, rig.target), await start("second", rig.target));
@@ -57,7 +74,15 @@ test.each(Array.from({ length: ROUNDS }, (_, round) => SEED + round))(
       mirrors.push(await start("second", rig.target));
       mirrors.push(await start("first", rig.source, graph.find("#mirror-second")));
     }
-    const writer = startWriter(rig, async (offset, bytes) => guest.write(offset, [bytes]), random);
+    // A guest that is on the failing target by now tries again, as guests do.
+    const write = async (offset: number, bytes: Buffer): Promise<void> => {
+      try {
+        await guest.write(offset, [bytes]);
+      } catch {
+        await write(offset, bytes);
+      }
+    };
+    const writer = startWriter(rig, write, random);
     const areOver = (): boolean => mirrors.every(({ job }) => job.status === "concluded");
     for (let step = 0; step < 2000 && !areOver(); step += 1) {
       await rig.clock.advance(5);
@@ -65,9 +90,11 @@ test.each(Array.from({ length: ROUNDS }, (_, round) => SEED + round))(
       if (step === 300) writer.stop();
       for (const { job } of mirrors) {
         const asked = job.snapshot().completeRequested;
+        if (job.status === "pending" && end !== "by itself" && random() < 0.05) job.finalize();
         if (job.status === "ready" && !asked && random() < 0.3) await rig.run(job.complete());
       }
     }
+    expect(mirrors.map(({ job }) => job.status)).toEqual(["concluded", "concluded"]);
     await rig.clock.advance(50);
     writer.stop();
     await rig.run(writer.run);
