@@ -58,6 +58,37 @@ describe("a drained section", () => {
     await write;
   });
 
+  test("that is given up before all is at rest holds nobody any more", async () => {
+    const { graph, node, edge, controller } = await disturbed();
+    controller.add({ operation: "write", hold: true });
+    const write = Promise.resolve(edge.write(0, [filled(512, 1)]));
+    await controller.waitForHeld("write");
+    const giveUp = new AbortController();
+    const section = graph.drain(node, { signal: giveUp.signal });
+    const read = Promise.resolve(edge.read(4096, [filled(512, 0)]));
+    expect(await isSettled(read)).toBe(false);
+    giveUp.abort();
+    await expect(section).rejects.toMatchObject({ code: "ECANCELED", node: node.name });
+    await read;
+    await expect(graph.drain(node, { signal: giveUp.signal })).rejects.toMatchObject({ code: "ECANCELED" });
+    controller.release();
+    await write;
+    (await graph.drain(node)).end();
+  });
+
+  test("is not needed to wait for rest", async () => {
+    const { graph, node, edge, controller } = await disturbed();
+    controller.add({ operation: "write", hold: true });
+    const write = Promise.resolve(edge.write(0, [filled(512, 1)]));
+    await controller.waitForHeld("write");
+    const idle = graph.idle(node);
+    await edge.read(4096, [filled(512, 0)]);
+    expect(await isSettled(idle)).toBe(false);
+    controller.release();
+    await Promise.all([write, idle]);
+    expect(node.inFlight).toBe(0);
+  });
+
   test("a cancelled request that waits is cancelled when it may go on", async () => {
     const { graph, node, edge } = await disturbed();
     const section = await graph.drain(node);
