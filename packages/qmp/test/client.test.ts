@@ -54,6 +54,18 @@ describe("connecting", () => {
     });
   });
 
+  it("gives up when the peer greets and then is silent", async () => {
+    const peer = await FakePeer.start();
+    peer.answers.set("qmp_capabilities", () => "");
+    await expect(QmpClient.connect(peer.path, { negotiationTimeoutMs: 20 })).rejects.toMatchObject({
+      name: "QmpError",
+      code: "QMP_TIMEOUT",
+      command: "qmp_capabilities",
+      message: expect.stringContaining(peer.path),
+    });
+    await waitUntil(() => peer.sockets[0]?.readableEnded === true);
+  });
+
   it.each([
     ["another protocol", "SSH-2.0-OpenSSH\r\n", "QMP_PARSE"],
     ["something else in JSON", '{"hello": 1}\r\n', "QMP_NOT_QMP"],

@@ -21,6 +21,11 @@ export interface QmpConnectOptions {
    * (`QMP_BUSY`). Default 3000.
    */
   readonly greetingTimeoutMs?: number;
+  /**
+   * How long to wait, after the greeting, for the answer to `qmp_capabilities`, in milliseconds; `QMP_TIMEOUT` beyond.
+   * Default 10000: a server that greets from a thread of its own may be busy with something else for a while.
+   */
+  readonly negotiationTimeoutMs?: number;
   /** Enable out-of-band execution if the server offers it. Default false. */
   readonly oob?: boolean;
   /** Limits of what the server may send in one message. */
@@ -38,6 +43,7 @@ export interface QmpExecuteOptions {
 }
 
 const DEFAULT_GREETING_TIMEOUT_MS = 3000;
+const DEFAULT_NEGOTIATION_TIMEOUT_MS = 10_000;
 
 interface Pending {
   readonly command: string;
@@ -83,7 +89,8 @@ export class QmpClient<Commands extends CommandMap = BlockCommands, Events = Blo
    * Connects, waits for the greeting and negotiates.
    *
    * @param address a socket's path, `HOST:PORT`, or an address; see {@link parseQmpAddress}.
-   * @throws QmpError `QMP_CONNECT`, `QMP_BUSY`, `QMP_NOT_QMP`, `QMP_CLOSED`; the signal's reason when it is aborted.
+   * @throws QmpError `QMP_CONNECT`, `QMP_BUSY`, `QMP_NOT_QMP`, `QMP_CLOSED`, `QMP_TIMEOUT`; the signal's reason when it is
+   *   aborted.
    */
   static async connect<Commands extends CommandMap = BlockCommands, Events = BlockEvents>(
     address: string | QmpAddress,
@@ -241,7 +248,10 @@ export class QmpClient<Commands extends CommandMap = BlockCommands, Events = Blo
       this.#greeting = result;
       this.#isOobEnabled = options.oob === true && result.capabilities.includes("oob");
       const args = this.#isOobEnabled ? { enable: ["oob"] } : undefined;
-      await this.executeUntyped("qmp_capabilities", args, options.signal ? { signal: options.signal } : {});
+      await this.executeUntyped("qmp_capabilities", args, {
+        timeoutMs: options.negotiationTimeoutMs ?? DEFAULT_NEGOTIATION_TIMEOUT_MS,
+        ...(options.signal === undefined ? {} : { signal: options.signal }),
+      });
     } finally {
       clearTimeout(timer);
       options.signal?.removeEventListener("abort", abort);
