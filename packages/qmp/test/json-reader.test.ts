@@ -147,6 +147,19 @@ describe("limits", () => {
     expect(reads[0]).toMatchObject({ kind: "error", message: expect.stringContaining("64 bytes") });
   });
 
+  it.each(["strict", "fast"] as const)("refuses a number of a million digits, and reads on (%s)", (mode) => {
+    const reader = new JsonReader(mode);
+    const reads = [...read(`{"a":${"1".repeat(1_000_000)}}\n`, reader), ...read(OK, reader)];
+    expect(reads).toEqual([
+      { kind: "error", message: expect.stringContaining("number of 1000000 characters; at most 4096") },
+      { kind: "value", value: OK_VALUE },
+    ]);
+    expect(read(`[-${"1".repeat(4095)}] [${"1".repeat(4097)}]`, reader)).toMatchObject([
+      { kind: "value", value: [-BigInt("1".repeat(4095))] },
+      { kind: "error" },
+    ]);
+  });
+
   it.each([{ maxDepth: 0 }, { maxBytes: -1 }, { maxBytes: 1.5 }])("refuses the limits %o", (limits) => {
     expect(() => new JsonReader("strict", limits)).toThrow(RangeError);
   });

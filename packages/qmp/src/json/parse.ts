@@ -13,6 +13,11 @@ export class JsonSyntaxError extends SyntaxError {
 }
 
 const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?/y;
+/**
+ * Longest number that is read, in characters. The longest that a program has reason to write, a double without its exponent,
+ * has about 1100; and making an integer of millions of digits takes seconds, in which nobody else is served.
+ */
+const MAX_NUMBER_LENGTH = 4096;
 const KEYWORD = /[a-z]+/y;
 const ESCAPES: Readonly<Record<string, string>> = {
   '"': '"',
@@ -138,6 +143,9 @@ class Parser {
     const [digits, fraction, exponent] = match;
     const end = this.#at + digits.length;
     if (/[0-9A-Za-z.+_-]/.test(this.#text[end] ?? "")) throw this.#error("invalid number");
+    if (digits.length > MAX_NUMBER_LENGTH) {
+      throw this.#error(`a number of ${digits.length} characters; at most ${MAX_NUMBER_LENGTH}`);
+    }
     const value = Number(digits);
     if (!Number.isFinite(value) && (fraction !== undefined || exponent !== undefined)) {
       throw this.#error("number out of range");
