@@ -5,7 +5,7 @@ import type { SlabPool } from "./reply-arena.ts";
 import { SocketReader } from "./socket-reader.ts";
 import { RequestCounters, type TrafficStatistics } from "./statistics.ts";
 import { secure, type NbdServerTls } from "./tls.ts";
-import { Transmission, type ConnectionLimits } from "./transmission.ts";
+import { LINGER_MS, Transmission, type ConnectionLimits } from "./transmission.ts";
 
 /** A client, as a user interface shows it. */
 export interface NbdClient {
@@ -41,6 +41,7 @@ export class ClientConnection implements NbdClient {
   isSecure = false;
   readonly #host: ConnectionHost;
   #socket: Socket;
+  #reader: SocketReader | undefined;
   #transmission: Transmission | undefined;
   #isStopping = false;
 
@@ -58,15 +59,15 @@ export class ClientConnection implements NbdClient {
     const plain = this.#socket;
     const deadline = setTimeout(() => plain.destroy(), this.#host.handshakeTimeoutMs);
     let agreement: Agreement | undefined;
-    let reader: SocketReader | undefined;
     try {
-      [agreement, reader] = await this.#negotiate();
+      agreement = await this.#negotiate();
     } catch {
       // The client broke off, or broke the rules: either way there is nobody to tell.
     } finally {
       clearTimeout(deadline);
     }
-    if (agreement === undefined || reader === undefined || this.#isStopping) return this.#hangUp();
+    const received = this.#reader?.release();
+    if (agreement === undefined || received === undefined || this.#isStopping) return this.#hangUp();
     this.exportName = agreement.exported.name;
     if (!this.#host.onChosen(this, agreement.exported)) {
       this.exportName = undefined;
@@ -74,7 +75,7 @@ export class ClientConnection implements NbdClient {
     }
     this.#transmission = new Transmission({
       socket: this.#socket,
-      received: reader.release(),
+      received,
       agreement,
       limits: this.#host.limits,
       pool: this.#host.pool,
@@ -105,23 +106,24 @@ export class ClientConnection implements NbdClient {
     this.#socket.destroy();
   }
 
-  async #negotiate(): Promise<[Agreement | undefined, SocketReader | undefined]> {
-    let reader = new SocketReader(this.#socket);
+  async #negotiate(): Promise<Agreement | undefined> {
+    const reader = new SocketReader(this.#socket);
+    this.#reader = reader;
     let handshake = new Handshake(this.#socket, reader, this.#host, false);
     let outcome = await handshake.run();
     if (outcome.next === "tls" && this.#host.credentials !== undefined) {
-      if (reader.release().length > 0) return [undefined, undefined];
+      if (reader.release().length > 0) return undefined;
       const secured = await secure(this.#socket, this.#host.credentials);
       secured.on("error", () => secured.destroy());
       this.#socket = secured;
       this.isSecure = true;
-      reader = new SocketReader(secured);
+      this.#reader = new SocketReader(secured);
       const before = handshake;
-      handshake = new Handshake(secured, reader, this.#host, true);
+      handshake = new Handshake(secured, this.#reader, this.#host, true);
       handshake.inherit(before);
       outcome = await handshake.run();
     }
-    return outcome.next === "transmission" ? [outcome.agreement, reader] : [undefined, undefined];
+    return outcome.next === "transmission" ? outcome.agreement : undefined;
   }
 
   /** Lets what was said arrive, then hangs up. */
@@ -136,8 +138,11 @@ export class ClientConnection implements NbdClient {
     }
     socket.once("close", end);
     // A client that neither reads nor leaves would hold its connection for ever.
-    const deadline = setTimeout(() => socket.destroy(), this.#host.handshakeTimeoutMs);
+    const deadline = setTimeout(() => socket.destroy(), Math.min(LINGER_MS, this.#host.handshakeTimeoutMs));
     socket.once("close", () => clearTimeout(deadline));
-    socket.end(() => socket.destroy());
+    // Whatever it still sends is dropped as it comes: closed with bytes unread, the socket would be reset, and a client that is
+    // sending would find its connection broken instead of the refusal.
+    socket.resume();
+    socket.end();
   }
 }

@@ -39,7 +39,7 @@ export interface TransmissionInit {
 const REQUESTS_PER_TURN = 64;
 
 /** How long a client may take to hang up, after everything was said, in milliseconds. */
-const LINGER_MS = 2000;
+export const LINGER_MS = 2000;
 
 /** Payloads that nobody wants are read and dropped up to this many bytes; beyond it hanging up is cheaper for both. */
 const MAX_SKIPPED: number = 64 * 1024 * 1024;
@@ -70,6 +70,8 @@ export class Transmission implements Resumable {
   #isProcessing = false;
   #continuation: NodeJS.Immediate | undefined;
   #linger: NodeJS.Timeout | undefined;
+  /** When the last answer left, or the handshake ended. */
+  #lastSentMs: number = performance.now();
   /** No more requests: the client said goodbye, or the server stops. */
   #isEnding = false;
   #isStopping = false;
@@ -139,6 +141,7 @@ export class Transmission implements Resumable {
   readonly #onSent = (replies: number, bytes: number): void => {
     this.#outstanding -= replies;
     this.#bytes -= bytes;
+    this.#lastSentMs = performance.now();
     if (this.#isClosed) return;
     if (this.#outstanding === 0) this.#arena.seal();
     // Only a connection that stood still for want of room has to be told.
@@ -374,8 +377,10 @@ export class Transmission implements Resumable {
     // afterwards, is reset, and the client loses the answers that are on their way to it.
     socket.off("data", this.#onData);
     socket.resume();
-    this.#linger = setTimeout(() => socket.destroy(), LINGER_MS);
-    socket.end();
+    // A client that has been idle for that long has its answers: there is nothing that it could lose.
+    const lingerMs = LINGER_MS - (performance.now() - this.#lastSentMs);
+    if (lingerMs > 0) this.#linger = setTimeout(() => socket.destroy(), lingerMs);
+    socket.end(lingerMs > 0 ? undefined : () => socket.destroy());
   }
 
   #finishWhenIdle(): void {

@@ -2,8 +2,8 @@ import { mkdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { makeCertificates } from "@blockmirror/peers";
 import { describe, expect, test } from "vitest";
-import { Command, Option, OptionReply } from "../../src/protocol/constants.ts";
-import { RawClient } from "./support/raw-client.ts";
+import { Command, Option, OPTION_MAGIC, OptionReply } from "../../src/protocol/constants.ts";
+import { RawClient, u32 } from "./support/raw-client.ts";
 import { pattern, serve, temporaryDirectory, type Serving } from "./support/serving.ts";
 
 const KiB = 1024;
@@ -17,6 +17,34 @@ async function witness({ address }: Serving): Promise<void> {
   }
   other.close();
 }
+
+describe("a refusal", () => {
+  test("reaches a client that sends all of an option before it reads, and ends with it or with its time", async () => {
+    const { server } = await serve({ server: { handshakeTimeoutMs: 500 } });
+    const client = await RawClient.greeted(await server.listen({ host: "127.0.0.1", port: 0 }));
+    const data = Buffer.alloc(8 * MiB);
+    const header = Buffer.concat([OPTION_MAGIC, u32(Option.Go, data.byteLength)]);
+    client.socket.write(header);
+    const failure = await new Promise((resolve) => client.socket.write(data, resolve));
+    expect(failure ?? undefined).toBeUndefined();
+    const reply = await client.reader.read(20);
+    expect(reply.readUInt32BE(12)).toBe(OptionReply.ErrorTooBig);
+    await client.reader.read(reply.readUInt32BE(16));
+    await client.hungUp();
+    client.socket.end();
+    while (server.connectionCount > 0) await new Promise(setImmediate);
+  });
+
+  test("does not keep the connection of a client that neither reads nor leaves", async () => {
+    const { server, address } = await serve({ server: { handshakeTimeoutMs: 50 } });
+    const client = await RawClient.greeted(address);
+    client.socket.write(Buffer.alloc(64 * KiB));
+    const sending = setInterval(() => client.socket.write(Buffer.alloc(64 * KiB)), 5);
+    while (server.connectionCount > 0) await new Promise(setImmediate);
+    clearInterval(sending);
+    client.close();
+  });
+});
 
 describe("memory that one client can take", () => {
   test("requests to warm a cache are counted by what they read at a time", async () => {

@@ -3,7 +3,7 @@ import { chmodSync, existsSync, statSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { ThrottleGroup, type BlockNode } from "@blockmirror/block-driver";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { Command } from "../../src/protocol/constants.ts";
 import { NbdErrno } from "../../src/protocol/errors.ts";
 import { NbdServer, type NbdServerEvent } from "../../src/index.ts";
@@ -269,6 +269,33 @@ describe("shutdown", () => {
       code: "ESHUTDOWN",
     });
     expect(NbdErrno.ESHUTDOWN).toBe(108);
+  });
+
+  test("a client that has long been idle is not waited for, one that was just answered is", async () => {
+    const { server, address } = await serve();
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+    onCleanup(() => void vi.useRealTimers());
+    const stubborn = async (): Promise<RawClient> => {
+      const client = await RawClient.open(address, "disk");
+      // It hears the server's goodbye and stays.
+      client.socket.allowHalfOpen = true;
+      onCleanup(() => client.close());
+      return client;
+    };
+    const idle = await stubborn();
+    expect((await idle.ask({ command: Command.Flush })).error).toBe(0);
+    vi.advanceTimersByTime(1999);
+    const busy = await stubborn();
+    expect((await busy.ask({ command: Command.Flush })).error).toBe(0);
+    vi.advanceTimersByTime(1);
+    const closed = server.close();
+    await idle.hungUp();
+    await busy.hungUp();
+    while (server.connectionCount > 1) await new Promise(setImmediate);
+    for (let turn = 0; turn < 100; turn += 1) await new Promise(setImmediate);
+    expect(server.clients()).toMatchObject([{ id: 2 }]);
+    vi.advanceTimersByTime(1999);
+    await closed;
   });
 
   test("a client that goes on asking over TCP gets every answer that was given, however late it reads", async () => {
