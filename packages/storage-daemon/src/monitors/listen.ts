@@ -1,5 +1,7 @@
-import { lstat, unlink } from "node:fs/promises";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { lstat } from "node:fs/promises";
+import { connect, type Server, type Socket } from "node:net";
+import { identityAt, isSame, moveAside, moveBack, removeAside, type FileIdentity } from "./socket-file.ts";
+import { SocketServer } from "./socket-server.ts";
 
 /** Where a server listens. */
 export type ListenAddress =
@@ -9,7 +11,8 @@ export type ListenAddress =
 
 /**
  * Listens for connections. A Unix socket is made with mode 0600, because whoever connects can do everything. A socket file
- * that nobody answers at any more is replaced; one that is alive is never taken away from its owner.
+ * that nobody answers at any more is replaced; one that is alive is never taken away from its owner, neither now nor when the
+ * server closes and removes its own.
  *
  * @throws Error naming the address when something answers there, when something else than a socket is in the way, and
  *   for whatever the system refuses.
@@ -18,7 +21,7 @@ export async function listen(
   address: ListenAddress,
   onConnection: (socket: Socket) => void,
 ): Promise<Server> {
-  const server = createServer({ allowHalfOpen: true }, onConnection);
+  const server = new SocketServer(onConnection);
   if ("path" in address) await clearStaleSocket(address.path);
   const before = "path" in address ? process.umask(0o177) : undefined;
   try {
@@ -26,6 +29,7 @@ export async function listen(
       server.once("error", reject);
       server.listen(address, () => {
         server.off("error", reject);
+        if ("path" in address) server.own(address.path);
         resolve();
       });
     });
@@ -36,17 +40,29 @@ export async function listen(
 }
 
 async function clearStaleSocket(path: string): Promise<void> {
-  let isSocket: boolean;
-  try {
-    isSocket = (await lstat(path)).isSocket();
-  } catch {
-    return; // nothing there; anything else will show when listening
+  // Nothing there is fine; anything else will show when listening.
+  const found = await lstat(path).catch(() => undefined);
+  if (found === undefined) return;
+  if (!found.isSocket()) throw new Error(`'${path}' exists and is not a socket; choose another path`);
+  if (await isAnswered(path)) throw inUse(path);
+  removeStale(path, found);
+}
+
+/** Moved aside first: if another daemon put its own socket there meanwhile, it gets it back. */
+function removeStale(path: string, found: FileIdentity): void {
+  const aside = moveAside(path);
+  if (aside === undefined) return;
+  const moved = identityAt(aside);
+  if (isSame(moved, found) && moved?.mtimeMs === found.mtimeMs) {
+    removeAside(aside);
+    return;
   }
-  if (!isSocket) throw new Error(`'${path}' exists and is not a socket; choose another path`);
-  if (await isAnswered(path)) {
-    throw new Error(`'${path}' is in use by another process; stop it or choose another path`);
-  }
-  await unlink(path);
+  moveBack(aside, path);
+  throw inUse(path);
+}
+
+function inUse(path: string): Error {
+  return new Error(`'${path}' is in use by another process; stop it or choose another path`);
 }
 
 /** Whether somebody accepts connections there. A refusal is the only certain sign that nobody does. */
