@@ -1,5 +1,6 @@
 import { once } from "node:events";
-import { chmod, link, lstat, rename, rm } from "node:fs/promises";
+import { linkSync, lstatSync, renameSync, rmSync } from "node:fs";
+import { chmod, lstat, rm } from "node:fs/promises";
 import net from "node:net";
 import { BlockError, toBlockError } from "@blockmirror/block-driver";
 import type { NbdAddress } from "../protocol/uri.ts";
@@ -62,8 +63,9 @@ export async function listenUnix(server: net.Server, path: string, mode: number)
     return {
       address: { path },
       close: async () => {
+        // First, while it answers: a server that took the place of a dead one could not be told from it by then.
+        removeOwn(path, identity.ino);
         await closed(server);
-        await removeOwn(path, identity.ino);
       },
     };
   } catch (error) {
@@ -77,7 +79,8 @@ export async function listenUnix(server: net.Server, path: string, mode: number)
 async function takePlace(temporary: string, path: string): Promise<void> {
   for (let attempt = 0; attempt < 8; attempt += 1) {
     try {
-      await link(temporary, path);
+      // Not by a thread, which could take the place while another server looks at what it has moved away.
+      linkSync(temporary, path);
       return;
     } catch (error) {
       if (!isCode(error, "EEXIST")) throw error;
@@ -97,18 +100,23 @@ async function removeStale(path: string): Promise<void> {
   if (await isAlive(path)) {
     throw new BlockError("EBUSY", `somebody listens on ${path} already; stop it, or choose another path`);
   }
-  // Moved away before it is removed: if another server put its own socket there meanwhile, it gets it back.
+  // Moved away before it is removed: if another server put its own socket there meanwhile, it gets it back. In one go, or a
+  // third one would take the place until then, and two would believe that they have it.
   const aside = `${path}.${randomSuffix()}`;
   try {
-    await rename(path, aside);
+    renameSync(path, aside);
   } catch (error) {
     if (isCode(error, "ENOENT")) return;
     throw error;
   }
   try {
-    if ((await lstat(aside)).ino !== before.ino) await link(aside, path).catch(() => {});
+    const moved = lstatSync(aside);
+    // The number of a file that was removed is given to a new one; the time tells them apart.
+    if (moved.ino !== before.ino || moved.mtimeMs !== before.mtimeMs) linkSync(aside, path);
+  } catch (error) {
+    if (!isCode(error, "EEXIST")) throw error;
   } finally {
-    await rm(aside, { force: true });
+    rmSync(aside, { force: true });
   }
 }
 
@@ -125,9 +133,9 @@ async function isAlive(path: string): Promise<boolean> {
   }
 }
 
-async function removeOwn(path: string, inode: number): Promise<void> {
-  const there = await lstat(path).catch(() => undefined);
-  if (there?.ino === inode) await rm(path, { force: true });
+function removeOwn(path: string, inode: number): void {
+  const there = lstatSync(path, { throwIfNoEntry: false });
+  if (there?.ino === inode) rmSync(path, { force: true });
 }
 
 async function listening(server: net.Server, options: net.ListenOptions, label: string): Promise<void> {

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { chmodSync, existsSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, linkSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { ThrottleGroup, type BlockNode } from "@blockmirror/block-driver";
@@ -192,6 +192,17 @@ describe("exports", () => {
   });
 });
 
+/** What a killed server leaves behind: the name of a socket that nobody listens on. */
+async function leaveStale(socket: string): Promise<void> {
+  const dying = net.createServer().listen(socket);
+  await once(dying, "listening");
+  const kept = `${socket}.kept`;
+  linkSync(socket, kept);
+  dying.close();
+  await once(dying, "close");
+  renameSync(kept, socket);
+}
+
 describe("sockets", () => {
   test("only the owner may connect to a Unix socket, unless more is asked for", async () => {
     const { server, directory } = await serve();
@@ -212,15 +223,7 @@ describe("sockets", () => {
     });
     expect((await (await RawClient.open(address, "disk")).ask({ command: Command.Flush })).error).toBe(0);
     const stale = path.join(directory, "stale.sock");
-    const dying = net.createServer().listen(stale);
-    await once(dying, "listening");
-    // What a killed server leaves behind: the name of a socket that nobody listens on.
-    const kept = path.join(directory, "kept");
-    const { linkSync, renameSync } = await import("node:fs");
-    linkSync(stale, kept);
-    dying.close();
-    await once(dying, "close");
-    renameSync(kept, stale);
+    await leaveStale(stale);
     await server.listen({ path: stale });
     expect(
       (await (await RawClient.open({ path: stale }, "disk")).ask({ command: Command.Flush })).error,
@@ -230,6 +233,33 @@ describe("sockets", () => {
     chmodSync(file, 0o644);
     await expect(server.listen({ path: file })).rejects.toMatchObject({ code: "EEXIST" });
     await expect(server.listen({ path: `/${"x".repeat(120)}` })).rejects.toMatchObject({ code: "EINVAL" });
+  });
+
+  test("a dead socket that several find at once is one server's, and nobody removes another one's", async () => {
+    const { graph } = await serve();
+    const socket = path.join(temporaryDirectory(), "nbd.sock");
+    const listening = async (): Promise<NbdServer> => {
+      const server = new NbdServer({ graph });
+      onCleanup(() => server.close());
+      await server.listen({ path: socket });
+      return server;
+    };
+    for (let round = 0; round < 20; round += 1) {
+      await leaveStale(socket);
+      const attempts = await Promise.allSettled([1, 2, 3, 4].map(listening));
+      const winners = attempts.flatMap((attempt) => (attempt.status === "fulfilled" ? [attempt.value] : []));
+      expect(winners).toHaveLength(1);
+      (await RawClient.greeted({ path: socket })).close();
+      await winners[0]?.close();
+      expect(existsSync(socket)).toBe(false);
+    }
+    const first = await listening();
+    rmSync(socket);
+    const second = await listening();
+    await first.close();
+    (await RawClient.greeted({ path: socket })).close();
+    await second.close();
+    expect(existsSync(socket)).toBe(false);
   });
 
   test("TCP is on this machine unless asked otherwise, and several listeners serve the same exports", async () => {
