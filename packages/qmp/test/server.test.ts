@@ -1,8 +1,8 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 
 import { CommandTable, QmpServerConnection } from "../src/index.ts";
 import { SAMPLE_SCHEMA, startSample } from "./support/sample-server.ts";
-import { socketPair } from "./support/sockets.ts";
+import { afterTest, socketPair } from "./support/sockets.ts";
 import { waitUntil } from "./support/wait-until.ts";
 
 const NEGOTIATE = '{"execute":"qmp_capabilities"}';
@@ -185,6 +185,24 @@ describe("the end", () => {
     ];
     expect(answers.map((answer) => answer?.["id"])).toEqual([undefined, 1, 2, undefined]);
     await connection.closed;
+  });
+
+  it("closes though its client has stopped reading, after two seconds", async () => {
+    const { near, far } = await socketPair();
+    const version = { qemu: { major: 7, minor: 2, micro: 0 }, package: "test" };
+    const connection = new QmpServerConnection(far, new CommandTable(SAMPLE_SCHEMA), { version });
+    near.write(NEGOTIATE);
+    await waitUntil(() => connection.isNegotiated);
+    connection.sendEvent("LONG", { text: "x".repeat(4 * 1024 * 1024) });
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    afterTest(() => void vi.useRealTimers());
+    const closing = connection.close();
+    vi.advanceTimersByTime(1999);
+    for (let turn = 0; turn < 50; turn += 1) await new Promise(setImmediate);
+    expect(far.destroyed).toBe(false);
+    vi.advanceTimersByTime(1);
+    await closing;
+    expect(vi.getTimerCount()).toBe(0);
   });
 
   it("delivers what it has said before it closes", async () => {

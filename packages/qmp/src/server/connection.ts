@@ -29,6 +29,9 @@ const MAX_QUEUED_COMMANDS = 8;
 
 const DEFAULT_MAX_BACKLOG_BYTES = 64 * 1024 * 1024;
 
+/** How long a client may take to read the last of what was sent, in milliseconds. */
+const CLOSE_GRACE_MS = 2000;
+
 /**
  * The server's end of one QMP connection, over any duplex stream: greets, negotiates, checks and runs the commands of a
  * table, one after the other, and answers in the order of the requests. Out-of-band commands overtake.
@@ -82,10 +85,15 @@ export class QmpServerConnection {
     this.#send({ timestamp: { seconds, microseconds }, event: name, data });
   }
 
-  /** Ends the connection after what has been sent has left. May be called again. */
+  /**
+   * Ends the connection after what has been sent has left. A client that has not taken it within two seconds is
+   * disconnected: one that has stopped reading must not keep a server from ending. May be called again.
+   */
   async close(): Promise<void> {
+    const deadline = setTimeout(() => this.#stream.destroy(), CLOSE_GRACE_MS);
     if (!this.#stream.destroyed) this.#stream.end(() => this.#stream.destroy());
     await this.#closed;
+    clearTimeout(deadline);
   }
 
   /** Ends the connection at once; what the client has not read is lost. */
