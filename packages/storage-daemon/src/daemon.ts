@@ -87,7 +87,11 @@ export class Daemon implements DaemonParts {
     this.#onError = options.onError ?? (() => undefined);
     this.jobs = new BlockJobs(new JobManager(), () => this.nodes.releaseUnused().catch(this.#onError));
     this.jobs.manager.subscribe((event) => this.#passJobEvent(event));
-    this.exports = new BlockExports(this.nodes, (id) => this.broadcast("BLOCK_EXPORT_DELETED", { id }));
+    this.exports = new BlockExports(
+      this.nodes,
+      (id) => this.broadcast("BLOCK_EXPORT_DELETED", { id }),
+      this.#onError,
+    );
     this.version = { qemu: PROTOCOL_VERSION, package: options.packageVersion ?? "Blockmirror" };
     this.commands = new CommandTable(daemonSchema(registry))
       .add(BLOCK_SCHEMA, introspectionCommands(this))

@@ -3,7 +3,7 @@ import net from "node:net";
 import { join } from "node:path";
 import { FaultController, type BlockGraph } from "@blockmirror/block-driver";
 import type { JsonObject } from "@blockmirror/qmp";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 
 import { Daemon } from "../src/index.ts";
 import { afterTest, scratch } from "./support/daemon-process.ts";
@@ -113,6 +113,59 @@ describe("a daemon that ends meanwhile", () => {
     });
     expect(graph.nodes()).toEqual([]);
   });
+});
+
+it("an export goes although a request of a client hangs, and the monitor is not held up", async () => {
+  const socket = join(await scratch(), "nbd.sock");
+  const controller = new FaultController();
+  const daemon = new Daemon();
+  afterTest(() => daemon.close());
+  afterTest(() => controller.release());
+  const file = { driver: "memory", size: MIB };
+  await daemon.graph.open({ driver: "fault", nodeName: "n", controller, file });
+  await nbdServerStart(daemon, socket);
+  const exported = { type: "nbd", id: "e", "node-name": "n", writable: true };
+  await run(daemon, "block-export-add", exported);
+  const guest = new Daemon();
+  afterTest(() => guest.close());
+  const server = { type: "unix", path: socket };
+  const disk = await guest.nodes.add({ driver: "nbd", "node-name": "d", server, export: "n" });
+  const edge = guest.graph.attach(disk, { name: "guest", uses: ["write"], shares: [] });
+  controller.add({ operation: "write", hold: true, times: 1 });
+  const writing = Promise.resolve(edge.write(0, [Buffer.alloc(512, 1)])).catch((error: unknown) => error);
+  await controller.waitForHeld("write");
+  const events: string[] = [];
+  const tell = daemon.broadcast.bind(daemon);
+  daemon.broadcast = (name, data, ...rest) => {
+    events.push(name);
+    tell(name, data, ...rest);
+  };
+
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  afterTest(() => void vi.useRealTimers());
+  const removing = run(daemon, "block-export-del", { id: "e", mode: "hard" });
+  vi.advanceTimersByTime(1000);
+  expect(await removing).toEqual({});
+  vi.useRealTimers();
+  expect(daemon.exports.list()).toMatchObject([{ id: "e", "shutting-down": true }]);
+  expect(await run(daemon, "block-export-del", { id: "e" })).toMatchObject({
+    message: "Export 'e' is not found",
+  });
+  expect(await run(daemon, "block-export-add", exported)).toMatchObject({ errorClass: "GenericError" });
+  expect(events).toEqual([]);
+
+  // The server can only stop when nothing of it is in flight; what comes after is another export of that name.
+  const stopping = run(daemon, "nbd-server-stop", {});
+  await turns(10);
+  controller.release();
+  expect(await stopping).toEqual({});
+  await nbdServerStart(daemon, socket);
+  expect(await run(daemon, "block-export-add", exported)).toEqual({});
+  await turns(10);
+  expect(events).toEqual(["BLOCK_EXPORT_DELETED"]);
+  expect(daemon.exports.list()).toMatchObject([{ id: "e", "shutting-down": false }]);
+  await guest.close().catch(() => undefined);
+  await writing;
 });
 
 it("the end of a job does not close the target of one that is about to start", async () => {

@@ -30,22 +30,35 @@ interface ExportEntry {
   isShuttingDown: boolean;
 }
 
+/**
+ * How long the removal of an export waits, in milliseconds, for what its clients have in flight. Storage that works needs
+ * less; storage that hangs must not keep a monitor from all that its client could do about it.
+ */
+const REMOVAL_MS = 1000;
+
 const EXPORT_ID = /^[A-Za-z][A-Za-z0-9._-]*$/;
 
 /** The NBD server of a daemon and what it exports, by QMP's rules. Exports follow their nodes through pivots. */
 export class BlockExports {
   readonly #nodes: NodeStore;
   readonly #onDeleted: (id: string) => void;
+  readonly #onError: (error: unknown) => void;
   readonly #entries: Map<string, ExportEntry> = new Map();
+  /** Exports that are going. */
+  readonly #removals: Set<Promise<void>> = new Set();
   #server: NbdServer | undefined;
   /** Starting and stopping take time; meanwhile nobody else may. */
   #changing: Promise<void> | undefined;
   #isEnding = false;
 
-  /** @param onDeleted called when an export is gone. */
-  constructor(nodes: NodeStore, onDeleted: (id: string) => void) {
+  /**
+   * @param onDeleted called when an export is gone.
+   * @param onError told of what went wrong with a removal that nobody waits for any more.
+   */
+  constructor(nodes: NodeStore, onDeleted: (id: string) => void, onError: (error: unknown) => void) {
     this.#nodes = nodes;
     this.#onDeleted = onDeleted;
+    this.#onError = onError;
   }
 
   /** @throws QmpError when it runs already; BlockError when it cannot listen there. */
@@ -75,7 +88,8 @@ export class BlockExports {
         for (const entry of this.#entries.values()) entry.isShuttingDown = true;
         await server.close();
       } finally {
-        for (const id of this.#entries.keys()) this.#forget(id);
+        await Promise.allSettled(this.#removals);
+        for (const entry of this.#entries.values()) this.#forget(entry);
         await this.#nodes.releaseUnused();
       }
     });
@@ -105,15 +119,37 @@ export class BlockExports {
     this.#entries.set(id, { id, exported, isShuttingDown: false });
   }
 
-  /** @throws QmpError when there is none, or with mode `safe` when a client uses it. */
+  /**
+   * Hangs up on its clients and removes it. Returns when it is gone; or, after a second, while requests are in flight still:
+   * then it is listed as shutting down until they have ended.
+   *
+   * @throws QmpError when there is none, or with mode `safe` when a client uses it.
+   */
   async remove(id: string, mode: BlockType<"BlockExportRemoveMode"> = "safe"): Promise<void> {
     const entry = this.#entries.get(id);
     if (entry === undefined || entry.isShuttingDown) throw commandError(`Export '${id}' is not found`);
     if (mode === "safe" && entry.exported.clientCount > 0) throw commandError(`export '${id}' still in use`);
     entry.isShuttingDown = true;
-    await this.#server?.removeExport(entry.exported.name, "hard");
-    this.#forget(id);
-    await this.#nodes.releaseUnused();
+    const removal = this.#remove(entry);
+    this.#removals.add(removal);
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise<"late">((resolve) => (timer = setTimeout(resolve, REMOVAL_MS, "late")));
+    try {
+      // Of what goes wrong later nobody else would hear.
+      if ((await Promise.race([removal, patience])) === "late") removal.catch(this.#onError);
+    } finally {
+      clearTimeout(timer);
+      void removal.finally(() => this.#removals.delete(removal)).catch(() => undefined);
+    }
+  }
+
+  async #remove(entry: ExportEntry): Promise<void> {
+    try {
+      await this.#server?.removeExport(entry.exported.name, "hard");
+    } finally {
+      this.#forget(entry);
+      await this.#nodes.releaseUnused();
+    }
   }
 
   /** Newest first. */
@@ -143,7 +179,7 @@ export class BlockExports {
     }
   }
 
-  #forget(id: string): void {
+  #forget({ id }: ExportEntry): void {
     if (this.#entries.delete(id)) this.#onDeleted(id);
   }
 
