@@ -150,10 +150,20 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-io"))("exports, beside q
       const seen: unknown[] = [await side.ask("block-export-add", export0)];
       await side.run("block-export-add", { ...export0, writable: true });
       seen.push(await side.ask("block-dirty-bitmap-remove", { node: "src", name: "b" }));
+      await side.run("block-dirty-bitmap-add", { node: "src", name: "sum" });
+      const merge = { node: "src", target: "sum", bitmaps: ["b"] };
+      seen.push(await side.ask("block-dirty-bitmap-merge", merge));
       const { stdout } = await run(requirePeer("nbdinfo"), ["--json", uri(side, "src")]);
       const info: unknown = JSON.parse(stdout);
       seen.push(Object(info).exports[0].contexts.toSorted(), Object(info).exports[0]["export-size"]);
       await side.run("block-export-del", { id: "e" });
+      seen.push(await side.ask("block-dirty-bitmap-merge", merge));
+      // One that is about to go is in use as well.
+      const both = ["remove", "merge"].map((verb, index) => ({
+        type: `block-dirty-bitmap-${verb}`,
+        data: index === 0 ? { node: "src", name: "b" } : merge,
+      }));
+      seen.push(await side.ask("transaction", { actions: both }));
       seen.push(await side.ask("block-dirty-bitmap-remove", { node: "src", name: "b" }));
       return seen;
     });

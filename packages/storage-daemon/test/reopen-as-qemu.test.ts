@@ -72,6 +72,19 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
       });
     });
 
+    it("takes a child that is described as before, after one that was named", async () => {
+      await compare(async (side) => {
+        await addChain(side);
+        const described = { ...TOP, backing: "base", file: file(side, "top") };
+        const other = { ...described, file: { ...file(side, "top"), filename: side.path("other") } };
+        const seen: unknown[] = [];
+        for (const node of [TOP, described, TOP, other, described]) {
+          seen.push(await side.ask("blockdev-reopen", { options: [{ backing: "base", ...node }] }));
+        }
+        return seen;
+      });
+    });
+
     it("changes all nodes or none", async () => {
       await compare(async (side) => {
         await addChain(side);

@@ -8,7 +8,7 @@ import { HBitmap } from "@blockmirror/hbitmap";
 import { commandError, type BlockType } from "@blockmirror/qmp";
 import { qcow2Details } from "../nodes/image-specific.ts";
 import type { NodeStore } from "../nodes/node-store.ts";
-import { findBitmap, findInconsistentBitmap, requireBitmap, requireIdleBitmap } from "./find-bitmap.ts";
+import { findBitmap, findInconsistentBitmap, requireIdleBitmap } from "./find-bitmap.ts";
 
 /** Something that was done, and can be taken back until it is committed. */
 export interface BitmapAction {
@@ -98,8 +98,8 @@ export function mergeBitmaps(nodes: NodeStore, args: BlockType<"BlockDirtyBitmap
   const target = requireIdleBitmap(node, args.target);
   const sources = args.bitmaps.map((source): DirtyBitmap =>
     typeof source === "string"
-      ? requireBitmap(node, source)
-      : requireBitmap(nodes.find(source.node), source.name),
+      ? requireIdleBitmap(node, source)
+      : requireIdleBitmap(nodes.find(source.node), source.name),
   );
   for (const source of sources) {
     if (source.bits.size !== target.bits.size) {

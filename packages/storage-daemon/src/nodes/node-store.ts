@@ -159,8 +159,13 @@ export class NodeStore {
     const name = options["node-name"];
     const node = typeof name === "string" ? this.graph.find(name) : undefined;
     if (node === undefined) return;
-    // Children may be given by name now; what they were made from is known already.
-    this.#records.set(node, { options: { ...this.#records.get(node)?.options, ...options } });
+    const before = this.#records.get(node)?.options ?? {};
+    // Children may be given by name now; what they were made from is still true of them.
+    const said = Object.entries(options).filter(
+      ([option, value]) =>
+        !(Object.hasOwn(ROLES, option) && typeof value === "string" && isJsonObject(before[option])),
+    );
+    this.#records.set(node, { options: { ...before, ...Object.fromEntries(said) } });
   }
 
   /** Refuses a name for a new node that is impossible or taken. */
