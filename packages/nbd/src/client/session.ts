@@ -44,10 +44,15 @@ const GOODBYE_MS = 2000;
  * (NBD protocol, `NBD_FLAG_CAN_MULTI_CONN`). When the last one is gone while such writes exist, the device is fenced: it
  * cannot be told any more whether they are there, so no later flush may say so, and no read may return what was there
  * before.
+ *
+ * Nothing proves that a further connection leads to the same server: the one there was may have lost its power without a word,
+ * and another one have taken its address. So while such writes exist it is not used before one of those there were has answered.
  */
 export class Session implements ConnectionOwner {
   readonly #init: SessionInit;
   readonly #connections: Connection[] = [];
+  /** Further ones that are not used yet: they may lead to another server. */
+  readonly #unproven: Connection[] = [];
   readonly #dialer: Dialer;
   readonly #reconnection: Reconnection;
   readonly #growth: Growth;
@@ -135,13 +140,19 @@ export class Session implements ConnectionOwner {
       if (isFlush) this.#unflushed.flushed(request.covers);
       request.succeed();
     }
+    // Who answers lives, so the server did when these were made.
+    this.#connections.push(...this.#unproven.splice(0));
     this.#sendQueued();
   }
 
   lost(connection: Connection, error: Error | undefined, unanswered: readonly Request[]): void {
     const index = this.#connections.indexOf(connection);
-    // One that was turned away carried nothing.
-    if (index < 0) return;
+    // One that was turned away, or not used yet, carried nothing.
+    if (index < 0) {
+      const place = this.#unproven.indexOf(connection);
+      if (place >= 0) this.#unproven.splice(place, 1);
+      return;
+    }
     this.#connections.splice(index, 1);
     const isLast = this.#connections.length === 0;
     if (isLast) this.#mourn(error);
@@ -149,8 +160,9 @@ export class Session implements ConnectionOwner {
     const again = unanswered.filter((request) => this.#mayRepeat(request, error));
     this.#queue.unshift(...again);
     const fence = this.#fence;
+    if (fence === undefined && isLast) this.#connections.push(...this.#unproven.splice(0));
     if (fence !== undefined) this.#failQueue((request) => this.#lossOf(request, error, fence));
-    else if (isLast) this.#awaitServer(error);
+    else if (this.#connections.length === 0) this.#awaitServer(error);
     else this.#sendQueued();
   }
 
@@ -190,7 +202,7 @@ export class Session implements ConnectionOwner {
     }
     this.#queue.splice(0, sent);
     this.#watchdog.watch();
-    this.#growth.consider(this.#connections, this.#allowedConnections);
+    this.#growth.consider(this.#connections, this.#allowedConnections - this.#unproven.length);
   }
 
   /**
@@ -237,12 +249,17 @@ export class Session implements ConnectionOwner {
 
   /** The last connection is gone: with it goes what was answered and not flushed. */
   #mourn(error: Error | undefined): void {
-    const { readOnly, trustsServer, report, label } = this.#init;
+    const { report, label } = this.#init;
     const isExpected = this.#closing !== undefined && this.#unsettled === 0;
     if (!isExpected) report(`${label}: connection lost: ${describeLoss(error)}`);
-    const { count } = this.#unflushed;
-    if (readOnly || trustsServer || count === 0 || !canFlush(this.negotiated)) return;
-    this.#fence ??= unflushedLoss(label, count, error);
+    const atStake = this.#atStake;
+    if (atStake > 0) this.#fence ??= unflushedLoss(label, atStake, error);
+  }
+
+  /** Number of writes that would be lost with the server. */
+  get #atStake(): number {
+    const { readOnly, trustsServer } = this.#init;
+    return readOnly || trustsServer || !canFlush(this.negotiated) ? 0 : this.#unflushed.count;
   }
 
   #mayRepeat(request: Request, error: Error | undefined): boolean {
@@ -327,7 +344,8 @@ export class Session implements ConnectionOwner {
       connection.abandon(new Error(problem ?? "not needed"));
       return false;
     }
-    this.#connections.push(connection);
+    const isProven = this.#connections.length === 0 || this.#atStake === 0;
+    (isProven ? this.#connections : this.#unproven).push(connection);
     this.#sendQueued();
     return true;
   }
@@ -361,7 +379,8 @@ export class Session implements ConnectionOwner {
     this.#reconnection.stop();
     this.#watchdog.stop();
     this.#dialer.abort(new Error("the device is closed"));
-    await Promise.all(this.#connections.map((connection) => connection.close(this.#init.timers, GOODBYE_MS)));
+    const all = [...this.#connections, ...this.#unproven];
+    await Promise.all(all.map((connection) => connection.close(this.#init.timers, GOODBYE_MS)));
     if (failure !== undefined) throw failure;
   }
 

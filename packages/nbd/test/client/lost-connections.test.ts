@@ -207,6 +207,60 @@ describe("writes that were answered and not flushed are not forgotten:", () => {
     expect(await readBytes(device.edge, 0, 512)).toEqual(bytes(1));
   });
 
+  test("a further connection may lead to another server, as long as the one there was does not answer", async () => {
+    const timers = new ManualTimers();
+    const flags = PLAIN_FLAGS | TransmissionFlag.CanMultiConnection;
+    await using server = await FakeServer.start({ flags });
+    const limits = { requestTimeoutMs: 1000, ...PATIENT };
+    await using device = await openNbd({ uri: server.uri, connections: 2, ...limits }, { timers });
+    await device.edge.write(0, [bytes(1)]);
+    // Its machine loses power, and nothing tells so; another one takes its address, and has only what was flushed.
+    server.disk.fill(0);
+    const [first] = server.peers;
+    server.behaviour.onRequest = (peer, request) => {
+      if (peer !== first) peer.answer(request);
+    };
+    const reads: Promise<unknown>[] = [];
+    const read = (): void => void reads.push(readBytes(device.edge, 0, 512).catch((error: unknown) => error));
+    for (let count = 0; count < 4; count += 1) read();
+    await until(() => server.peers.length === 2);
+    await turns(20);
+    read();
+    await passTime(timers, () => first?.socket.destroyed === true || timers.now() > 60_000);
+    await expect(async () => device.edge.flush()).rejects.toMatchObject({ code: "BLK_FENCED" });
+    for (const outcome of await Promise.all(reads)) {
+      expect(outcome).toMatchObject({ code: expect.stringMatching(/^(?:ETIMEDOUT|BLK_FENCED)$/) });
+    }
+  });
+
+  test("it is used as soon as that one has answered, or when nothing is at stake", async () => {
+    for (const isFlushed of [false, true]) {
+      const flags = PLAIN_FLAGS | TransmissionFlag.CanMultiConnection;
+      await using server = await FakeServer.start({ flags });
+      await using device = await openNbd({ uri: server.uri, connections: 2, ...PATIENT });
+      await device.edge.write(0, [bytes(1)]);
+      if (isFlushed) await device.edge.flush();
+      const [first] = server.peers;
+      const held: (() => void)[] = [];
+      const users = new Set<FakePeer>();
+      server.behaviour.onRequest = (peer, request) => {
+        users.add(peer);
+        if (peer === first) held.push(() => peer.answer(request));
+        else peer.answer(request);
+      };
+      const reads = Array.from({ length: 4 }, () => readBytes(device.edge, 0, 512));
+      await until(() => server.peers.length === 2 && held.length === 4);
+      await turns(20);
+      if (!isFlushed) held.shift()?.();
+      await turns(20);
+      expect(await readBytes(device.edge, 0, 512)).toEqual(bytes(1));
+      expect(users.size).toBe(2);
+      server.behaviour.onRequest = (peer, request) => peer.answer(request);
+      for (const answer of held) answer();
+      await Promise.all(reads);
+    }
+  });
+
   test("a server that comes back without the promise that a flush covers all connections gets one only", async () => {
     const flags = PLAIN_FLAGS | TransmissionFlag.CanMultiConnection;
     await using server = await FakeServer.start({ flags });
