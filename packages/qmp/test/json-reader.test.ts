@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
@@ -11,6 +13,14 @@ function read(text: string | Uint8Array, reader: JsonReader = new JsonReader()):
 /** Values read, errors as the word "error". */
 function outline(text: string): unknown[] {
   return read(text).map((each) => (each.kind === "value" ? each.value : "error"));
+}
+
+/** Bytes that are in use now, without what nobody can reach any more. */
+function memoryInUse(): number {
+  setFlagsFromString("--expose-gc");
+  runInNewContext("gc")();
+  const { heapUsed, arrayBuffers } = process.memoryUsage();
+  return heapUsed + arrayBuffers;
 }
 
 function nested(depth: number): string {
@@ -145,6 +155,16 @@ describe("limits", () => {
     const reads = ["{", '"a":"', "x".repeat(100), '"}\n', OK].flatMap((part) => read(part, reader));
     expect(reads.at(-1)).toEqual({ kind: "value", value: OK_VALUE });
     expect(reads[0]).toMatchObject({ kind: "error", message: expect.stringContaining("64 bytes") });
+  });
+
+  it("keeps a message that comes in single bytes in no more memory than one that comes at once", () => {
+    const reader = new JsonReader();
+    const letters = 200_000;
+    read('{"a":"', reader);
+    const before = memoryInUse();
+    for (let count = 0; count < letters; count += 1) reader.push(Uint8Array.of(0x78));
+    expect(memoryInUse() - before).toBeLessThan(20 * letters);
+    expect(read('"}', reader)).toEqual([{ kind: "value", value: { a: "x".repeat(letters) } }]);
   });
 
   it.each(["strict", "fast"] as const)("refuses a number of a million digits, and reads on (%s)", (mode) => {

@@ -58,6 +58,10 @@ function describe(byte: number): string {
     : `stray byte 0x${byte.toString(16).padStart(2, "0")}`;
 }
 
+const EMPTY: Uint8Array = new Uint8Array(0);
+/** Least memory for a message that comes in parts. */
+const MIN_HELD = 1024;
+
 /** Where the splitter stands. */
 type State = "between" | "nested" | "string" | "escape" | "word" | "recovery";
 
@@ -76,8 +80,11 @@ export class MessageSplitter {
   /** Open braces and brackets, counted apart: either going below zero ends a message at once. */
   #braces = 0;
   #brackets = 0;
-  /** Earlier chunks of a message that has not ended. */
-  #held: Uint8Array[] = [];
+  /**
+   * What came before of a message that has not ended, at the start of memory that grows with it. Not a list of chunks: of a peer
+   * that sends single bytes, each would take hundreds.
+   */
+  #held: Uint8Array = EMPTY;
   #heldBytes = 0;
 
   constructor(limits: StreamLimits) {
@@ -190,8 +197,8 @@ export class MessageSplitter {
   }
 
   #hold(rest: Uint8Array, pieces: Piece[]): void {
-    this.#heldBytes += rest.byteLength;
-    if (this.#heldBytes > this.#limits.maxBytes) {
+    const length = this.#heldBytes + rest.byteLength;
+    if (length > this.#limits.maxBytes) {
       this.#drop();
       this.#state = "recovery";
       pieces.push({
@@ -200,19 +207,35 @@ export class MessageSplitter {
       });
       return;
     }
-    // A copy, because the chunk belongs to the stream; not slice(), which gives a view where the chunk is a Buffer.
-    this.#held.push(new Uint8Array(rest));
+    // Copied, because the chunk belongs to the stream.
+    this.#append(rest, length);
+  }
+
+  #append(rest: Uint8Array, length: number): void {
+    if (length > this.#held.byteLength) {
+      const larger = new Uint8Array(Math.max(length, this.#held.byteLength * 2, MIN_HELD));
+      larger.set(this.#held.subarray(0, this.#heldBytes));
+      this.#held = larger;
+    }
+    this.#held.set(rest, this.#heldBytes);
+    this.#heldBytes = length;
   }
 
   #take(last: Uint8Array): Uint8Array {
-    const bytes = this.#held.length === 0 ? last : Buffer.concat([...this.#held, last]);
+    let bytes = last;
+    if (this.#heldBytes > 0) {
+      const length = this.#heldBytes + last.byteLength;
+      this.#append(last, length);
+      // The memory goes with the message: the next one begins with memory of its own.
+      bytes = this.#held.subarray(0, length);
+    }
     this.#drop();
     this.#state = "between";
     return bytes;
   }
 
   #drop(): void {
-    this.#held = [];
+    this.#held = EMPTY;
     this.#heldBytes = 0;
     this.#braces = 0;
     this.#brackets = 0;
