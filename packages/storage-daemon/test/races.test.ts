@@ -111,6 +111,12 @@ describe("a daemon that ends meanwhile", () => {
     expect(await run(daemon, "drive-mirror", { ...MIRROR, target: "/nowhere" })).toMatchObject({
       errorClass: "GenericError",
     });
+    const filename = join(await scratch(), "late.raw");
+    const options = { driver: "file", filename, size: 512 };
+    expect(await run(daemon, "blockdev-create", { "job-id": "late", options })).toMatchObject({
+      errorClass: "GenericError",
+    });
+    expect(daemon.jobs.list()).toEqual([]);
     expect(graph.nodes()).toEqual([]);
   });
 });

@@ -17,6 +17,7 @@ import { registeredName } from "../schema/driver-types.ts";
 export function createCommands({ jobs, graph, nodes }: DaemonParts): CommandHandlers<BlockCommands> {
   return {
     "blockdev-create": (args) => {
+      jobs.mustBeOpen();
       const { id } = jobOptions({ "job-id": args["job-id"] }, jobs.manager);
       const { driver } = args.options;
       const job = jobs.manager.create(

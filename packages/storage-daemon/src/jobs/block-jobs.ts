@@ -62,12 +62,17 @@ export class BlockJobs {
     this.#releasing.add(releasing);
   }
 
+  /** @throws QmpError when the daemon ends: a job that began now would be cut off, or go on when all else has ended. */
+  mustBeOpen(): void {
+    if (this.#isClosing) throw commandError("No job can be started: the daemon ends");
+  }
+
   /**
    * Runs a command that starts a job, when what makes jobs is loaded: nothing changes between the command's checks and the
    * start. @throws QmpError when the daemon ends; otherwise what the command throws.
    */
   async start(command: (jobs: CopyingJobs) => Promise<void>): Promise<void> {
-    if (this.#isClosing) throw commandError("No job can be started: the daemon ends");
+    this.mustBeOpen();
     const starting = loadJobs().then(command);
     this.#starting.add(starting);
     try {
