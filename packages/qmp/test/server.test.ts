@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
 
 import { CommandTable, QmpServerConnection } from "../src/index.ts";
+import { Dialogue } from "./support/dialogue.ts";
 import { SAMPLE_SCHEMA, startSample } from "./support/sample-server.ts";
 import { afterTest, socketPair } from "./support/sockets.ts";
 import { waitUntil } from "./support/wait-until.ts";
@@ -214,6 +215,31 @@ describe("the end", () => {
     await dialogue.next();
     await dialogue.next();
     expect(await dialogue.next()).toMatchObject({ event: "BYE" });
+    await connection.close();
+  });
+
+  it("answers all that a client asks for at once and reads, and others get their turn meanwhile", async () => {
+    const { near, far } = await socketPair();
+    const table = new CommandTable(SAMPLE_SCHEMA).add(SAMPLE_SCHEMA, { echo: () => [text] });
+    const version = { qemu: { major: 7, minor: 2, micro: 0 }, package: "test" };
+    const connection = new QmpServerConnection(far, table, { version, maxBacklogBytes: 1024 * 1024 });
+    const text = "x".repeat(100_000);
+    const dialogue = new Dialogue(near);
+    await dialogue.next();
+    await dialogue.ask(NEGOTIATE);
+    let turns = 0;
+    const turn = (): void => {
+      turns += 1;
+      turning = setImmediate(turn);
+    };
+    let turning = setImmediate(turn);
+    const count = 100;
+    dialogue.send(`{"execute":"echo"}\n`.repeat(count));
+    for (let answered = 0; answered < count; answered += 1) {
+      expect(await dialogue.next()).toEqual({ return: [text] });
+    }
+    clearImmediate(turning);
+    expect(turns).toBeGreaterThan(1);
     await connection.close();
   });
 

@@ -29,6 +29,9 @@ const MAX_QUEUED_COMMANDS = 8;
 
 const DEFAULT_MAX_BACKLOG_BYTES = 64 * 1024 * 1024;
 
+/** How long the commands of one client may keep everything else waiting, in milliseconds. */
+const TURN_MS = 5;
+
 /** How long a client may take to read the last of what was sent, in milliseconds. */
 const CLOSE_GRACE_MS = 2000;
 
@@ -122,8 +125,16 @@ export class QmpServerConnection {
 
   async #work(): Promise<void> {
     this.#isWorking = true;
+    let turnBeganMs = performance.now();
     for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
       await next();
+      // Long before it would be disconnected, a client that asks and does not read has to read.
+      if (this.#stream.writableLength > this.#maxBacklogBytes / 4) await this.#drained();
+      if (this.#queue.length > 0 && performance.now() - turnBeganMs > TURN_MS) {
+        // Others want their turn, and the answers so far to leave: nothing is sent before the event loop has had one.
+        await new Promise(setImmediate);
+        turnBeganMs = performance.now();
+      }
       if (this.#queue.length < MAX_QUEUED_COMMANDS && this.#stream.isPaused()) await this.#readOn();
     }
     this.#isWorking = false;
@@ -131,10 +142,17 @@ export class QmpServerConnection {
 
   /** Goes on reading when the client reads too. */
   async #readOn(): Promise<void> {
-    if (this.#stream.writableNeedDrain) {
-      await Promise.race([new Promise<void>((resolve) => this.#stream.once("drain", resolve)), this.#closed]);
-    }
+    await this.#drained();
     this.#stream.resume();
+  }
+
+  async #drained(): Promise<void> {
+    if (!this.#stream.writableNeedDrain) return;
+    await Promise.race([new Promise<void>((resolve) => this.#stream.once("drain", resolve)), this.#closed]);
+  }
+
+  get #maxBacklogBytes(): number {
+    return this.#options.maxBacklogBytes ?? DEFAULT_MAX_BACKLOG_BYTES;
   }
 
   async #execute(message: JsonValue): Promise<void> {
@@ -184,8 +202,6 @@ export class QmpServerConnection {
   #send(message: object): void {
     if (this.#stream.destroyed || this.#stream.writableEnded) return;
     this.#stream.write(`${stringify(message, { pretty: this.#options.pretty === true })}\r\n`);
-    if (this.#stream.writableLength > (this.#options.maxBacklogBytes ?? DEFAULT_MAX_BACKLOG_BYTES)) {
-      this.#stream.destroy();
-    }
+    if (this.#stream.writableLength > this.#maxBacklogBytes) this.#stream.destroy();
   }
 }
