@@ -1,10 +1,10 @@
 import { lacksPeers, requirePeer, run } from "@blockmirror/peers";
 import type { JsonObject } from "@blockmirror/qmp";
-import { describe, it } from "vitest";
+import { describe, expect, it } from "vitest";
 
 import { compare } from "./support/compare.ts";
 import { addPair, makeImage, MIB, rawNode } from "./support/images.ts";
-import { qemuIo, runGuest } from "./support/qemu.ts";
+import { qemuIo, runGuest, tryGuest } from "./support/qemu.ts";
 import { Side } from "./support/sides.ts";
 
 function unixAddress(side: Side): JsonObject {
@@ -138,6 +138,22 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-io"))("exports, beside q
       seen.push(await side.ask("block-export-del", { id: "e", mode: "hard" }));
       seen.push(await side.nextEvent().then(({ event, data }) => [event, data]));
       return [...seen, await side.ask("query-block-exports")];
+    });
+  });
+
+  it.each([false, true])("make writes durable one by one when they are to: %s", async (writethrough) => {
+    await compare(async (side) => {
+      await makeImage(side, "disk", MIB, 7);
+      const image = { driver: "file", filename: side.path("disk") };
+      const rule = { event: "flush_to_disk", iotype: "flush", once: false };
+      const file = { driver: "blkdebug", image, "inject-error": [rule] };
+      await side.run("blockdev-add", { driver: "raw", "node-name": "src", file });
+      await side.run("nbd-server-start", unixAddress(side));
+      await side.run("block-export-add", { ...NBD, writable: true, writethrough });
+      // QEMU flushes below blkdebug, which does not see it, for a write of data.
+      const [write] = await tryGuest(uri(side, "src"), ["write 0 4k"]);
+      if (side.isOurs) expect(String(write).startsWith("write failed")).toBe(writethrough);
+      return tryGuest(uri(side, "src"), ["write -z 8k 4k", "discard 16k 4k", "flush"]);
     });
   });
 

@@ -7,19 +7,25 @@ const FUA = { fua: true } as const;
 /** Bytes that CACHE reads at a time. */
 export const CACHE_STEP: number = 1024 * 1024;
 
-/** Starts the change that a request asks for, at the node its export leads to. */
-export function executeChange(edge: BlockEdge, request: Request): MaybePromise<void> {
+/**
+ * Starts the change that a request asks for, at the node its export leads to.
+ *
+ * @param isDurable whether what is written is on stable storage when it is answered, also where the client does not ask.
+ */
+export function executeChange(edge: BlockEdge, request: Request, isDurable: boolean): MaybePromise<void> {
   const { command, flags, offset, length } = request;
-  const fua = (flags & CommandFlag.Fua) !== 0;
+  const isAsked = (flags & CommandFlag.Fua) !== 0;
+  const fua = isAsked || isDurable;
   switch (command) {
     case Command.Write:
       return edge.write(offset, request.pieces, fua ? FUA : undefined);
     case Command.Flush:
       return edge.flush();
     case Command.Trim:
-      return trim(edge, offset, length, fua);
+      // Content that nobody wants any more need not be gone for good.
+      return trim(edge, offset, length, isAsked);
     case Command.WriteZeroes:
-      return writeZeroes(edge, offset, length, flags);
+      return writeZeroes(edge, request, fua);
     default:
       throw new TypeError(`command ${command} changes nothing`);
   }
@@ -31,7 +37,7 @@ function trim(edge: BlockEdge, offset: number, length: number, fua: boolean): Ma
   return isPromise(trimmed) ? trimmed.then(() => edge.flush()) : edge.flush();
 }
 
-function writeZeroes(edge: BlockEdge, offset: number, length: number, flags: number): MaybePromise<void> {
+function writeZeroes(edge: BlockEdge, { offset, length, flags }: Request, fua: boolean): MaybePromise<void> {
   const isFast = (flags & CommandFlag.FastZero) !== 0;
   if (isFast && edge.info.can.writeZeroes !== "fast") {
     throw new BlockError("ENOTSUP", `${edge.info.label} zeroes no faster than it writes`);
@@ -39,7 +45,7 @@ function writeZeroes(edge: BlockEdge, offset: number, length: number, flags: num
   return edge.writeZeroes(offset, length, {
     unmap: (flags & CommandFlag.NoHole) === 0,
     noFallback: isFast,
-    fua: (flags & CommandFlag.Fua) !== 0,
+    fua,
   });
 }
 

@@ -23,6 +23,11 @@ export interface ExportInit {
   readonly node: BlockNode;
   /** Whether clients may write. Default false. */
   readonly writable?: boolean;
+  /**
+   * Whether what clients write is on stable storage when it is answered, as if each of their requests had the FUA flag. Default
+   * false: clients flush when they need it.
+   */
+  readonly writethrough?: boolean;
   /** A text for people who list the exports. */
   readonly description?: string;
   /**
@@ -52,6 +57,8 @@ export class NbdExport {
   readonly description: string | undefined;
   /** Whether clients may write. */
   readonly writable: boolean;
+  /** Whether writes are on stable storage when they are answered. */
+  readonly writethrough: boolean;
   /** The kinds of block status that clients may ask for. */
   readonly contexts: readonly MetaContext[];
   /** The way to the node. */
@@ -87,6 +94,7 @@ export class NbdExport {
     this.name = name;
     this.description = description;
     this.writable = writable;
+    this.writethrough = init.writethrough === true;
     const bitmaps = (init.bitmaps ?? []).map((bitmap) => findBitmap(node, bitmap, name));
     this.#bitmaps = bitmaps;
     this.contexts = [

@@ -276,7 +276,7 @@ export class Transmission implements Resumable {
   }
 
   #execute(request: Request): MaybePromise<void> {
-    const { edge } = this.#agreement.exported;
+    const { edge, writethrough } = this.#agreement.exported;
     const { offset, length } = request;
     switch (request.command) {
       case Command.Read: {
@@ -293,7 +293,7 @@ export class Transmission implements Resumable {
       case Command.Cache:
         return warmCache(edge, offset, length, this.#isWanted);
       default:
-        return executeChange(edge, request);
+        return executeChange(edge, request, writethrough);
     }
   }
 

@@ -21,6 +21,7 @@ export function exportCommands({ exports, nodes, objects }: DaemonParts): Comman
         description,
         // This command never refused a node that is read-only.
         writable: writable && !node.info.readOnly,
+        writethrough: false,
         bitmaps: bitmap === undefined ? [] : [bitmap],
         allocationDepth: false,
       });

@@ -12,6 +12,7 @@ export interface ExportRequest {
   readonly name: string;
   readonly description: string | undefined;
   readonly writable: boolean;
+  readonly writethrough: boolean;
   readonly bitmaps: readonly (string | BlockType<"BlockDirtyBitmap">)[];
   readonly allocationDepth: boolean;
 }
@@ -112,6 +113,7 @@ export class BlockExports {
       name,
       node,
       writable: request.writable,
+      writethrough: request.writethrough,
       bitmaps: request.bitmaps.map((bitmap) => this.#bitmapName(node, bitmap, request.writable)),
       allocationDepth: request.allocationDepth,
       ...(request.description === undefined ? {} : { description: request.description }),

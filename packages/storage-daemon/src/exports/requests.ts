@@ -31,6 +31,7 @@ export function exportRequest(args: BlockType<"BlockExportOptions">): ExportRequ
     name: args.name ?? args["node-name"],
     description: args.description,
     writable: args.writable ?? false,
+    writethrough: args.writethrough ?? false,
     bitmaps: args.bitmaps ?? [],
     allocationDepth: args["allocation-depth"] ?? false,
   };
