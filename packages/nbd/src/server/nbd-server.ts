@@ -208,6 +208,9 @@ export class NbdServer {
   /** Takes no more connections, and ends those that there are. */
   async #hangUp(graceMs: number): Promise<void> {
     await Promise.all(this.#listeners.map((listener) => listener.close()));
+    // What has arrived and was not read yet is in flight for its clients. An immediate may come before the sockets are looked
+    // at; the second one comes after.
+    for (let turn = 0; turn < 2; turn += 1) await new Promise(setImmediate);
     const connections = [...this.#connections];
     for (const connection of connections) connection.stop();
     const deadline = setTimeout(() => {

@@ -301,6 +301,16 @@ describe("shutdown", () => {
     expect(NbdErrno.ESHUTDOWN).toBe(108);
   });
 
+  test("answers what had arrived by then", async () => {
+    const { server, address } = await serve();
+    const client = await RawClient.open(address, "disk");
+    client.send({ command: Command.Read, length: 512 });
+    const closed = server.close();
+    expect(await client.reply()).toMatchObject({ error: 0, payload: Buffer.alloc(512) });
+    await client.hungUp();
+    await closed;
+  });
+
   test("a client that has long been idle is not waited for, one that was just answered is", async () => {
     const { server, address } = await serve();
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
