@@ -41,11 +41,13 @@ export class MergedJobSource implements JobSource {
     const lost = missing.map(({ name, state }) => `${name} ${state.toUpperCase()}`).join(", ");
     const name = `${endpoints.length} endpoints`;
     const all = missing.length === endpoints.length;
+    // What went in order is no news beside what is lost.
+    const telling = missing.find(({ state }) => state !== "ended") ?? missing[0];
     return {
       name: missing.length === 0 || all ? name : `${name} (${lost})`,
       kind: "qmp",
-      state: all ? (missing[0]?.state ?? "dead") : "connected",
-      ...(all && { problem: missing[0]?.problem }),
+      state: all ? (telling?.state ?? "dead") : "connected",
+      ...(all && { problem: telling?.problem }),
     };
   }
 

@@ -73,6 +73,23 @@ export class PeerJobs {
     for (const [id, entry] of this.#entries) entry.extra = details.get(id) ?? {};
   }
 
+  /** True when there were jobs, and all have ended as far as was heard. */
+  get allEnded(): boolean {
+    const entries = [...this.#entries.values()];
+    return (
+      entries.length > 0 &&
+      entries.every(({ job, outcome }) => outcome !== undefined || job.status === "concluded")
+    );
+  }
+
+  /** The peer has ended: it knows no job any more, and those that have ended are only ours to show. */
+  peerEnded(nowMs: number): void {
+    for (const entry of this.#entries.values()) {
+      if (entry.outcome !== undefined) this.#remember(entry, nowMs);
+      entry.forgotten ||= entry.job.status === "concluded";
+    }
+  }
+
   /** True when a job is shown whose images nobody has asked for yet. */
   get lacksSides(): boolean {
     return [...this.#entries.values()].some((entry) => entry.sides === undefined && !entry.forgotten);

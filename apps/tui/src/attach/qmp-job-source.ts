@@ -34,6 +34,8 @@ export interface QmpJobSourceOptions {
   readonly clock: Clock;
   /** Time between two questions about the jobs, milliseconds. */
   readonly pollMs: number;
+  /** The peer ends when its jobs have, so that its going is then no loss. Default: it is there for more than its jobs. */
+  readonly endsWithJobs?: boolean | undefined;
 }
 
 /**
@@ -55,6 +57,7 @@ export class QmpJobSource implements JobSource {
   readonly #name: string;
   readonly #clock: Clock;
   readonly #pollMs: number;
+  readonly #endsWithJobs: boolean;
   readonly #jobs: PeerJobs;
   readonly #mirror: PeerMirror;
   readonly #maps: PeerMaps;
@@ -64,15 +67,20 @@ export class QmpJobSource implements JobSource {
   #commands: ReadonlySet<string> | undefined;
   #asking: Promise<void> | undefined;
   #askAgain = false;
+  /** The peer is gone in order. Another attempt to reach it changes nothing about that. */
+  #hasEnded = false;
+  /** The peer has said that it ends. */
+  #saidGoodbye = false;
   #cancelTimer: (() => void) | undefined;
   #closed = false;
 
   /** @param peer - closed by {@link close}. */
-  constructor(peer: QmpPeer, { name, clock, pollMs }: QmpJobSourceOptions) {
+  constructor(peer: QmpPeer, { name, clock, pollMs, endsWithJobs = false }: QmpJobSourceOptions) {
     this.#peer = peer;
     this.#name = name;
     this.#clock = clock;
     this.#pollMs = pollMs;
+    this.#endsWithJobs = endsWithJobs;
     this.#jobs = new PeerJobs(name);
     this.#mirror = new PeerMirror(peer);
     this.#maps = new PeerMaps(peer, pollMs, () => this.#tell({ event: "changed" }));
@@ -82,7 +90,10 @@ export class QmpJobSource implements JobSource {
 
   get endpoint(): EndpointInfo {
     const { state, problem } = this.#peer;
-    return { name: this.#name, kind: "qmp", state, ...(problem !== undefined && { problem }) };
+    const about = { name: this.#name, kind: "qmp" } as const;
+    // That nobody is there any more is no problem then.
+    if (this.#hasEnded) return { ...about, state: "ended" };
+    return { ...about, state, ...(problem !== undefined && { problem }) };
   }
 
   list(): readonly JobSnapshot[] {
@@ -181,10 +192,21 @@ export class QmpJobSource implements JobSource {
     this.#askSoon(0);
   }
 
+  /** Notes that the peer is gone, and not unexpectedly. The last events may be read after the connection is known to be lost. */
+  #noteEnd(): void {
+    const { state } = this.#peer;
+    if (state !== "dead" && state !== "connecting") return;
+    this.#hasEnded ||= this.#saidGoodbye || (this.#endsWithJobs && this.#jobs.allEnded);
+    if (this.#hasEnded) this.#jobs.peerEnded(this.#clock.now());
+  }
+
   #heard(peerEvent: PeerEvent): void {
+    // QEMU's word before its process ends. Other events of a machine are not for us.
+    if (peerEvent.event === "SHUTDOWN") this.#saidGoodbye = true;
     const event = toJobEvent(peerEvent);
     if (event === undefined) return;
     this.#jobs.note(event);
+    this.#noteEnd();
     this.#tell(event);
     this.#askSoon(EVENT_DELAY_MS);
   }
@@ -192,6 +214,8 @@ export class QmpJobSource implements JobSource {
   #stateChanged(): void {
     // Another process may answer after a reconnect.
     this.#commands = undefined;
+    if (this.#peer.state === "connected") this.#saidGoodbye = this.#hasEnded = false;
+    this.#noteEnd();
     this.#tell({ event: "changed" });
     if (this.#peer.state === "connected") this.#askSoon(0);
   }

@@ -6,7 +6,14 @@ import { MergedJobSource } from "../attach/merged-job-source.ts";
 import { QmpJobSource } from "../attach/qmp-job-source.ts";
 import { systemClock } from "../job-source/clock.ts";
 import type { JobSource } from "../job-source/job-source.ts";
-import { allEnded, detachedSockets, statusOf, tellEnded, tellOutcomes } from "./attach-detached.ts";
+import {
+  allEnded,
+  detachedSockets,
+  isDetachedSocket,
+  statusOf,
+  tellEnded,
+  tellOutcomes,
+} from "./attach-detached.ts";
 import { addDisplayOptions, displayFlags, toDisplay, type DisplayFlags } from "./display-options.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
 import { RequestError } from "../engine/request-error.ts";
@@ -46,6 +53,7 @@ async function attach(sockets: readonly string[], flags: AttachFlags): Promise<n
         name: names[index] ?? peer.address,
         clock: systemClock,
         pollMs: display.intervalMs,
+        endsWithJobs: isDetachedSocket(peer.address),
       }),
   );
   const [first] = sources;

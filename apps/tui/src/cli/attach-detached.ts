@@ -1,7 +1,9 @@
+import path from "node:path";
 import { expandPattern, ownPattern } from "../attach/find-sockets.ts";
 import type { JobSource } from "../job-source/job-source.ts";
 import { knownJobs, type KnownJob } from "../detach/job-records.ts";
 import { outcomeEvent, outcomeLines } from "../detach/outcome-lines.ts";
+import { runtimeDirectory } from "../terminal/runtime-directory.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
 import type { OutputMode } from "./display.ts";
 import { chooseOutput } from "./job-view.ts";
@@ -16,6 +18,11 @@ const RECORD_POLL_MS = 50;
 export async function detachedSockets(): Promise<readonly string[]> {
   await knownJobs(process.env);
   return expandPattern(ownPattern(process.env));
+}
+
+/** Whether an address is where a job in the background has its socket: its process ends with the job. */
+export function isDetachedSocket(address: string): boolean {
+  return path.dirname(path.resolve(address)) === path.resolve(runtimeDirectory(process.env));
 }
 
 /**
@@ -44,7 +51,8 @@ export function allEnded(source: JobSource): Promise<void> {
     const look = (): void => {
       const jobs = source.list();
       seen ||= jobs.length > 0;
-      const gone = source.endpoint.state === "dead";
+      const { state } = source.endpoint;
+      const gone = state === "dead" || state === "ended";
       if (!gone && !(seen && jobs.every(({ status }) => status === "concluded"))) return;
       end();
       resolve();

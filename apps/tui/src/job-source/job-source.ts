@@ -135,8 +135,11 @@ export interface EndpointInfo {
   /** Short name for people: `embedded`, or the socket's path. */
   readonly name: string;
   readonly kind: "embedded" | "qmp";
-  /** `busy`: connected, but answers are late. `dead`: gone for good; what is shown is history. */
-  readonly state: "connected" | "connecting" | "busy" | "dead";
+  /**
+   * `busy`: connected, but answers are late. `ended`: it went in order, its work done. `dead`: it vanished. After both, what
+   * is shown is history.
+   */
+  readonly state: "connected" | "connecting" | "busy" | "ended" | "dead";
   /** Why it is not connected, in one line that names it, where that is known. */
   readonly problem?: string | undefined;
 }

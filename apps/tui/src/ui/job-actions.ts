@@ -31,7 +31,8 @@ export function refusalOf(
 ): string | undefined {
   if (readOnly && MUTATING_COMMANDS.has(command)) return "read-only";
   if (command === "new-job") {
-    return source.start === undefined ? "this endpoint does not start jobs" : undefined;
+    if (source.start === undefined) return "this endpoint does not start jobs";
+    return source.endpoint.state === "connected" ? undefined : "the peer is not connected";
   }
   const action = ACTIONS[command];
   if (action === undefined) return undefined;

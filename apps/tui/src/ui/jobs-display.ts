@@ -66,7 +66,8 @@ export class JobsDisplay {
 
   /** Looks at jobs and exports now. */
   look(nowMs: number): void {
-    const staleAfterMs = this.#source.endpoint.state === "dead" ? -1 : STALE_AFTER_MS;
+    const { state } = this.#source.endpoint;
+    const staleAfterMs = state === "dead" || state === "ended" ? -1 : STALE_AFTER_MS;
     this.#live = this.#model.sample(this.#source.list(), nowMs, staleAfterMs);
     this.#views = new Map(this.#live.jobs.map((view) => [view.snapshot.id, view]));
     this.#exports = this.#exportsModel?.sample(nowMs);

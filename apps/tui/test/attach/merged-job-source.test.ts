@@ -56,6 +56,16 @@ describe("several endpoints in one table", () => {
     expect(merged.endpoint).toMatchObject({ name: "2 endpoints (vm2 BUSY)", state: "connected" });
   });
 
+  it("are told as gone in order only when all are", () => {
+    const { merged, one, two } = rig();
+    one.endpoint = { name: "vm1", kind: "qmp", state: "ended" };
+    expect(merged.endpoint).toMatchObject({ name: "2 endpoints (vm1 ENDED)", state: "connected" });
+    two.endpoint = { name: "vm2", kind: "qmp", state: "dead", problem: "vm2: nobody listens" };
+    expect(merged.endpoint).toMatchObject({ state: "dead", problem: "vm2: nobody listens" });
+    two.endpoint = { name: "vm2", kind: "qmp", state: "ended" };
+    expect(merged.endpoint).toMatchObject({ name: "2 endpoints", state: "ended" });
+  });
+
   it("start jobs where the source's name says", async () => {
     const { merged, one, two } = rig();
     const request = { id: "n", targetPath: "/t", sync: "full", existing: true, speed: 0 } as const;

@@ -28,10 +28,11 @@ interface Rig {
 async function rig(
   jobs: readonly unknown[],
   answers: ConstructorParameters<typeof FakePeer>[0] = JOB_COMMANDS,
+  endsWithJobs = false,
 ): Promise<Rig> {
   const peer = new FakePeer({ ...answers, "query-block-jobs": () => jobs });
   const clock = new FakeClock();
-  const source = new QmpJobSource(peer, { name: "vm", clock, pollMs: 1000 });
+  const source = new QmpJobSource(peer, { name: "vm", clock, pollMs: 1000, endsWithJobs });
   const events: JobSourceEvent[] = [];
   source.subscribe((event) => {
     if (event.event !== "changed") events.push(event);
@@ -268,6 +269,47 @@ describe("verbs", () => {
       },
     });
     await expect(source.pause("j")).rejects.toThrow("Job is already paused");
+  });
+});
+
+describe("a peer that goes", () => {
+  const ending = { type: "mirror", device: "j", len: 100, offset: 40, speed: 0 };
+
+  it("with its job, as one does that ran for it alone, has ended, and what it left can be dismissed", async () => {
+    const { peer, source } = await rig([blockJob()], JOB_COMMANDS, true);
+    peer.emit("BLOCK_JOB_CANCELLED", ending);
+    peer.state = "connecting";
+    peer.state = "dead";
+    expect(source.endpoint).toEqual({ name: "vm", kind: "qmp", state: "ended" });
+    expect(source.list()).toMatchObject([{ id: "j", status: "concluded", cancelled: true }]);
+    expect(source.can("j", "dismiss")).toEqual({ allowed: true });
+    await source.dismiss("j");
+    expect(source.list()).toEqual([]);
+    // It does not rise from the dead by that, nor by another attempt to reach it.
+    peer.state = "connecting";
+    peer.state = "dead";
+    expect(source.endpoint.state).toBe("ended");
+  });
+
+  it("is dead where its job has not ended, and where it was there for more than its jobs", async () => {
+    const early = await rig([blockJob()], JOB_COMMANDS, true);
+    early.peer.state = "dead";
+    expect(early.source.endpoint.state).toBe("dead");
+    const lasting = await rig([blockJob()], JOB_COMMANDS);
+    lasting.peer.emit("BLOCK_JOB_CANCELLED", ending);
+    lasting.peer.state = "dead";
+    expect(lasting.source.endpoint.state).toBe("dead");
+  });
+
+  it("after a word of goodbye has ended, until somebody answers there again", async () => {
+    const { peer, source } = await rig([]);
+    peer.emit("SHUTDOWN", { guest: false, reason: "host-qmp-quit" });
+    expect(source.endpoint.state).toBe("connected");
+    peer.state = "dead";
+    expect(source.endpoint.state).toBe("ended");
+    peer.state = "connected";
+    peer.state = "dead";
+    expect(source.endpoint.state).toBe("dead");
   });
 });
 

@@ -34,7 +34,9 @@ function firstLine(frame: Frame, width: number, glyphs: Glyphs): Line {
   const left: Segment[] = [
     segment(" blockmirror  ", "strong"),
     ...(named ? [segment(`${showName(endpoint.name, glyphs)}  `, "dim")] : []),
-    ...(reachable ? [] : [segment(`${endpoint.state.toUpperCase()}  `, "failure")]),
+    ...(reachable
+      ? []
+      : [segment(`${endpoint.state.toUpperCase()}  `, endpoint.state === "ended" ? "strong" : "failure")]),
     ...totals(frame, glyphs),
   ];
   const right: Segment[] = [
