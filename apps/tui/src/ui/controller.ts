@@ -91,6 +91,9 @@ export class UiController {
       send: (action, id, speed) => {
         this.#verbs.send(action, id, speed, this.#display.views.get(id)?.snapshot.speed);
       },
+      act: (command) => {
+        this.#views.execute(command);
+      },
       quit: () => {
         this.#options.exit({ reason: "quit", liveJobs: this.#display.liveJobs });
       },

@@ -45,7 +45,9 @@ export class Keymap {
 }
 
 function changed(keys: CommandInfo["keys"], own: readonly string[]): CommandInfo["keys"] {
-  const modes = CHANGEABLE_MODES.filter((mode) => keys[mode] !== undefined);
+  const modes: Mode[] = CHANGEABLE_MODES.filter((mode) => keys[mode] !== undefined);
+  // A notice that tells of a key of the views has to mean the one that the user gave it. Closing it keeps its own keys.
+  if (keys.notice !== undefined && keys.notice === keys.list) modes.push("notice");
   return { ...keys, ...Object.fromEntries(modes.map((mode) => [mode, own])) };
 }
 

@@ -68,6 +68,11 @@ function views(...keys: string[]): CommandInfo["keys"] {
   return { list: keys, detail: keys };
 }
 
+/** Keys of the views that mean the same in a notice, which tells of them. */
+function viewsAndNotice(...keys: string[]): CommandInfo["keys"] {
+  return { list: keys, detail: keys, notice: keys };
+}
+
 function everywhere(...keys: string[]): CommandInfo["keys"] {
   return {
     list: keys,
@@ -132,7 +137,7 @@ export const COMMANDS: Readonly<Record<Command, CommandInfo>> = {
 
   "new-job": { category: "Jobs", description: "New mirror job", keys: views("n") },
   pause: { category: "Jobs", description: "Pause", keys: views("p") },
-  resume: { category: "Jobs", description: "Resume", keys: views("r") },
+  resume: { category: "Jobs", description: "Resume", keys: viewsAndNotice("r") },
   limit: { category: "Jobs", description: "Set the speed limit", keys: views("l") },
   complete: { category: "Jobs", description: "Complete: switch users to the target", keys: views("c") },
   cancel: { category: "Jobs", description: "Cancel", keys: views("x") },

@@ -18,6 +18,8 @@ export interface OverlayHost {
   readonly setFilter: (filter: string) => void;
   readonly sortBy: (key: SortKey) => void;
   readonly send: (action: JobAction, id: string, speed?: number) => void;
+  /** Takes a command as the view below does. */
+  readonly act: (command: Command) => void;
   readonly quit: () => void;
 }
 
@@ -50,7 +52,9 @@ export class OverlayController {
       case "sort":
         return this.#executeInSort(command, overlay.index);
       case "error":
-        return this.#show(undefined);
+        this.#show(undefined);
+        if (command === "resume") this.#host.act(command);
+        return;
       case "filter":
         if (command === "refuse") this.#host.setFilter("");
         return this.#show(undefined);

@@ -337,6 +337,28 @@ describe("looking around", () => {
     await waitFor("EIO");
   });
 
+  test("the key that the error panel names resumes the job", async () => {
+    const { press, waitFor, waitForGone, source } = await openList();
+    await select("vm-build");
+    press("e");
+    await waitFor(/Make room, then r resumes[^]*r resume  Esc close/u);
+    press("r");
+    await waitForGone("Error of vm-build");
+    await waitFor("vm-build: resuming");
+    expect(source.accepted).toEqual([["resume", "vm-build"]]);
+  });
+
+  test("what was not stopped is not resumed from its error panel, which closes and says why", async () => {
+    const { press, waitFor, waitForGone, source } = await openList();
+    await select("vm-legacy");
+    press("e");
+    await waitFor("Error of vm-legacy");
+    press("r");
+    await waitForGone("Error of vm-legacy");
+    await waitFor("job is not paused");
+    expect(source.accepted).toEqual([]);
+  });
+
   test("details of a job that disappears give way to the list", async () => {
     const { press, waitFor, source, advance } = await openList();
     press("enter");

@@ -20,6 +20,15 @@ describe("a key file", () => {
     expect(keymap.label("dismiss")).toBe("dismiss");
   });
 
+  test("an error panel resumes by the key that it names, and is closed by its own", () => {
+    const keymap = new Keymap(parseKeyFile('{"resume": "R", "back": "b", "show-error": "r"}'));
+    expect(keymap.label("resume")).toBe("R");
+    expect(keymap.commandFor("notice", "R")).toBe("resume");
+    expect(keymap.commandFor("notice", "r")).toBeUndefined();
+    expect(keymap.commandFor("notice", "escape")).toBe("back");
+    expect(keymap.commandFor("notice", "b")).toBeUndefined();
+  });
+
   test("two commands may change places", () => {
     const keymap = new Keymap(parseKeyFile('{"cancel": "X", "force-cancel": "x"}'));
     expect(keymap.commandFor("list", "x")).toBe("force-cancel");

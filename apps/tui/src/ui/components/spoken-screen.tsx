@@ -2,6 +2,7 @@ import { Box, Text } from "ink";
 import type { ReactNode } from "react";
 import { type Frame, nameToType } from "../frame.ts";
 import type { ExportView } from "../model/export-view.ts";
+import { adviceOf } from "../model/fields.ts";
 import { SORT_KEYS } from "../model/order.ts";
 import { sentenceOf } from "../model/sentence.ts";
 import { dialogText } from "../state/confirmation.ts";
@@ -73,8 +74,9 @@ function spokenOverlay(frame: Frame): string | undefined {
     case "help":
       return `Keys: ${spokenKeys(frame)}. Escape closes.`;
     case "error": {
-      const error = frame.views.get(overlay.jobId)?.snapshot.error;
-      return error === undefined ? "No error text." : `Error ${error.code}: ${error.message}`;
+      const view = frame.views.get(overlay.jobId);
+      const advice = view === undefined ? undefined : adviceOf(view, frame.keymap);
+      return `Error of ${overlay.jobId}. ${advice?.text ?? "It has none any more."} Escape closes.`;
     }
     case "confirm":
       return spokenConfirmation(frame, overlay);

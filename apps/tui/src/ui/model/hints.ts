@@ -63,7 +63,7 @@ function commandsFor(mode: Mode, view: JobView | undefined): Command[] {
     case "help":
       return ["up", "down", "back"];
     case "notice":
-      return ["back"];
+      return view?.snapshot.userPaused === true ? ["resume", "back"] : ["back"];
   }
 }
 
