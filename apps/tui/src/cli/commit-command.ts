@@ -5,6 +5,7 @@ import type { EngineJob } from "../engine/engine-job.ts";
 import type { ImageFormat } from "../images/image-format.ts";
 import { pathArgument } from "./arguments.ts";
 import { displayFlags } from "./display-options.ts";
+import { remedyForFullTarget } from "./full-target.ts";
 import { formatOption } from "./image-options.ts";
 import { addJobOptions, locationOf, policyOption, type JobFlags } from "./job-options.ts";
 import { runJob } from "./run-job.ts";
@@ -54,6 +55,8 @@ function commit(overlay: string, flags: CommitFlags, given: Partial<CommitFlags>
         bufferSize: flags.bufSize,
         onError: flags.onError,
       }),
+    remedy: (entry: EngineJob, reason: Error | undefined) =>
+      remedyForFullTarget(entry, reason, "", "--on-error"),
     whenFailed: (entry: EngineJob) => `${partly(entry)}: commit it again`,
     whenCancelled: partly,
   };

@@ -2,7 +2,7 @@ import type { EmbeddedEngine } from "../engine/embedded-engine.ts";
 import type { ExportSource } from "../exports/export-source.ts";
 import { reportJobs, type JobReporter } from "../output/event-lines.ts";
 import { jsonWording } from "../output/json.ts";
-import { plainWording } from "../output/plain.ts";
+import { foregroundWording, plainWording } from "../output/plain.ts";
 import type { UiOptions } from "../ui/ui-options.ts";
 import type { DisplayOptions, OutputMode } from "./display.ts";
 import { Interrupts } from "./interrupts.ts";
@@ -33,15 +33,19 @@ export class JobView {
   readonly #unwatch: () => void;
   #exports: ExportSource | undefined;
 
-  /** @throws UsageError for a key file that cannot be used. */
-  constructor(engine: EmbeddedEngine, display: DisplayOptions) {
+  /**
+   * @param attachable - others can attach to the jobs, and steer them.
+   * @throws UsageError for a key file that cannot be used.
+   */
+  constructor(engine: EmbeddedEngine, display: DisplayOptions, attachable = false) {
     this.mode = chooseOutput(display.output);
     if (this.mode === "tui") this.#settings = uiSettings(display, readOwnKeys(process.env));
     this.#engine = engine;
     this.#interrupts = new Interrupts((force) => this.#cancel(force));
     this.#unwatch = onOutputLost((error) => this.#outputLost(error));
     if (this.mode !== "tui") {
-      const wording = this.mode === "json" ? jsonWording : plainWording;
+      const plain = attachable ? plainWording : foregroundWording;
+      const wording = this.mode === "json" ? jsonWording : plain;
       this.#reporter = reportJobs(engine, process.stdout, wording, display.intervalMs);
     }
   }

@@ -13,6 +13,7 @@ import { formatOfName, type ImageFormat } from "../images/image-format.ts";
 import { pathArgument } from "./arguments.ts";
 import { displayFlags } from "./display-options.ts";
 import { UsageError } from "./exit-status.ts";
+import { remedyForFullTarget } from "./full-target.ts";
 import { collect, formatOption } from "./image-options.ts";
 import { addJobOptions, choiceOption, locationOf, policyOption, type JobFlags } from "./job-options.ts";
 import type { JobView } from "./job-view.ts";
@@ -128,6 +129,11 @@ class MirrorTask implements JobTask {
     sayGuess(this.#request, entry.request);
     sayMisnomer(this.#request, entry.request);
     return entry;
+  }
+
+  remedy(entry: EngineJob, reason: Error | undefined): string | undefined {
+    const again = ` and start it again${entry.request.existing ? "" : " with --existing"}`;
+    return remedyForFullTarget(entry, reason, again, "--on-target-error");
   }
 
   whenFailed({ request }: EngineJob, reason: Error | undefined): string {

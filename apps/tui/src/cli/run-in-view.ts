@@ -25,6 +25,8 @@ export interface JobTask {
   readonly name: string;
   /** Starts the job. Whatever it throws becomes one line on standard error. */
   start(host: JobHost): Promise<EngineJob>;
+  /** What to do about a failure, where there is more to say than its reason says. */
+  remedy?(entry: EngineJob, reason: Error | undefined): string | undefined;
   /** What a failure means for the images, and what helps against its reason where only this command knows; behind the reason. */
   whenFailed(entry: EngineJob, reason: Error | undefined): string;
   /** What a cancellation means for the images. */
@@ -107,14 +109,19 @@ function conclude(
   if (result.cleanupError !== undefined)
     say(`${task.name} could not clean up: ${result.cleanupError.message}`);
   if (result.outcome === "failed") {
-    say(
-      `${task.name} failed: ${result.error?.message ?? "unknown error"}; ${task.whenFailed(entry, result.error)}`,
-    );
+    const reason = `${result.error?.message ?? "unknown error"}${remedyOf(task, entry, result.error)}`;
+    say(`${task.name} failed: ${reason}; ${task.whenFailed(entry, result.error)}`);
     return EXIT.failed;
   }
   // On a terminal that is what the summary has just said.
   if (result.outcome === "cancelled" && view.mode !== "tui") say(`cancelled; ${task.whenCancelled(entry)}`);
   return result.outcome === "cancelled" || shown === "interrupted" ? EXIT.interrupted : EXIT.done;
+}
+
+/** The remedy for a failure, to stand behind its reason. */
+export function remedyOf(task: JobTask, entry: EngineJob, reason: Error | undefined): string {
+  const remedy = task.remedy?.(entry, reason);
+  return remedy === undefined ? "" : `; ${remedy}`;
 }
 
 /** A line for the user, beside the command's output. */

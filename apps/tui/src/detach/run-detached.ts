@@ -5,7 +5,7 @@ import { toDisplay } from "../cli/display-options.ts";
 import { UsageError } from "../cli/exit-status.ts";
 import type { JobFlags } from "../cli/job-options.ts";
 import { JobView } from "../cli/job-view.ts";
-import { runInView, type JobHost, type JobTask } from "../cli/run-in-view.ts";
+import { remedyOf, runInView, type JobHost, type JobTask } from "../cli/run-in-view.ts";
 import { ControlSocket } from "./control-socket.ts";
 import { recordFileOf } from "./job-records.ts";
 import { writeJobRecord, type JobRecord } from "./job-record.ts";
@@ -32,7 +32,7 @@ async function runInBackground(task: JobTask, flags: JobFlags, log: string): Pro
   const control = await ControlSocket.open(flags.jobId, flags.allowBacking);
   const { graph, jobs } = control.daemon;
   const engine = new EmbeddedEngine([], { graph, jobs: jobs.manager });
-  const view = new JobView(engine, { ...toDisplay(flags), output: flags.output ?? "plain" });
+  const view = new JobView(engine, { ...toDisplay(flags), output: flags.output ?? "plain" }, true);
   process.once("disconnect", abandoned);
   const recordFile = recordFileOf(log);
   const startedAt = new Date().toISOString();
@@ -62,7 +62,7 @@ async function runInBackground(task: JobTask, flags: JobFlags, log: string): Pro
         outcome,
         status,
         summary: describeEnd(engine.snapshot(entry), outcome),
-        ...(error !== undefined && { error: error.message }),
+        ...(error !== undefined && { error: error.message + remedyOf(task, entry, error) }),
         ...(cleanupError !== undefined && { cleanupError: cleanupError.message }),
         at: new Date().toISOString(),
       };

@@ -212,6 +212,9 @@ describe.skipIf(process.getuid?.() !== 0)("a target that gets full", () => {
       /^blockmirror: mirror failed: [^\n]*full\/b\.raw is not a copy, the source is untouched\n$/u,
     );
     expect(stderr).toMatch(/space|ENOSPC/iu);
+    expect(stderr).toContain(
+      "; make room there and start it again with --existing; with --on-target-error enospc it pauses instead; ",
+    );
     expect(existsSync(file("full/b.raw"))).toBe(true);
   });
 

@@ -3,7 +3,7 @@ import { describeEnd } from "../../src/output/describe-end.ts";
 import { reportJobs } from "../../src/output/event-lines.ts";
 import { outcomeLines } from "../../src/detach/outcome-lines.ts";
 import { jsonWording } from "../../src/output/json.ts";
-import { plainWording } from "../../src/output/plain.ts";
+import { foregroundWording, plainWording } from "../../src/output/plain.ts";
 import type { JobSource, JobSourceEvent } from "../../src/job-source/job-source.ts";
 import { snapshot } from "../support/snapshots.ts";
 
@@ -97,4 +97,17 @@ test.each([
 ])("a %s that was cancelled says what its target is", (type, text) => {
   const target = { name: "b", driver: "raw", size: 10, filename: "/b.raw" };
   expect(describeEnd(snapshot({ id: "j", type, target }), "cancelled")).toContain(`j: cancelled, ${text}`);
+});
+
+test("a job that stopped is told how it goes on where its lines are read", () => {
+  const timestamp = { seconds: 1, microseconds: 0 };
+  const event = { event: "JOB_STATUS_CHANGE", data: { id: "m0", status: "paused" }, timestamp } as const;
+  const full = snapshot({ id: "m0", status: "paused", ioStatus: "nospace" });
+  expect(plainWording.event(event, full)).toMatch(
+    /paused \(the target is full; make room, then resume it by attach\)$/u,
+  );
+  // Nobody can attach to a job in the foreground, and lines have no keys.
+  expect(foregroundWording.event(event, full)).toMatch(
+    /make room, then end it by ctrl-c and start it again; only /u,
+  );
 });

@@ -22,6 +22,7 @@ import { EwmaRate } from "../../src/ui/model/ewma.ts";
 import { DEFAULT_KEYMAP } from "../../src/ui/key-bindings.ts";
 import { adviceOf, fieldsOf } from "../../src/ui/model/fields.ts";
 import { reportText } from "../../src/ui/model/report.ts";
+import { plainWording } from "../../src/output/plain.ts";
 import { drawErrorPanel } from "../../src/ui/views/error-panel.ts";
 import { freezeSample, JobsModel, type JobView } from "../../src/ui/model/job-view.ts";
 import { matchesFilter, SORT_KEYS, sortJobs } from "../../src/ui/model/order.ts";
@@ -37,6 +38,11 @@ function viewOf(job: JobSnapshot): JobView {
   const [view] = new JobsModel().sample([job], job.updatedAtMs, 10_000).jobs;
   if (view === undefined) throw new Error("one job in, one view out");
   return view;
+}
+
+function panelText(view: JobView): string {
+  const { lines } = drawErrorPanel(view, { width: 80, height: 22 }, DEFAULT_KEYMAP, glyphsFor(false));
+  return lines.map((line) => lineText(line).trimEnd()).join(" ");
 }
 
 describe("EWMA rate", () => {
@@ -114,6 +120,23 @@ describe("progress", () => {
     expect(progressOf(snapshot(ended)).finished).toBe(true);
     expect(progressOf(snapshot({ ...ended, cancelled: true })).finished).toBe(false);
     expect(progressOf(snapshot({ ...ended, error: { code: "EIO", message: "" } })).finished).toBe(false);
+  });
+
+  test.each(["waiting", "pending"] as const)(
+    "a %s job that copied all is finished, and shown as such",
+    (status) => {
+      const all = { status, offset: 10, length: 10 } as const;
+      expect(progressOf(snapshot(all))).toMatchObject({ finished: true, done: 1, dirty: 0 });
+      expect(plainWording.progress(snapshot(all), 0)).toMatch(/ 100%, 10 B of 10 B$/u);
+      for (const less of [{ offset: 9 }, { dirtyBytes: 1 }, { error: { code: "EIO", message: "" } }]) {
+        expect(progressOf(snapshot({ ...all, ...less })).finished).toBe(false);
+        expect(plainWording.progress(snapshot({ ...all, ...less }), 0)).not.toContain("100%");
+      }
+    },
+  );
+
+  test("a job that runs is never finished, however much is copied", () => {
+    expect(progressOf(snapshot({ offset: 10, length: 10, dirtyBytes: 0 })).finished).toBe(false);
   });
 
   test("shares stay inside 0..1 and add up, for any snapshot", () => {
@@ -213,6 +236,30 @@ describe("views", () => {
   test("a job that waits to be finalized names the key", () => {
     expect(adviceOf(viewOf(snapshot({ status: "pending" })), DEFAULT_KEYMAP)?.text).toBe(
       "The work is done: f finalizes it.",
+    );
+  });
+
+  test("a job that failed on a full target says what to do, wherever its error is shown", () => {
+    const error = { code: "ENOSPC", message: "write on copy.raw failed" };
+    const view = viewOf(snapshot({ status: "concluded", error }));
+    const remedy = /Make room on the target and start the job again/u;
+    expect(adviceOf(view, DEFAULT_KEYMAP)?.text).toMatch(remedy);
+    expect(reportText(view, [])).toMatch(remedy);
+    expect(panelText(view)).toMatch(remedy);
+    const other = viewOf(snapshot({ status: "concluded", error: { ...error, code: "EIO" } }));
+    expect(panelText(other)).not.toMatch(remedy);
+  });
+
+  test("the error panel of a job that stopped names its images", () => {
+    const stopped = snapshot({
+      status: "paused",
+      userPaused: true,
+      ioStatus: "nospace",
+      source: { name: "a", filename: "/vm/disk.raw" },
+      target: { name: "b", filename: "/mnt/copy.raw" },
+    });
+    expect(panelText(viewOf(stopped))).toMatch(
+      /Make room, then r resumes.*\/vm\/disk\.raw.*\/mnt\/copy\.raw/su,
     );
   });
 

@@ -123,7 +123,12 @@ export function adviceOf(
 ): { readonly text: string; readonly tone: Tone } | undefined {
   const { snapshot: job } = view;
   if (view.stale) return { text: "No news of this job; what is shown may be old.", tone: "warning" };
-  if (job.error !== undefined) return { text: `${job.error.code}: ${job.error.message}`, tone: "failure" };
+  if (job.error !== undefined) {
+    const text = [`${job.error.code}: ${job.error.message}`, remedyOf(job)].filter(
+      (part) => part !== undefined,
+    );
+    return { text: text.join(". "), tone: "failure" };
+  }
   if (job.cleanupError !== undefined) return { text: cleanupText(job.cleanupError), tone: "warning" };
   if (job.ioStatus === "nospace") {
     return {
@@ -154,6 +159,13 @@ export function adviceOf(
     return { text: `The target follows: ${keys}.`, tone: "ready" };
   }
   return undefined;
+}
+
+/** What to do about the failure of a job, where its error does not say. */
+export function remedyOf({ error }: JobSnapshot): string | undefined {
+  return error?.code === "ENOSPC"
+    ? "Make room on the target and start the job again; with enospc as what it does about target errors it pauses instead."
+    : undefined;
 }
 
 function divergence({ speed }: JobSnapshot, keymap: Keymap): string {

@@ -1,10 +1,11 @@
+import { allIsCopied } from "../../job-source/all-is-copied.ts";
 import type { JobSnapshot } from "../../job-source/job-source.ts";
 
 /** How far a job is, as shares (0..1) of its length. `done + inFlight + dirty` is 1 unless the length is unknown. */
 export interface Progress {
   /** False while the job does not know its length yet: neither 0 % nor 100 % would be true. */
   readonly known: boolean;
-  /** The job converged, or ended well. Only then may it show 100 %. */
+  /** All is copied, see {@link allIsCopied}. Only then may it show 100 %. */
   readonly finished: boolean;
   readonly done: number;
   readonly inFlight: number;
@@ -20,7 +21,7 @@ function clampShare(value: number): number {
 /** Derives what the progress bar shows. Total for every snapshot: never NaN, never outside 0..1. */
 export function progressOf(job: JobSnapshot): Progress {
   const ended = job.status === "concluded";
-  const finished = job.ready || (ended && job.error === undefined && job.cancelled !== true);
+  const finished = allIsCopied(job);
   const known = job.length > 0 || finished;
   const remainingBytes = Math.max(0, job.dirtyBytes ?? job.length - job.offset);
   if (!known) return { known, finished, done: 0, inFlight: 0, dirty: 0, remainingBytes };

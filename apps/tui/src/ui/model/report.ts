@@ -1,7 +1,7 @@
 import { formatTimeOfDay } from "../../format/duration.ts";
 import { printable } from "../../format/printable.ts";
 import type { LogEntry } from "../state/event-log.ts";
-import { fieldsOf, nodeText } from "./fields.ts";
+import { fieldsOf, nodeText, remedyOf } from "./fields.ts";
 import type { JobView } from "./job-view.ts";
 
 /** Everything known about a job as text for a pager, line after line; without a job, what happened to all of them. */
@@ -26,7 +26,11 @@ function jobLines(view: JobView): string[] {
     `  endpoint     ${job.endpoint}`,
     ...fieldsOf(view).map(({ label, value }) => `  ${label.padEnd(12)} ${value}`),
   ];
-  if (job.error !== undefined) lines.push("", "ERROR", `  ${job.error.code}: ${job.error.message}`);
+  if (job.error !== undefined) {
+    lines.push("", "ERROR", `  ${job.error.code}: ${job.error.message}`);
+    const remedy = remedyOf(job);
+    if (remedy !== undefined) lines.push(`  ${remedy}`);
+  }
   if (job.cleanupError !== undefined) lines.push("", "NOT CLEANED UP", `  ${job.cleanupError}`);
   return lines;
 }
