@@ -11,6 +11,8 @@ export interface FailuresInit {
   readonly tuning: Pick<ResolvedTuning, "onSourceError" | "onTargetError">;
   /** The job; undefined before it runs. */
   readonly control: () => JobControl | undefined;
+  /** How much was copied so far. */
+  readonly copiedBytes: () => number;
   /** Told when an error is the end of the job. */
   readonly onFatal: () => void;
 }
@@ -53,7 +55,7 @@ export class Failures {
       this.#first ??= { error };
       onFatal();
     } else if (action === "ignore") {
-      this.#backOff.fail(control?.clock.now() ?? 0);
+      this.#backOff.fail(control?.clock.now() ?? 0, this.#init.copiedBytes());
     }
   }
 

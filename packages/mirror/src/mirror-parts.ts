@@ -37,6 +37,7 @@ export class MirrorParts {
     this.failures = new Failures({
       tuning,
       control: () => this.control,
+      copiedBytes: () => this.engine.bytesCopied,
       onFatal: () => this.guestWrites.giveUp(),
     });
     this.flush = new TargetFlush(

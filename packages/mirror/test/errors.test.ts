@@ -53,6 +53,22 @@ it("goes on under the policy ignore, retries what failed, and does not spin (S17
   await rig.run(job.done);
 });
 
+it("does not let what is sound wait long for what fails in places, under the policy ignore (S17.3)", async () => {
+  const rig = await openRig({ size: 8 * MIB, latency: () => 5 });
+  rig.fill("source", 0, 8 * MIB, 1);
+  // Every third write fails, for a while.
+  for (let nth = 3; nth <= 24; nth += 3) rig.targetFaults.add({ operation: "write", nth, error: "EIO" });
+  const { job } = await rig.mirror({ onTargetError: "ignore", bufferSize: 256 * KIB });
+  await rig.until("BLOCK_JOB_READY");
+  expect(rig.content("target").equals(rig.content("source"))).toBe(true);
+  const errors = rig.events.filter((event) => event.event === "BLOCK_JOB_ERROR");
+  expect(errors.length).toBe(8);
+  // Eight waits of 100 ms, if that many, and the copying; doubled each time they would be 25 s.
+  expect(rig.clock.now()).toBeLessThan(2000);
+  job.cancel({ force: true });
+  await rig.run(job.done);
+});
+
 it("stops on an error, submits nothing meanwhile, and retries after resume (S17.4, S18)", async () => {
   const rig = await openRig({ size: MIB });
   rig.fill("source", 0, MIB, 1);
