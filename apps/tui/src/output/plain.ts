@@ -1,6 +1,7 @@
 import { describeBytes, describeRate } from "../format/bytes.ts";
 import { describeDuration, formatTimeOfDay } from "../format/duration.ts";
 import { allIsCopied } from "../job-source/all-is-copied.ts";
+import { ERROR_ACTIONS } from "../job-source/error-actions.ts";
 import type { JobSnapshot } from "../job-source/job-source.ts";
 import { describeEnd } from "./describe-end.ts";
 import type { Wording } from "./event-lines.ts";
@@ -31,7 +32,7 @@ function wordingWith(resuming: string): Wording {
           return `${at} ${id}: ${status}${statusNote(status, job, resuming)}`;
         }
         case "BLOCK_JOB_ERROR":
-          return `${at} ${event.data.device}: ${event.data.operation} error: ${ACTIONS[event.data.action]}`;
+          return `${at} ${event.data.device}: ${event.data.operation} error: ${ERROR_ACTIONS[event.data.action]}`;
         case "BLOCK_JOB_COMPLETED":
           if (event.data.error !== undefined)
             return `${at} ${event.data.device}: failed: ${event.data.error}`;
@@ -69,12 +70,6 @@ function wordingWith(resuming: string): Wording {
 
 /** States that an event with more to say follows or precedes. */
 const TOLD_BY_EVENT: ReadonlySet<string> = new Set(["ready", "concluded", "null"]);
-
-const ACTIONS = {
-  report: "the job ends",
-  ignore: "ignored, it is tried again",
-  stop: "the job pauses",
-} as const;
 
 function dirtyRate(job: JobSnapshot): string {
   const rate = job.dirtyRateBytesPerSec ?? 0;

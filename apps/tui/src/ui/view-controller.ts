@@ -127,8 +127,8 @@ export class ViewController {
   #showError(): void {
     const view = this.#host.frame().selected;
     if (view === undefined) return this.#host.say("no job is selected");
-    const { error, cleanupError, ioStatus } = view.snapshot;
-    if (error === undefined && cleanupError === undefined && ioStatus === "ok") {
+    const { error, cleanupError, ioStatus, errorCount } = view.snapshot;
+    if (error === undefined && cleanupError === undefined && ioStatus === "ok" && errorCount === 0) {
       return this.#host.say(`${view.snapshot.id} has no error`);
     }
     this.#host.show({ kind: "error", jobId: view.snapshot.id });

@@ -229,6 +229,7 @@ describe("views", () => {
     [{ errorCount: 2 }, "2, now ok"],
     [{ errorCount: 2, status: "paused", ioStatus: "nospace" }, "2 nospace"],
     [{ errorCount: 2, status: "concluded" }, "2"],
+    [{ errorCount: 2, onTargetError: "ignore" }, "2, ignored"],
   ] as const)("errors of %o are told as %s", (job, value) => {
     expect(fieldsOf(viewOf(snapshot(job))).find(({ label }) => label === "errors")?.value).toBe(value);
   });
@@ -248,6 +249,17 @@ describe("views", () => {
     expect(panelText(view)).toMatch(remedy);
     const other = viewOf(snapshot({ status: "concluded", error: { ...error, code: "EIO" } }));
     expect(panelText(other)).not.toMatch(remedy);
+  });
+
+  test("errors that are ignored are told as long as they matter, and in the error panel", () => {
+    const ignoring = { errorCount: 13, onSourceError: "report", onTargetError: "ignore" } as const;
+    const text = "13 errors were ignored so far; what failed is tried again.";
+    const view = viewOf(snapshot(ignoring));
+    expect(adviceOf(view, DEFAULT_KEYMAP)).toEqual({ text, tone: "warning" });
+    expect(panelText(view)).toContain(text);
+    expect(adviceOf(viewOf(snapshot({ ...ignoring, status: "ready" })), DEFAULT_KEYMAP)?.tone).toBe("ready");
+    expect(adviceOf(viewOf(snapshot({ ...ignoring, status: "concluded" })), DEFAULT_KEYMAP)).toBeUndefined();
+    expect(adviceOf(viewOf(snapshot({ ...ignoring, errorCount: 0 })), DEFAULT_KEYMAP)).toBeUndefined();
   });
 
   test("the error panel of a job that stopped names its images", () => {

@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { JobsModel, type JobView } from "../../src/ui/model/job-view.ts";
 import { dialogText, needsConfirmation, requiredName } from "../../src/ui/state/confirmation.ts";
-import { appendLog, describeEvent, LOG_CAPACITY } from "../../src/ui/state/event-log.ts";
+import { appendLog, describeEvent, entryText, LOG_CAPACITY } from "../../src/ui/state/event-log.ts";
 import {
   cycleChoice,
   isShown,
@@ -256,6 +256,23 @@ describe("display settings", () => {
     }
     expect(log).toHaveLength(LOG_CAPACITY);
     expect(log[0]?.atMs).toBe(10);
+  });
+
+  test("an error that comes again is counted, and crowds nothing out", () => {
+    const error = (atMs: number) => {
+      const data = { device: "vm", operation: "write", action: "ignore" } as const;
+      const timestamp = { seconds: atMs / 1000, microseconds: 0 };
+      return describeEvent({ event: "BLOCK_JOB_ERROR", data, timestamp });
+    };
+    let log = appendLog([], { atMs: 0, jobId: "vm", text: "now running", tone: "dim" });
+    for (let second = 1; second <= LOG_CAPACITY; second++) log = appendLog(log, error(second * 1000));
+    expect(log.map(entryText)).toEqual([
+      "now running",
+      `write error: ignored, it is tried again (${LOG_CAPACITY} times)`,
+    ]);
+    expect(log.at(-1)?.atMs).toBe(LOG_CAPACITY * 1000);
+    const other = appendLog(log, { ...error(0), jobId: "vm2" });
+    expect(other).toHaveLength(3);
   });
 
   test("events speak plainly", () => {

@@ -81,7 +81,13 @@ function describeRateOrNone(rate: number | undefined): string | undefined {
 /** How many there were, and how it stands: a job that has ended stands nowhere, and "1 ok" is no sentence. */
 function errorsText({ snapshot: job, concluded }: JobView): string {
   if (job.errorCount === 0 || concluded) return String(job.errorCount);
-  return job.ioStatus === "ok" ? `${job.errorCount}, now ok` : `${job.errorCount} ${job.ioStatus}`;
+  if (job.ioStatus !== "ok") return `${job.errorCount} ${job.ioStatus}`;
+  return ignoresErrors(job) ? `${job.errorCount}, ignored` : `${job.errorCount}, now ok`;
+}
+
+/** The job goes on after errors, so that they are nowhere but in their count. */
+function ignoresErrors({ onSourceError, onTargetError }: JobSnapshot): boolean {
+  return onSourceError === "ignore" || onTargetError === "ignore";
 }
 
 function ioTone(view: JobView): Tone {
@@ -147,6 +153,10 @@ export function adviceOf(
       text: "Writers outran the copy, so auto chose write-blocking: they now wait for the target.",
       tone: "warning",
     };
+  }
+  if (job.errorCount > 0 && ignoresErrors(job) && !view.concluded && !job.ready) {
+    const count = job.errorCount === 1 ? "One error was" : `${job.errorCount} errors were`;
+    return { text: `${count} ignored so far; what failed is tried again.`, tone: "warning" };
   }
   if (view.etaSec === "never") {
     return { text: divergence(job, keymap), tone: "warning" };

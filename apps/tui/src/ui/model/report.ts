@@ -1,6 +1,6 @@
 import { formatTimeOfDay } from "../../format/duration.ts";
 import { printable } from "../../format/printable.ts";
-import type { LogEntry } from "../state/event-log.ts";
+import { entryText, type LogEntry } from "../state/event-log.ts";
 import { fieldsOf, nodeText, remedyOf } from "./fields.ts";
 import type { JobView } from "./job-view.ts";
 
@@ -9,9 +9,10 @@ export function reportText(view: JobView | undefined, log: readonly LogEntry[]):
   const lines = view === undefined ? ["No job is selected."] : jobLines(view);
   const events = view === undefined ? log : log.filter(({ jobId }) => jobId === view.snapshot.id);
   lines.push("", "EVENTS", ...(events.length === 0 ? ["  none since this program looks at it"] : []));
-  for (const { atMs, jobId, text } of events) {
+  for (const entry of events) {
+    const { atMs, jobId } = entry;
     const who = view === undefined && jobId !== undefined ? `${jobId}: ` : "";
-    lines.push(`  ${formatTimeOfDay(atMs)}  ${who}${text}`);
+    lines.push(`  ${formatTimeOfDay(atMs)}  ${who}${entryText(entry)}`);
   }
   return `${lines.map(printable).join("\n")}\n`;
 }

@@ -13,7 +13,7 @@ import { adviceOf, fieldsOf, nodeFacts, nodeName } from "../model/fields.ts";
 import type { JobView } from "../model/job-view.ts";
 import { STATE_WIDTH } from "../model/state-word.ts";
 import { TREND_PERIOD_MS } from "../model/trend.ts";
-import type { LogEntry } from "../state/event-log.ts";
+import { entryText, type LogEntry } from "../state/event-log.ts";
 import type { Area } from "./overlay.ts";
 
 /** Reads the picture of a job's disk, the same one again for the same view. */
@@ -154,7 +154,7 @@ function logLines(
     fitLine(
       [
         segment(` ${formatTimeOfDay(entry.atMs)}  `, "dim"),
-        segment(showName(entry.text, glyphs), entry.tone),
+        segment(showName(entryText(entry), glyphs), entry.tone),
       ],
       width,
       glyphs.ellipsis,
