@@ -16,6 +16,8 @@ export interface WatchedJob {
 /** QEMU's words for a job that ended because it was told to. */
 const CANCELLED = "Operation canceled";
 
+const WORK_IS_DONE: ReadonlySet<string> = new Set(["waiting", "pending", "aborting", "concluded"]);
+
 /** A peer's job as the UI shows it. What a peer cannot know is left out, and the UI derives it where it can. */
 export function peerJobSnapshot(
   job: PeerJob,
@@ -39,7 +41,7 @@ export function peerJobSnapshot(
     errorCount: watched.errorCount,
     ...(job.error !== undefined && !cancelling && { error: { code: "EIO", message: job.error } }),
     cancelled,
-    paused: job.paused,
+    paused: isPaused(job),
     // QMP does not say who paused a job; a resume is accepted for whatever a person may end.
     userPaused: job.paused && (status === "paused" || status === "standby"),
     busy: job.busy,
@@ -55,6 +57,11 @@ export function peerJobSnapshot(
     pausedMs: watched.pausedMs,
     updatedAtMs,
   };
+}
+
+/** Whether a job that could work is held back: QEMU says `paused` also of one that waits to be finalized. */
+export function isPaused({ paused, status }: PeerJob): boolean {
+  return paused && !WORK_IS_DONE.has(status);
 }
 
 function ioStatusOf(word: string): JobIoStatus {

@@ -2,7 +2,7 @@ import type { BlockJobEventData, JobEvent, JobSnapshot } from "../job-source/job
 import type { ExtraDetails } from "./extra-details.ts";
 import type { PeerJob } from "./peer-answers.ts";
 import { jobOf } from "./peer-events.ts";
-import { peerJobSnapshot } from "./peer-job-snapshot.ts";
+import { isPaused, peerJobSnapshot } from "./peer-job-snapshot.ts";
 import type { JobSides } from "./peer-nodes.ts";
 
 /** Jobs that ended and that the peer has forgotten are shown until dismissed, but not without bound. */
@@ -146,7 +146,7 @@ export class PeerJobs {
       });
       return;
     }
-    if (known.job.paused) known.pausedMs += nowMs - known.updatedAtMs;
+    if (isPaused(known.job)) known.pausedMs += nowMs - known.updatedAtMs;
     if (job.status === "concluded") known.endedMs ??= nowMs;
     known.job = job;
     known.updatedAtMs = nowMs;

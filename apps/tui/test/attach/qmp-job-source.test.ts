@@ -272,6 +272,16 @@ describe("verbs", () => {
   });
 });
 
+it("a job that waits to be finalized is not paused, though QEMU says so", async () => {
+  const { peer, source, tick } = await rig([blockJob({ status: "paused", paused: true })]);
+  await tick();
+  peer.answer("query-block-jobs", () => [blockJob({ status: "pending", paused: true, offset: 100 })]);
+  await tick();
+  await tick();
+  await tick();
+  expect(source.list()).toMatchObject([{ status: "pending", paused: false, pausedMs: 2000 }]);
+});
+
 describe("a peer that goes", () => {
   const ending = { type: "mirror", device: "j", len: 100, offset: 40, speed: 0 };
 

@@ -282,6 +282,7 @@ describe("views", () => {
       "Does not converge: the disk gets dirty as fast as it is copied.",
     );
     const limited = viewOf(snapshot({ etaSec: "never", speed: 2 ** 20 }));
+    expect(adviceOf(limited, DEFAULT_KEYMAP)?.text.length).toBeLessThan(80 - " vm-database: ".length);
     expect(adviceOf(limited, DEFAULT_KEYMAP)?.text).toMatch(/Does not converge: .*; l raises the limit\.$/u);
   });
 

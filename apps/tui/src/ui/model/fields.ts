@@ -179,6 +179,7 @@ export function remedyOf({ error }: JobSnapshot): string | undefined {
 }
 
 function divergence({ speed }: JobSnapshot, keymap: Keymap): string {
-  const what = "Does not converge: the disk gets dirty as fast as it is copied";
-  return speed > 0 ? `${what}; ${keymap.label("limit")} raises the limit.` : `${what}.`;
+  if (speed === 0) return "Does not converge: the disk gets dirty as fast as it is copied.";
+  // Short, so that the key is seen behind a job's name in 80 columns.
+  return `Does not converge: dirtied as fast as copied; ${keymap.label("limit")} raises the limit.`;
 }
