@@ -45,6 +45,7 @@ async function attach(sockets: readonly string[], flags: AttachFlags): Promise<n
   const addresses = isOwn ? await detachedSockets() : await findAddresses(sockets, flags.discover === true);
   if (addresses.length === 0) return tellOutcomes(flags.output);
   const display = toDisplay(flags);
+  const isTui = chooseOutput(display.output) === "tui";
   const peers = openPeers(addresses);
   const names = endpointNames(addresses);
   const sources = peers.map(
@@ -65,7 +66,6 @@ async function attach(sockets: readonly string[], flags: AttachFlags): Promise<n
       for (const peer of peers) say(peer.problem ?? peer.address);
       return EXIT.failed;
     }
-    const isTui = chooseOutput(display.output) === "tui";
     // The terminal UI shows it in its header. Where a job of our own has ended its socket goes, as it should.
     if (!isTui && !isOwn) peers.forEach(tellConnection);
     const ended = await watchJobs(source, display, isOwn && !isTui ? allEnded(source) : undefined);

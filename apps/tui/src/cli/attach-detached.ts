@@ -6,7 +6,6 @@ import { outcomeEvent, outcomeLines } from "../detach/outcome-lines.ts";
 import { runtimeDirectory } from "../terminal/runtime-directory.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
 import type { OutputMode } from "./display.ts";
-import { chooseOutput } from "./job-view.ts";
 
 /** How many outcomes are told when nothing runs. */
 const MOST_TOLD = 10;
@@ -36,7 +35,7 @@ export async function tellOutcomes(output: OutputMode | undefined): Promise<numb
       "no job runs in the background, nor did one lately; name a QMP socket, or start a job with mirror --detach",
     );
   }
-  for (const job of jobs.slice(-MOST_TOLD)) tell(job, chooseOutput(output) === "json");
+  for (const job of jobs.slice(-MOST_TOLD)) tell(job, output === "json");
   return EXIT.done;
 }
 

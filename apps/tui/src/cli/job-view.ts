@@ -5,6 +5,7 @@ import { jsonWording } from "../output/json.ts";
 import { foregroundWording, plainWording } from "../output/plain.ts";
 import type { UiOptions } from "../ui/ui-options.ts";
 import type { DisplayOptions, OutputMode } from "./display.ts";
+import { UsageError } from "./exit-status.ts";
 import { Interrupts } from "./interrupts.ts";
 import { readOwnKeys } from "./own-keys.ts";
 import { onOutputLost } from "./standard-output.ts";
@@ -13,10 +14,23 @@ import { uiSettings } from "./ui-settings.ts";
 /** How the showing ended: by itself, when `done` settled, or because the user wants out. */
 export type ShowResult = "done" | "interrupted" | "quit";
 
-/** Plain lines unless a person sits at a terminal with both its ends. */
+/**
+ * Plain lines unless a person sits at a terminal with both its ends.
+ * @throws UsageError where the terminal UI is wanted and there is no terminal; ask before anything is begun.
+ */
 export function chooseOutput(wanted: OutputMode | undefined): OutputMode {
+  if (wanted === "tui") mustBeTerminal();
   if (wanted !== undefined) return wanted;
   return process.stdout.isTTY && process.stdin.isTTY && process.env["TERM"] !== "dumb" ? "tui" : "plain";
+}
+
+function mustBeTerminal(): void {
+  const [missing] = [
+    ...(process.stdout.isTTY ? [] : ["output"]),
+    ...(process.stdin.isTTY ? [] : ["input, which keys come from,"]),
+  ];
+  if (missing === undefined) return;
+  throw new UsageError(`--output tui needs a terminal, and standard ${missing} is none; give plain or json`);
 }
 
 /**

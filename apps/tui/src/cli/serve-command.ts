@@ -13,6 +13,7 @@ import { imageSpec } from "../images/image-location.ts";
 import type { ImageFormat } from "../images/image-format.ts";
 import { reportExports, type ServedImage } from "../output/export-lines.ts";
 import { pathArgument } from "./arguments.ts";
+import type { OutputMode } from "./display.ts";
 import { addDisplayOptions, displayFlags, toDisplay, type DisplayFlags } from "./display-options.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
 import { allowBackingOption, formatOption } from "./image-options.ts";
@@ -57,6 +58,7 @@ export function addServeCommand(program: Command, finish: (status: number) => vo
 }
 
 async function serve(images: readonly string[], flags: ServeFlags): Promise<number> {
+  const output = chooseOutput(flags.output);
   const address = await addressOf(flags);
   const tls = await credentialsOf(flags);
   if (address.tls && tls === undefined) {
@@ -75,7 +77,7 @@ async function serve(images: readonly string[], flags: ServeFlags): Promise<numb
       names.add(name);
       return { image, name, uris: exports.add(node, !readOnly, name) };
     });
-    return await show(engine, exports, served, flags);
+    return await show(engine, exports, served, output, flags);
   } finally {
     await engine.close();
   }
@@ -119,11 +121,11 @@ async function show(
   engine: EmbeddedEngine,
   exports: ExportServer,
   served: readonly ServedImage[],
+  output: OutputMode,
   flags: ServeFlags,
 ): Promise<number> {
   // Read-only is said of the exports here; jobs may be started all the same.
   const { readOnly: _ofExports, ...display } = flags;
-  const output = chooseOutput(display.output);
   if (output === "tui") {
     const view = new JobView(engine, toDisplay(display));
     view.showExports(exportsOf(exports.server));

@@ -48,6 +48,21 @@ async function refused(
   expect(picture(root)).toEqual(before);
 }
 
+describe.concurrent("the terminal UI without a terminal is refused before anything is begun", () => {
+  test.each<[string, readonly string[]]>([
+    ["mirror", ["mirror", "a.raw", "b.raw"]],
+    ["serve", ["serve", "a.raw", "--listen", "nbd+unix:///?socket=s.sock"]],
+    ["attach", ["attach", "none.qmp"]],
+    ["no command", []],
+  ])("%s", async (_name, args) => {
+    await refused(
+      [...args, "--output", "tui"],
+      2,
+      /needs a terminal, and standard output is none; give plain/u,
+    );
+  });
+});
+
 describe.concurrent("images are looked at before anything is touched", () => {
   test.each<[string, readonly string[], RegExp]>([
     ["a source that is missing", ["none.raw", "b.raw"], /does not exist; check the path/u],
