@@ -84,6 +84,8 @@ export async function runUi(source: JobSource, options: UiOptions): Promise<UiRe
   const disarm = guardTerminal({ stdout, stdin, alternateScreen: !spoken });
   // Ink does so after the first picture; until then the terminal would write typed keys into it, where nobody repairs it.
   if (keyboard) stdin.setRawMode(true);
+  // Keys typed before that were written, and the other screen begins where the cursor stands: the first row would not fit.
+  stdout.write("\r");
   controller.start();
   const instance = render(
     <App

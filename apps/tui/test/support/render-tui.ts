@@ -8,6 +8,8 @@ import { waitFor } from "./wait-for.ts";
 export interface RenderTuiOptions {
   readonly columns?: number;
   readonly rows?: number;
+  /** What stands on the terminal before the UI starts. */
+  readonly before?: string;
   readonly ui?: Omit<UiOptions, "stdout" | "stdin" | "clock">;
   readonly source?: Omit<FakeJobSourceOptions, "clock">;
   /** Adds the jobs before the UI starts. */
@@ -48,6 +50,7 @@ const KEYS: Readonly<Record<string, string>> = {
 /** Starts the real UI where nothing is real but the UI. */
 export function renderTui(options: RenderTuiOptions = {}): RenderedTui {
   const terminal = new FakeTerminal(options.columns ?? 80, options.rows ?? 24);
+  if (options.before !== undefined) terminal.model.write(options.before);
   const clock = new FakeClock();
   const source = new FakeJobSource({ ...options.source, clock });
   options.setup?.(source);

@@ -208,6 +208,15 @@ describe("the terminal's size", () => {
     await waitFor("vm-database");
   });
 
+  test("keys typed before it starts do not push the picture aside", async () => {
+    const { waitFor, screen } = open({ before: "$ blockmirror attach\r\neee" });
+    await waitFor("vm-database");
+    await waitFor("p pause");
+    const [first, , third] = screen().split("\n");
+    expect(first).toMatch(/^ blockmirror .* 1 s *$/u);
+    expect(third).toMatch(/^ {3}NAME/u);
+  });
+
   test("narrow terminals show cards, wide ones a table", async () => {
     const { terminal, waitFor, waitForGone } = open({ columns: 50, rows: 20 });
     await waitFor("vm-database");
