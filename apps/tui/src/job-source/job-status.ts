@@ -12,3 +12,16 @@ export function isToldStatus(word: string): word is JobStatus | "undefined" | "n
 export function isJobStatus(word: string): word is JobStatus {
   return isToldStatus(word) && word !== "undefined" && word !== "null";
 }
+
+const PARKED: ReadonlySet<JobStatus> = new Set<JobStatus>([
+  "created",
+  "paused",
+  "standby",
+  "waiting",
+  "pending",
+]);
+
+/** Whether nothing is copied in a state: rates and forecasts of before must not be told as if it were. */
+export function isParked(status: JobStatus): boolean {
+  return PARKED.has(status);
+}

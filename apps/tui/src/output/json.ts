@@ -1,3 +1,4 @@
+import { isParked } from "../job-source/job-status.ts";
 import type { JobSnapshot } from "../job-source/job-source.ts";
 import type { Wording } from "./event-lines.ts";
 
@@ -42,9 +43,9 @@ function progressData(job: JobSnapshot): Readonly<Record<string, unknown>> {
     "bytes-recopied": job.bytesRecopied,
     "dirty-bytes": job.dirtyBytes,
     "in-flight-bytes": job.inFlightBytes,
-    "copy-rate": rounded(job.copyRateBytesPerSec),
+    "copy-rate": isParked(job.status) ? 0 : rounded(job.copyRateBytesPerSec),
     "dirty-rate": rounded(job.dirtyRateBytesPerSec),
-    eta: typeof job.etaSec === "number" ? Math.round(job.etaSec * 10) / 10 : job.etaSec,
+    eta: etaOf(job),
     errors: job.errorCount,
     "elapsed-ms": Math.round(job.elapsedMs),
   };
@@ -54,6 +55,11 @@ function progressData(job: JobSnapshot): Readonly<Record<string, unknown>> {
 function timestampOf(ms: number): { readonly seconds: number; readonly microseconds: number } {
   const seconds = Math.floor(ms / 1000);
   return { seconds, microseconds: Math.round((ms - seconds * 1000) * 1000) };
+}
+
+function etaOf({ status, etaSec }: JobSnapshot): number | "never" | undefined {
+  if (isParked(status)) return undefined;
+  return typeof etaSec === "number" ? Math.round(etaSec * 10) / 10 : etaSec;
 }
 
 function rounded(value: number | undefined): number | undefined {

@@ -2,6 +2,7 @@ import { describeBytes, describeRate } from "../format/bytes.ts";
 import { describeDuration, formatTimeOfDay } from "../format/duration.ts";
 import { allIsCopied } from "../job-source/all-is-copied.ts";
 import { ERROR_ACTIONS } from "../job-source/error-actions.ts";
+import { isParked } from "../job-source/job-status.ts";
 import type { JobSnapshot } from "../job-source/job-source.ts";
 import { describeEnd } from "./describe-end.ts";
 import type { Wording } from "./event-lines.ts";
@@ -58,11 +59,13 @@ function wordingWith(resuming: string): Wording {
         `${describeBytes(job.offset)} of ${describeBytes(job.length)}`,
       ];
       // The average goes on for a while after the last copy; there is nothing to be copied any more.
-      if (!isCopied || (job.ready && job.dirtyBytes !== 0)) parts.push(describeRate(job.copyRateBytesPerSec));
-      if (!isCopied) parts.push(`ETA ${etaText(job)}`);
+      const isMoving = !isParked(job.status);
+      if (isMoving && (!isCopied || job.dirtyBytes !== 0)) parts.push(describeRate(job.copyRateBytesPerSec));
+      if (isMoving && !isCopied) parts.push(`ETA ${etaText(job)}`);
       if (job.bytesSkipped !== undefined) parts.push(`${describeBytes(job.bytesSkipped)} skipped`);
       if (job.dirtyBytes !== undefined) parts.push(`${describeBytes(job.dirtyBytes)} dirty${dirtyRate(job)}`);
       if (job.errorCount > 0) parts.push(`${job.errorCount} ${job.errorCount === 1 ? "error" : "errors"}`);
+      if (job.ioStatus !== "ok") parts.push(job.ioStatus === "nospace" ? "the target is full" : "I/O error");
       return parts.join(", ");
     },
   };

@@ -111,3 +111,22 @@ test("a job that stopped is told how it goes on where its lines are read", () =>
     /make room, then end it by ctrl-c and start it again; only /u,
   );
 });
+
+test("a job that does not move has no rate and no time left, but a reason", () => {
+  const stopped = snapshot({
+    status: "paused",
+    paused: true,
+    ioStatus: "nospace",
+    errorCount: 1,
+    dirtyBytes: 6 * 2 ** 30,
+    etaSec: 10,
+  });
+  expect(plainWording.progress(stopped, 0)).toMatch(
+    /: paused 40\.0%, 4\.00 GiB of 10\.0 GiB, 6\.00 GiB dirty, 1 error, the target is full$/u,
+  );
+  const { data }: { readonly data: object } = JSON.parse(jsonWording.progress(stopped, 0) ?? "");
+  expect(data).toMatchObject({ "copy-rate": 0, "io-status": "nospace" });
+  expect(data).not.toHaveProperty("eta");
+  const running = plainWording.progress({ ...stopped, status: "running", paused: false, ioStatus: "ok" }, 0);
+  expect(running).toMatch(/, 100 MiB\/s, ETA 10s, /u);
+});

@@ -1,3 +1,4 @@
+import { isParked } from "../../job-source/job-status.ts";
 import type { JobSnapshot } from "../../job-source/job-source.ts";
 import { EwmaRate } from "./ewma.ts";
 import { etaSecOf, type Progress, progressOf } from "./progress.ts";
@@ -27,15 +28,6 @@ export interface JobView {
   readonly dirtyTrend: Trend;
 }
 
-/** States in which nothing is copied: rates of before must not stand there as if it were. */
-const PARKED: ReadonlySet<JobSnapshot["status"]> = new Set([
-  "created",
-  "paused",
-  "standby",
-  "waiting",
-  "pending",
-]);
-
 interface JobHistory {
   readonly copied: EwmaRate;
   /** Bytes copied at the last look, and when they last became more. */
@@ -55,7 +47,7 @@ function derive(job: JobSnapshot, history: JobHistory, atMs: number, staleAfterM
   const progress = progressOf(job);
   const concluded = job.status === "concluded";
   const stale = !concluded && atMs - job.updatedAtMs > staleAfterMs;
-  const parked = concluded || PARKED.has(job.status);
+  const parked = concluded || isParked(job.status);
   const idle = job.ready && atMs - history.movedAtMs >= IDLE_AFTER_MS;
   const measured = idle ? 0 : (job.copyRateBytesPerSec ?? history.copied.perSec);
   // A frozen number must not pass for a live one.
