@@ -1,3 +1,4 @@
+import { JobsModel, type JobView } from "../ui/model/job-view.ts";
 import type { JobSnapshot, JobSource, JobSourceEvent } from "../job-source/job-source.ts";
 
 /** Where lines go; the whole of what an output needs of a stream. */
@@ -22,8 +23,6 @@ export interface Wording {
   progress(job: JobSnapshot, nowMs: number): string | undefined;
 }
 
-const ENDED: ReadonlySet<string> = new Set(["concluded"]);
-
 /**
  * Tells a line per event, and one per live job and interval. Lines are whole and flushed as they come, so a pipe can
  * follow.
@@ -34,6 +33,7 @@ export function reportJobs(
   wording: Wording,
   intervalMs: number,
 ): JobReporter {
+  const model = new JobsModel();
   const say = (line: string | undefined): void => {
     if (line !== undefined) sink.write(`${line}\n`);
   };
@@ -50,8 +50,9 @@ export function reportJobs(
   const timer = setInterval(() => {
     // The job goes on without its reader; only what happens is kept for him, since progress grows old.
     if (sink.writableNeedDrain === true) return;
-    for (const job of source.list()) {
-      if (!ENDED.has(job.status)) say(wording.progress(job, Date.now()));
+    const nowMs = Date.now();
+    for (const view of model.sample(source.list(), nowMs, Infinity).jobs) {
+      if (!view.concluded) say(wording.progress(withDerived(view), nowMs));
     }
   }, intervalMs);
   return {
@@ -59,5 +60,14 @@ export function reportJobs(
       clearInterval(timer);
       unsubscribe();
     },
+  };
+}
+
+/** A job with the rate and the time left that were measured here, where its source does not tell them: QEMU does not. */
+function withDerived({ snapshot, rateBytesPerSec, etaSec }: JobView): JobSnapshot {
+  return {
+    ...snapshot,
+    copyRateBytesPerSec: snapshot.copyRateBytesPerSec ?? rateBytesPerSec,
+    etaSec: snapshot.etaSec ?? etaSec,
   };
 }

@@ -60,8 +60,10 @@ function wordingWith(resuming: string): Wording {
       ];
       // The average goes on for a while after the last copy; there is nothing to be copied any more.
       const isMoving = !isParked(job.status);
-      if (isMoving && (!isCopied || job.dirtyBytes !== 0)) parts.push(describeRate(job.copyRateBytesPerSec));
-      if (isMoving && !isCopied) parts.push(`ETA ${etaText(job)}`);
+      const { copyRateBytesPerSec: rate, etaSec } = job;
+      if (isMoving && rate !== undefined && (!isCopied || job.dirtyBytes !== 0))
+        parts.push(describeRate(rate));
+      if (isMoving && etaSec !== undefined && !isCopied) parts.push(`ETA ${etaText(etaSec)}`);
       if (job.bytesSkipped !== undefined) parts.push(`${describeBytes(job.bytesSkipped)} skipped`);
       if (job.dirtyBytes !== undefined) parts.push(`${describeBytes(job.dirtyBytes)} dirty${dirtyRate(job)}`);
       if (job.errorCount > 0) parts.push(`${job.errorCount} ${job.errorCount === 1 ? "error" : "errors"}`);
@@ -79,10 +81,8 @@ function dirtyRate(job: JobSnapshot): string {
   return rate < 1 ? "" : ` (+${describeRate(rate)})`;
 }
 
-function etaText(job: JobSnapshot): string {
-  return job.etaSec === "never"
-    ? "none: it is dirtied faster than it is copied"
-    : describeDuration(job.etaSec);
+function etaText(etaSec: number | "never"): string {
+  return etaSec === "never" ? "none: it is dirtied faster than it is copied" : describeDuration(etaSec);
 }
 
 function statusNote(status: string, job: JobSnapshot | undefined, resuming: string): string {

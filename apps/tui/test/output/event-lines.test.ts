@@ -130,3 +130,30 @@ test("a job that does not move has no rate and no time left, but a reason", () =
   const running = plainWording.progress({ ...stopped, status: "running", paused: false, ioStatus: "ok" }, 0);
   expect(running).toMatch(/, 100 MiB\/s, ETA 10s, /u);
 });
+
+test("where a source tells no rate it is measured, and what is not known is left out", () => {
+  const MiB = 2 ** 20;
+  let seconds = 0;
+  const source: Pick<JobSource, "list" | "subscribe"> = {
+    list: () => {
+      seconds += 1;
+      const offset = seconds * 10 * MiB;
+      const told = { offset, length: 100 * MiB, copyRateBytesPerSec: undefined, updatedAtMs: Date.now() };
+      return [snapshot({ id: "m0", ...told })];
+    },
+    subscribe: () => () => {},
+  };
+  const lines = new Sink();
+  const objects = new Sink();
+  const reporter = reportJobs(source, lines, plainWording, 1000);
+  vi.advanceTimersByTime(3000);
+  reporter.stop();
+  expect(lines.lines[0]).toMatch(/ m0: running 10\.0%, 10\.0 MiB of 100 MiB\n$/u);
+  expect(lines.lines[2]).toMatch(/ m0: running 30\.0%, 30\.0 MiB of 100 MiB, 10\.0 MiB\/s, ETA 7s\n$/u);
+  seconds = 0;
+  const other = reportJobs(source, objects, jsonWording, 1000);
+  vi.advanceTimersByTime(2000);
+  other.stop();
+  const { data }: { readonly data: object } = JSON.parse(objects.lines[1] ?? "");
+  expect(data).toMatchObject({ "copy-rate": 10 * MiB, eta: 8 });
+});
