@@ -348,6 +348,15 @@ describe("looking around", () => {
     expect(source.accepted).toEqual([["resume", "vm-build"]]);
   });
 
+  test("an error too long for the line says by which key it is read", async () => {
+    const { waitFor, terminal, waitForGone } = await openList({ columns: 66, rows: 24 });
+    await select("vm-legacy");
+    await waitFor(/vm-legacy: EIO: read of source failed at .* {2}e shows all$/mu);
+    terminal.resize(160, 24);
+    await waitFor("check the disk");
+    await waitForGone("shows all");
+  });
+
   test("what was not stopped is not resumed from its error panel, which closes and says why", async () => {
     const { press, waitFor, waitForGone, source } = await openList();
     await select("vm-legacy");

@@ -2,7 +2,13 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { JobsModel, type JobView } from "../../src/ui/model/job-view.ts";
 import { dialogText, needsConfirmation, requiredName } from "../../src/ui/state/confirmation.ts";
-import { appendLog, describeEvent, entryText, LOG_CAPACITY } from "../../src/ui/state/event-log.ts";
+import {
+  appendLog,
+  describeEvent,
+  entryText,
+  LOG_CAPACITY,
+  type LogEntry,
+} from "../../src/ui/state/event-log.ts";
 import {
   cycleChoice,
   isShown,
@@ -35,6 +41,11 @@ function look(state: UiState, jobs: readonly JobSnapshot[], order = jobs.map((jo
 }
 
 const abc = ["a", "b", "c"].map((id) => snapshot({ id }));
+
+function ignoredError(seconds: number): LogEntry {
+  const data = { device: "vm", operation: "write", action: "ignore" } as const;
+  return describeEvent({ event: "BLOCK_JOB_ERROR", data, timestamp: { seconds, microseconds: 0 } });
+}
 
 describe("selection", () => {
   test("begins at the first job and follows its id", () => {
@@ -259,19 +270,14 @@ describe("display settings", () => {
   });
 
   test("an error that comes again is counted, and crowds nothing out", () => {
-    const error = (atMs: number) => {
-      const data = { device: "vm", operation: "write", action: "ignore" } as const;
-      const timestamp = { seconds: atMs / 1000, microseconds: 0 };
-      return describeEvent({ event: "BLOCK_JOB_ERROR", data, timestamp });
-    };
     let log = appendLog([], { atMs: 0, jobId: "vm", text: "now running", tone: "dim" });
-    for (let second = 1; second <= LOG_CAPACITY; second++) log = appendLog(log, error(second * 1000));
+    for (let second = 1; second <= LOG_CAPACITY; second++) log = appendLog(log, ignoredError(second));
     expect(log.map(entryText)).toEqual([
       "now running",
       `write error: ignored, it is tried again (${LOG_CAPACITY} times)`,
     ]);
     expect(log.at(-1)?.atMs).toBe(LOG_CAPACITY * 1000);
-    const other = appendLog(log, { ...error(0), jobId: "vm2" });
+    const other = appendLog(log, { ...ignoredError(0), jobId: "vm2" });
     expect(other).toHaveLength(3);
   });
 

@@ -1,3 +1,4 @@
+import { textWidth, truncateEnd } from "../../format/text.ts";
 import type { Frame } from "../frame.ts";
 import { fitLine, type Line, segment } from "../draw/line.ts";
 import { type Glyphs, spell } from "../glyphs.ts";
@@ -47,7 +48,15 @@ function adviceLine(frame: Frame, width: number, glyphs: Glyphs): Line {
   const detailed = state.view === "detail";
   if (detailed && !cutsAdvice(frame, selected, width, glyphs)) return [segment(" ")];
   const text = detailed ? advice.text : `${selected.snapshot.id}: ${advice.text}`;
-  return [segment(` ${spell(showName(text, glyphs), glyphs)}`, advice.tone)];
+  const shown = ` ${spell(showName(text, glyphs), glyphs)}`;
+  if (selected.snapshot.error === undefined || textWidth(shown) <= width)
+    return [segment(shown, advice.tone)];
+  // What to do about an error stands at its end; here one learns at least where to read it.
+  const rest = `  ${keymap.label("show-error")} shows all`;
+  return [
+    segment(truncateEnd(shown, width - textWidth(rest), glyphs.ellipsis), advice.tone),
+    segment(rest, "strong"),
+  ];
 }
 
 /** One line that answers the last action, asks for a short text, or advises on the selected job. */
