@@ -7,6 +7,8 @@ import type { JobSides } from "./peer-nodes.ts";
 export interface WatchedJob {
   readonly firstSeenMs: number;
   readonly errorCount: number;
+  /** Sides whose errors the job was seen to ignore. */
+  readonly ignores: ReadonlySet<"read" | "write">;
   readonly pausedMs: number;
   readonly sides: JobSides | undefined;
   /** When the watched job ended; its clock stands still from then on. */
@@ -50,6 +52,9 @@ export function peerJobSnapshot(
     autoDismiss: job.autoDismiss,
     ...(job.activelySynced !== undefined && { activelySynced: job.activelySynced }),
     ...((job.copyMode === "background" || job.copyMode === "write-blocking") && { copyMode: job.copyMode }),
+    // Its policies are not told, but only one of them ignores.
+    ...(watched.ignores.has("read") && { onSourceError: "ignore" as const }),
+    ...(watched.ignores.has("write") && { onTargetError: "ignore" as const }),
     source: watched.sides?.source,
     target: watched.sides?.target,
     startedAtMs: watched.firstSeenMs,

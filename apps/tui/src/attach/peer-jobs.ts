@@ -13,6 +13,8 @@ interface Entry {
   readonly firstSeenMs: number;
   updatedAtMs: number;
   errorCount: number;
+  /** Sides whose errors it was seen to ignore. */
+  readonly ignores: Set<"read" | "write">;
   pausedMs: number;
   sides: JobSides | undefined;
   extra: ExtraDetails;
@@ -58,7 +60,10 @@ export class PeerJobs {
     if (event.event === "JOB_STATUS_CHANGE" && event.data.status !== "null") {
       entry.job = { ...entry.job, status: event.data.status };
     }
-    if (event.event === "BLOCK_JOB_ERROR") entry.errorCount += 1;
+    if (event.event === "BLOCK_JOB_ERROR") {
+      entry.errorCount += 1;
+      if (event.data.action === "ignore") entry.ignores.add(event.data.operation);
+    }
     if (event.event === "BLOCK_JOB_COMPLETED") end(entry, { cancelled: false, data: event.data });
     if (event.event === "BLOCK_JOB_CANCELLED") end(entry, { cancelled: true, data: event.data });
   }
@@ -136,6 +141,7 @@ export class PeerJobs {
         firstSeenMs: nowMs,
         updatedAtMs: nowMs,
         errorCount: 0,
+        ignores: new Set(),
         pausedMs: 0,
         sides: undefined,
         extra: {},

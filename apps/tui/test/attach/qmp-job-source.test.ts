@@ -272,6 +272,15 @@ describe("verbs", () => {
   });
 });
 
+it("a job that was seen to ignore errors of a side has that policy there, whatever it has for the other", async () => {
+  const { peer, source } = await rig([blockJob()]);
+  peer.emit("BLOCK_JOB_ERROR", { device: "j", operation: "write", action: "ignore" });
+  expect(source.list()).toMatchObject([{ errorCount: 1, onTargetError: "ignore" }]);
+  expect(source.list()[0]?.onSourceError).toBeUndefined();
+  peer.emit("BLOCK_JOB_ERROR", { device: "j", operation: "read", action: "stop" });
+  expect(source.list()[0]?.onSourceError).toBeUndefined();
+});
+
 it("a job that waits to be finalized is not paused, though QEMU says so", async () => {
   const { peer, source, tick } = await rig([blockJob({ status: "paused", paused: true })]);
   await tick();
