@@ -198,6 +198,12 @@ describe("views", () => {
     const slowed = viewOf(snapshot({ copyMode: "write-blocking", copyModeIsAutomatic: true }));
     expect(fieldsOf(slowed)).toContainEqual({ label: "mode", value: "auto: blocking", tone: "warning" });
     expect(adviceOf(slowed, DEFAULT_KEYMAP)?.text).toContain("outran the copy");
+    // What waits for a decision names it first.
+    const ready = viewOf(snapshot({ ...slowed.snapshot, status: "ready", ready: true }));
+    expect(adviceOf(ready, DEFAULT_KEYMAP)).toEqual({
+      text: "The target follows: c completes, x keeps a copy. Writers wait for the target.",
+      tone: "ready",
+    });
     const asked = viewOf(snapshot({ copyMode: "write-blocking", copyModeIsAutomatic: false }));
     expect(fieldsOf(asked)).toContainEqual({ label: "mode", value: "write-blocking", tone: "plain" });
     expect(adviceOf(asked, DEFAULT_KEYMAP)).toBeUndefined();

@@ -148,7 +148,7 @@ export function adviceOf(
       tone: "failure",
     };
   }
-  if (slowsGuests(job) && !view.concluded) {
+  if (slowsGuests(job) && !view.concluded && job.status !== "ready") {
     return {
       text: "Writers outran the copy, so auto chose write-blocking: they now wait for the target.",
       tone: "warning",
@@ -166,7 +166,8 @@ export function adviceOf(
   }
   if (job.status === "ready") {
     const keys = `${keymap.label("complete")} completes, ${keymap.label("cancel")} keeps a copy`;
-    return { text: `The target follows: ${keys}.`, tone: "ready" };
+    const price = slowsGuests(job) ? " Writers wait for the target." : "";
+    return { text: `The target follows: ${keys}.${price}`, tone: "ready" };
   }
   return undefined;
 }
