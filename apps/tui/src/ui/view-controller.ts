@@ -5,6 +5,7 @@ import type { Frame, ScreenReach } from "./frame.ts";
 import { actionOf } from "./job-actions.ts";
 import type { JobsDisplay } from "./jobs-display.ts";
 import { type Command, MUTATING_COMMANDS } from "./keymap.ts";
+import { hasErrors } from "./model/fields.ts";
 import { reportText } from "./model/report.ts";
 import { type Confirmation, needsConfirmation } from "./state/confirmation.ts";
 import { sortIndex, type UiAction } from "./state/reducer.ts";
@@ -127,10 +128,7 @@ export class ViewController {
   #showError(): void {
     const view = this.#host.frame().selected;
     if (view === undefined) return this.#host.say("no job is selected");
-    const { error, cleanupError, ioStatus, errorCount } = view.snapshot;
-    if (error === undefined && cleanupError === undefined && ioStatus === "ok" && errorCount === 0) {
-      return this.#host.say(`${view.snapshot.id} has no error`);
-    }
+    if (!hasErrors(view.snapshot)) return this.#host.say(`${view.snapshot.id} has no error`);
     this.#host.show({ kind: "error", jobId: view.snapshot.id });
   }
 

@@ -357,6 +357,16 @@ describe("looking around", () => {
     await waitForGone("shows all");
   });
 
+  test("so does the advice on a job that stopped, until its panel is open", async () => {
+    const { waitFor, press, screen } = await openList({ columns: 48, rows: 20 });
+    await select("vm-build");
+    await waitFor(/vm-build: Stopped: no space .* {2}e shows all$/mu);
+    press("e");
+    await waitFor("Error of vm-build");
+    await waitFor("Esc close");
+    expect(screen()).not.toContain("shows all");
+  });
+
   test("what was not stopped is not resumed from its error panel, which closes and says why", async () => {
     const { press, waitFor, waitForGone, source } = await openList();
     await select("vm-legacy");

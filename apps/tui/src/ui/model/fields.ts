@@ -122,6 +122,11 @@ function cleanupText(reason: string): string {
   return `Ended, but could not clean up: ${reason}`;
 }
 
+/** Whether the error panel has something to say of a job. */
+export function hasErrors({ error, cleanupError, ioStatus, errorCount }: JobSnapshot): boolean {
+  return error !== undefined || cleanupError !== undefined || ioStatus !== "ok" || errorCount > 0;
+}
+
 /** What a person should know or do about a job now, if anything. */
 export function adviceOf(
   view: JobView,

@@ -3,7 +3,7 @@ import type { Frame } from "../frame.ts";
 import { fitLine, type Line, segment } from "../draw/line.ts";
 import { type Glyphs, spell } from "../glyphs.ts";
 import { showName } from "../model/cells.ts";
-import { adviceOf } from "../model/fields.ts";
+import { adviceOf, hasErrors } from "../model/fields.ts";
 import { cutsAdvice } from "./detail-view.ts";
 
 /** Rows that {@link drawStatusLine} takes. */
@@ -49,8 +49,10 @@ function adviceLine(frame: Frame, width: number, glyphs: Glyphs): Line {
   if (detailed && !cutsAdvice(frame, selected, width, glyphs)) return [segment(" ")];
   const text = detailed ? advice.text : `${selected.snapshot.id}: ${advice.text}`;
   const shown = ` ${spell(showName(text, glyphs), glyphs)}`;
-  if (selected.snapshot.error === undefined || textWidth(shown) <= width)
+  const isCut = textWidth(shown) > width;
+  if (!isCut || !hasErrors(selected.snapshot) || state.overlay !== undefined) {
     return [segment(shown, advice.tone)];
+  }
   // What to do about an error stands at its end; here one learns at least where to read it.
   const rest = `  ${keymap.label("show-error")} shows all`;
   return [
