@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { connect, createServer, type Server } from "node:net";
 import { lacksPeers, requirePeer, run } from "@blockmirror/peers";
 import type { JsonObject } from "@blockmirror/qmp";
 import { describe, expect, it } from "vitest";
@@ -13,6 +15,25 @@ function unixAddress(side: Side): JsonObject {
 
 function uri(side: Side, name: string): string {
   return `nbd+unix:///${name}?socket=${side.path("nbd.sock")}`;
+}
+
+function portOf(server: Server): number {
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("it listens on no port");
+  return address.port;
+}
+
+/** The first eight bytes that a server at the port says; empty when there is none. */
+async function greetingAt(port: number): Promise<string> {
+  const socket = connect(port, "127.0.0.1");
+  try {
+    const [bytes]: unknown[] = await once(socket, "data");
+    return Buffer.isBuffer(bytes) ? bytes.subarray(0, 8).toString("latin1") : "";
+  } catch {
+    return "";
+  } finally {
+    socket.destroy();
+  }
 }
 
 const NBD = { type: "nbd", id: "e", "node-name": "src" };
@@ -33,6 +54,7 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-io"))("exports, beside q
         ["nbd-server-start", unixAddress(side)],
         ["block-export-add", { ...NBD, "node-name": "nosuch" }],
         ["block-export-add", { ...NBD, id: "1bad" }],
+        ["block-export-add", { ...NBD, iothread: "nosuch" }],
         ["block-export-add", { ...NBD, type: "floppy" }],
         ["block-export-add", { ...NBD, "node-name": "ro", writable: true }],
         ["block-export-add", { ...NBD, writable: true }],
@@ -63,6 +85,30 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-io"))("exports, beside q
       const answers: unknown[] = [];
       for (const [command, args] of commands) answers.push([command, await side.ask(command, args)]);
       return answers;
+    });
+  });
+
+  it("are served at the first free port of those that may be taken", async () => {
+    await compare(async (side) => {
+      await addPair(side);
+      const taken = createServer().listen(0, "127.0.0.1");
+      await once(taken, "listening");
+      try {
+        const port = portOf(taken);
+        const start = (to: number): Promise<unknown> =>
+          side.ask("nbd-server-start", {
+            addr: { type: "inet", data: { host: "127.0.0.1", port: String(port), to } },
+          });
+        const seen: unknown[] = [await start(port)];
+        const last = Math.min(65_535, port + 20);
+        seen.push(await start(last));
+        const greetings = await Promise.all(
+          Array.from({ length: last - port }, (_, index) => greetingAt(port + 1 + index)),
+        );
+        return [...seen, greetings.includes("NBDMAGIC")];
+      } finally {
+        taken.close();
+      }
     });
   });
 

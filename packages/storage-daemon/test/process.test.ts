@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
@@ -216,6 +217,41 @@ describe("a daemon by its command line", () => {
     expect(existsSync(pidFile)).toBe(true);
     await client.execute("quit");
     await daemon.ended;
+  });
+
+  it("connects to its client again and again when told to", async () => {
+    const socket = join(await scratch(), "qmp.sock");
+    const daemon = new DaemonProcess([
+      "--chardev",
+      `socket,id=c,path=${socket},reconnect=1`,
+      "--monitor",
+      "c",
+    ]);
+    const [told] = await once(daemon.child.stderr ?? daemon.child, "data");
+    expect(String(told)).toMatch(/chardev 'c' cannot connect, and tries again: .*ENOENT/);
+    const clients = createServer().listen(socket);
+    afterTest(() => clients.close());
+    for (let round = 0; round < 2; round += 1) {
+      const [client] = await once(clients, "connection");
+      const [greeting] = await once(client, "data");
+      expect(String(greeting)).toContain("QMP");
+      client.destroy();
+    }
+    daemon.child.kill("SIGTERM");
+    expect((await daemon.ended).code).toBe(0);
+  });
+
+  it.each([
+    {
+      given: "server=on,wait=off,reconnect=5",
+      of: "'reconnect' is incompatible with socket in server listen mode",
+    },
+    { given: "wait=on", of: "'wait' is incompatible with socket in client connect mode" },
+    { given: "reconnect=soon", of: "'reconnect' expects a number" },
+  ])("refuses $given of a chardev", async ({ given, of }) => {
+    const socket = join(await scratch(), "qmp.sock");
+    const daemon = new DaemonProcess(["--chardev", `socket,id=c,path=${socket},${given}`, "--monitor", "c"]);
+    expect(await daemon.ended).toMatchObject({ code: 2, stderr: expect.stringContaining(of) });
   });
 
   it("ends when told to, though its first client has not come", async () => {

@@ -19,7 +19,7 @@ const KNOWN: ReadonlySet<string> = new Set([
 
 /**
  * Reads `--chardev socket,id=c,path=P,server=on,wait=off`, `--chardev socket,id=c,fd=3,server=on`,
- * `--chardev socket,id=c,host=H,port=N` and `--chardev stdio,id=c`.
+ * `--chardev socket,id=c,host=H,port=N`, with `reconnect=SECONDS` for one that connects, and `--chardev stdio,id=c`.
  *
  * @throws UsageError
  */
@@ -35,11 +35,22 @@ export function parseChardev(text: string): { readonly id: string; readonly opti
     throw new UsageError(`chardev: backend '${backend ?? ""}' is not supported; there are socket and stdio`);
   }
   const address = socketAddress(value);
-  const isServer = onOff(value, "server", false);
-  const options: ChardevOptions = isServer
-    ? { kind: "server", address, wait: onOff(value, "wait", true) }
-    : { kind: "client", address };
-  return { id, options };
+  const reconnect = word(value, "reconnect");
+  if (onOff(value, "server", false)) {
+    if (reconnect !== undefined) throw incompatible("reconnect", "socket in server listen mode");
+    return { id, options: { kind: "server", address, wait: onOff(value, "wait", true) } };
+  }
+  if (value["wait"] !== undefined) throw incompatible("wait", "socket in client connect mode");
+  if (reconnect !== undefined && "fd" in address) throw incompatible("reconnect", "'fd' address type");
+  const seconds = reconnect === undefined ? 0 : number("reconnect", reconnect, 0, MAX_RECONNECT_S);
+  return { id, options: { kind: "client", address, ...(seconds > 0 && { reconnectMs: seconds * 1000 }) } };
+}
+
+/** A day: what timers take, and more than anybody means. */
+const MAX_RECONNECT_S = 86_400;
+
+function incompatible(name: string, what: string): UsageError {
+  return new UsageError(`chardev: parameter '${name}' is incompatible with ${what}`);
 }
 
 function socketAddress(value: JsonObject): ListenAddress {

@@ -6,6 +6,7 @@ qemu-storage-daemon's.
   --blockdev driver=DRIVER,node-name=NAME,...   open a node; or a JSON object
   --chardev socket,id=ID,path=PATH,server=on[,wait=off]
   --chardev socket,id=ID,host=HOST,port=PORT[,server=on]
+  --chardev socket,id=ID,path=PATH[,reconnect=SECONDS]   connects, and does so again when it failed or was lost
   --chardev socket,id=ID,fd=NUMBER[,server=on]
   --chardev stdio,id=ID                         where a monitor's clients come from
   --monitor [chardev=]ID[,pretty=on]            serve QMP there

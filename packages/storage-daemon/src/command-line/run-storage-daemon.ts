@@ -57,6 +57,7 @@ async function run(args: readonly string[], daemonOptions: DaemonOptions): Promi
 
   const session = new CommandLineSession(
     new Daemon({ gate: directoryGate([], GATE_REMEDY), onError: report, ...daemonOptions }),
+    report,
   );
   // What closing meets is told below, where it is awaited as well.
   const stop = (): void => void session.close().catch(() => undefined);

@@ -23,10 +23,13 @@ export class CommandLineSession {
   readonly #chardevs: Map<string, Chardev> = new Map();
   #pidFilePath: string | undefined;
   #pidFile: PidFile | undefined;
+  readonly #report: (error: unknown) => void;
   #isClosing = false;
 
-  constructor(daemon: Daemon) {
+  /** @param report told of what goes wrong while nobody waits for an answer. */
+  constructor(daemon: Daemon, report: (error: unknown) => void) {
     this.daemon = daemon;
+    this.#report = report;
   }
 
   /** Carries out one option. @throws UsageError, QmpError, BlockError, or what the system refuses. */
@@ -111,7 +114,11 @@ export class CommandLineSession {
   #addChardev(text: string): void {
     const { id, options } = parseChardev(text);
     if (this.#chardevs.has(id)) throw new UsageError(`chardev: id '${id}' is in use already`);
-    this.#chardevs.set(id, new Chardev(options));
+    const onUnreachable = (cause: unknown): void => {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      this.#report(new Error(`chardev '${id}' cannot connect, and tries again: ${why}`, { cause }));
+    };
+    this.#chardevs.set(id, new Chardev(options, onUnreachable));
   }
 
   async #addMonitor(text: string): Promise<void> {

@@ -1,8 +1,9 @@
-import type { BlockNode } from "@blockmirror/block-driver";
-import type { ListenOptions, NbdExport, NbdServer, NbdServerTls } from "@blockmirror/nbd";
+import { BlockError, type BlockNode } from "@blockmirror/block-driver";
+import type { NbdExport, NbdServer, NbdServerTls } from "@blockmirror/nbd";
 import { commandError, type BlockType } from "@blockmirror/qmp";
 import { findBitmap, requireBitmap } from "../bitmaps/find-bitmap.ts";
 import type { NodeStore } from "../nodes/node-store.ts";
+import type { ListenChoices } from "./server-address.ts";
 
 /** An export as `block-export-add` describes it, with its defaults filled in. */
 export interface ExportRequest {
@@ -19,7 +20,7 @@ export interface ExportRequest {
 
 /** How the NBD server begins. */
 export interface ServerRequest {
-  readonly listen: ListenOptions;
+  readonly listen: ListenChoices;
   /** 0 = no limit. */
   readonly maxConnections: number;
   readonly tls: NbdServerTls | undefined;
@@ -75,7 +76,7 @@ export class BlockExports {
         ...(maxConnections === 0 ? {} : { maxConnections }),
         ...(tls === undefined ? {} : { tls }),
       });
-      await server.listen(listen);
+      await listenAtFirstFree(server, listen);
       this.#server = server;
     });
   }
@@ -204,6 +205,18 @@ export class BlockExports {
       return name;
     }
     throw commandError(`Bitmap '${name}' is not found`);
+  }
+}
+
+/** @throws BlockError what the last of them met, or the first that failed for another reason than being taken. */
+async function listenAtFirstFree(server: NbdServer, [first, ...others]: ListenChoices): Promise<void> {
+  try {
+    await server.listen(first);
+  } catch (error) {
+    const [second, ...rest] = others;
+    const isTaken = error instanceof BlockError && error.code === "EBUSY";
+    if (!isTaken || second === undefined) throw error;
+    await listenAtFirstFree(server, [second, ...rest]);
   }
 }
 

@@ -1,7 +1,7 @@
 import { commandError, type BlockType } from "@blockmirror/qmp";
 import type { ObjectStore } from "../objects/object-store.ts";
 import type { ExportRequest, ServerRequest } from "./block-exports.ts";
-import { listenOptions } from "./server-address.ts";
+import { listenChoices } from "./server-address.ts";
 
 /** The arguments of an NBD server, on the command line and of `nbd-server-start` alike. */
 export interface ServerArguments {
@@ -17,14 +17,18 @@ export function serverRequest(args: ServerArguments, objects: ObjectStore): Serv
     throw commandError("Parameter 'tls-authz' is not supported; leave it out");
   const id = args["tls-creds"];
   return {
-    listen: listenOptions(args.addr),
+    listen: listenChoices(args.addr),
     maxConnections: args["max-connections"] ?? 0,
     tls: id === undefined ? undefined : objects.serverCredentials(id),
   };
 }
 
-/** The arguments of `block-export-add` and `--export` with their defaults. */
+/**
+ * The arguments of `block-export-add` and `--export` with their defaults.
+ * @throws QmpError for an `iothread`, of which there are none here.
+ */
 export function exportRequest(args: BlockType<"BlockExportOptions">): ExportRequest {
+  if (args.iothread !== undefined) throw commandError(`iothread "${args.iothread}" not found`);
   return {
     id: args.id,
     nodeName: args["node-name"],

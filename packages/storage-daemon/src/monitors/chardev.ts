@@ -12,20 +12,28 @@ export type ChardevOptions =
       /** Hold everything up until the first client has connected. */
       readonly wait: boolean;
     }
-  | { readonly kind: "client"; readonly address: ListenAddress };
+  | {
+      readonly kind: "client";
+      readonly address: ListenAddress;
+      /** How long after a failure, or the end of a connection, it is made again. Without, that is its end. */
+      readonly reconnectMs?: number;
+    };
 
 /**
- * Where a monitor's clients come from. A server brings any number of them, one after the other or at once; the others
- * bring one.
+ * Where a monitor's clients come from. A server brings any number of them, one after the other or at once; one that
+ * connects brings the next when the last is gone, if it reconnects; the others bring one.
  */
 export class Chardev {
   readonly #options: ChardevOptions;
   #server: Server | undefined;
   #serve: ((stream: Duplex) => void) | undefined;
-  #isClosed = false;
+  readonly #closing = new AbortController();
+  readonly #onUnreachable: (error: unknown) => void;
 
-  constructor(options: ChardevOptions) {
+  /** @param onUnreachable told, for one that reconnects, why it could not; once until it can. */
+  constructor(options: ChardevOptions, onUnreachable: (error: unknown) => void) {
     this.#options = options;
+    this.#onUnreachable = onUnreachable;
   }
 
   /** Whether a monitor uses it already. */
@@ -40,18 +48,46 @@ export class Chardev {
     if (options.kind === "stdio") {
       serve(Duplex.from({ readable: process.stdin, writable: process.stdout }));
     } else if (options.kind === "client") {
-      serve(await dial(options.address));
+      const { address, reconnectMs } = options;
+      if (reconnectMs === undefined) serve(await dial(address));
+      else void this.#keepConnected(address, reconnectMs, serve);
     } else {
       this.#server = await listen(options.address, serve);
-      if (this.#isClosed) this.close();
+      if (this.#closing.signal.aborted) this.close();
       else if (options.wait) await once(this.#server, "connection");
     }
   }
 
   /** No more clients; a Unix socket's file goes with it. Those that are there stay. */
   close(): void {
-    this.#isClosed = true;
+    this.#closing.abort();
     this.#server?.close();
+  }
+
+  /** Goes on until it is closed; never rejects. */
+  async #keepConnected(
+    address: ListenAddress,
+    reconnectMs: number,
+    serve: (stream: Duplex) => void,
+  ): Promise<void> {
+    // Not with the others: most daemons listen.
+    const { setTimeout: sleep } = await import("node:timers/promises");
+    const { signal } = this.#closing;
+    let isKnown = false;
+    while (!signal.aborted) {
+      try {
+        const socket = await dial(address);
+        isKnown = false;
+        if (signal.aborted) return void socket.destroy();
+        const closed = once(socket, "close");
+        serve(socket);
+        await closed;
+      } catch (error) {
+        if (!isKnown) this.#onUnreachable(error);
+        isKnown = true;
+      }
+      await sleep(reconnectMs, undefined, { signal }).catch(() => undefined);
+    }
   }
 }
 
