@@ -121,6 +121,7 @@ export async function runUi(source: JobSource, options: UiOptions): Promise<UiRe
       end({ reason: "signal", signal });
     },
     suspendTerminal: () => suspendTerminal,
+    stdin,
   });
   // A UI waits for keys; the process must not end before them just because no job keeps it busy.
   const keepAlive = setInterval(() => {}, 2 ** 30);

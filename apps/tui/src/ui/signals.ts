@@ -1,4 +1,5 @@
 import type { SuspendTerminal } from "ink";
+import { stopReading } from "../terminal/stop-reading.ts";
 
 /** What signals lead to. */
 export interface SignalHandlers {
@@ -8,6 +9,8 @@ export interface SignalHandlers {
   readonly terminate: (signal: NodeJS.Signals) => void;
   /** Ink's way of lending the terminal out; `undefined` before the first frame. */
   readonly suspendTerminal: () => SuspendTerminal | undefined;
+  /** Where keys come from: not from there while the terminal is lent out. */
+  readonly stdin: NodeJS.ReadStream;
 }
 
 /** The signals of a running UI. */
@@ -49,6 +52,7 @@ export function trapSignals(handlers: SignalHandlers): TrappedSignals {
     try {
       const suspension = await suspendTerminal();
       try {
+        await stopReading(handlers.stdin);
         await use();
       } finally {
         await suspension.resume();

@@ -30,8 +30,8 @@ function run(...args: readonly string[]): PtyProgram {
   return program;
 }
 
-/** Shows what it gets, waits for an answer from the keyboard, and passes it on, as a pager that has the terminal can. */
-const PAGER = "cat; printf 'an answer: '; read answer </dev/tty; echo \"$answer\" >answer";
+/** Shows what it gets, waits for an answer from the keyboard, and passes it on, as a pager that has the terminal can, however late it reads. */
+const PAGER = "cat; printf 'an answer: '; sleep 0.5; read answer </dev/tty; echo \"$answer\" >answer";
 
 function writeKeys(text: string): void {
   mkdirSync(join(scratch.path, "config", "blockmirror"), { recursive: true });
