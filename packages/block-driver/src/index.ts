@@ -111,9 +111,10 @@ export {
 } from "./graph/dirty-bitmap.ts";
 export { BlockEdge, type DrainGate, type DrainNotice, type ParentInit } from "./graph/node.ts";
 export { denyGate, directoryGate, type GateAnswer, type GateRequest, type OpenGate } from "./graph/gate.ts";
-export { BACKING_CLAIM } from "./graph/claims.ts";
+export { BACKING_CLAIM, NO_CLAIM } from "./graph/claims.ts";
 export type { DrainedSection } from "./graph/drain.ts";
-export { BlockGraph, type FilterInit, type GraphOptions } from "./graph/graph.ts";
+export { BlockGraph, type GraphOptions } from "./graph/graph.ts";
+export type { FilterInit } from "./graph/filters.ts";
 export { BlockNode, type NodeInit } from "./graph/node.ts";
 export type { DeviceEventListener } from "./graph/structure.ts";
 export { WriteWatch } from "./graph/write-watch.ts";

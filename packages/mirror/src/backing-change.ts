@@ -1,10 +1,10 @@
 import {
-  ALL_PERMISSIONS,
   BACKING_CLAIM,
   type BlockEdge,
   type BlockGraph,
   type BlockNode,
   type NamedBacking,
+  NO_CLAIM,
 } from "@blockmirror/block-driver";
 import { everyStep } from "./every-step.ts";
 
@@ -47,7 +47,7 @@ export class BackingChange {
   /** Others may change what the image stands on from now on, until the image is led back. */
   letGo(): void {
     const edge = this.#image.child("backing");
-    if (edge !== undefined) this.#graph.reclaim(edge, { uses: [], shares: ALL_PERMISSIONS });
+    if (edge !== undefined) this.#graph.reclaim(edge, NO_CLAIM);
   }
 
   /** Takes everything back. @throws BlockError whatever that meets. */
@@ -79,8 +79,7 @@ export class BackingChange {
     if (this.#stood !== undefined) return;
     const on = this.#image.child("backing")?.node ?? null;
     const parent = { name: `change of what '${this.#image.name}' stands on` };
-    const keeper =
-      on === null ? undefined : this.#graph.attach(on, { ...parent, uses: [], shares: ALL_PERMISSIONS });
+    const keeper = on === null ? undefined : this.#graph.attach(on, { ...parent, ...NO_CLAIM });
     this.#stood = { on, keeper };
   }
 }

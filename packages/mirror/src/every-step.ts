@@ -37,12 +37,16 @@ async function tryAll(steps: readonly Step[]): Promise<readonly unknown[]> {
 function together(errors: readonly unknown[], link: string): unknown {
   const [first, ...others] = errors;
   if (others.length === 0) return first;
-  const { code, node, operation } = first instanceof BlockError ? first : new BlockError("EIO", "");
-  return new BlockError(code, `${messageOf(first)}${link}${others.map(messageOf).join("; ")}`, {
-    ...(node !== undefined && { node }),
-    ...(operation !== undefined && { operation }),
-    cause: new AggregateError(errors),
-  });
+  const about = first instanceof BlockError ? first : undefined;
+  return new BlockError(
+    about?.code ?? "EIO",
+    `${messageOf(first)}${link}${others.map(messageOf).join("; ")}`,
+    {
+      ...(about?.node !== undefined && { node: about.node }),
+      ...(about?.operation !== undefined && { operation: about.operation }),
+      cause: new AggregateError(errors),
+    },
+  );
 }
 
 function messageOf(error: unknown): string {

@@ -1,9 +1,4 @@
-import {
-  ALL_PERMISSIONS,
-  type BlockGraph,
-  type DrainedSection,
-  type PermissionClaim,
-} from "@blockmirror/block-driver";
+import { NO_CLAIM, type BlockGraph, type DrainedSection } from "@blockmirror/block-driver";
 import type { ChangeOptions, JobControl, JobDriver } from "@blockmirror/blockjob";
 import type { Convergence } from "./convergence.ts";
 import type { CopyEngine } from "./copy-engine.ts";
@@ -28,7 +23,6 @@ import type { TargetFlush } from "./target-flush.ts";
 import { isTraced, trace } from "./tracing.ts";
 import { zeroTail } from "./zero-tail.ts";
 
-const NO_CLAIM: PermissionClaim = { uses: [], shares: ALL_PERMISSIONS };
 /** The loop reaches a pause point at least this often (mirror rule S20.1). */
 const SLICE_MS = 100;
 
@@ -178,6 +172,7 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
   }
 
   async #leaveSource(graph: BlockGraph): Promise<void> {
+    if (!this.#isOnSource) return;
     this.#isOnSource = false;
     await Promise.all([graph.detach(this.#init.source), this.#init.fold?.left(this.switched)]);
   }

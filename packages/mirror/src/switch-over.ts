@@ -1,10 +1,10 @@
 import {
-  ALL_PERMISSIONS,
-  BlockError,
   type BlockEdge,
+  BlockError,
   type BlockGraph,
   type BlockNode,
   type DrainedSection,
+  NO_CLAIM,
 } from "@blockmirror/block-driver";
 import type { FoldInit } from "./commit/fold.ts";
 import { everyStep } from "./every-step.ts";
@@ -82,7 +82,7 @@ export class SwitchOver {
     if (replaces !== undefined) mustBeReplaceable(replaces, source.node, target.node);
     this.#held = await graph.drain(target.node);
     if (fold === undefined && source.info.readOnly && !target.info.readOnly) {
-      graph.reclaim(target, { uses: [], shares: ALL_PERMISSIONS });
+      graph.reclaim(target, NO_CLAIM);
       await graph.reopen(target.node, { readOnly: true });
       this.#madeReadOnly = true;
     }
@@ -147,7 +147,7 @@ export class SwitchOver {
   #lead(from: BlockNode): void {
     const { graph, target, fold } = this.#init;
     // From here on the guests use the target as they used the source; the job's own claim would exclude them.
-    graph.reclaim(target, { uses: [], shares: ALL_PERMISSIONS });
+    graph.reclaim(target, NO_CLAIM);
     fold?.letGo();
     const moved = new Set(from.parents);
     // A larger target may replace what nobody uses.

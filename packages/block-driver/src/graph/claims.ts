@@ -29,10 +29,13 @@ export function checkClaims(node: BlockNode): void {
  */
 export const BACKING_CLAIM: PermissionClaim = { uses: ["read"], shares: ["read", "write-unchanged"] };
 
+/** What a parent claims that does nothing now, and minds nothing that others do: it is there, and is told of drained sections. */
+export const NO_CLAIM: PermissionClaim = { uses: [], shares: ALL_PERMISSIONS };
+
 /** What a format or filter node claims from a child it opened. */
 export function childClaim(role: ChildRole, readOnly: boolean): PermissionClaim {
   // A filter's claim is what its parents claim; it is computed when they attach.
-  if (role === "filtered") return { uses: [], shares: ALL_PERMISSIONS };
+  if (role === "filtered") return NO_CLAIM;
   if (role === "backing") return BACKING_CLAIM;
   const uses: Permission[] = readOnly ? ["read"] : ["read", "write", "resize"];
   return { uses, shares: readOnly ? ["read", "write-unchanged"] : ["read"] };

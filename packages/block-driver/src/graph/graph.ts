@@ -1,19 +1,20 @@
 import type { CreateContext } from "../contract/driver.ts";
-import type { BlockChild, BlockDevice, NamedBacking } from "../contract/device.ts";
+import type { NamedBacking } from "../contract/device.ts";
 import type { DeviceSpec } from "../contract/options.ts";
 import { BlockError } from "../errors.ts";
 import type { DriverRegistry } from "../registry.ts";
 import { changeBackingFile, openBacking, setBacking } from "./backing.ts";
 import { checkClaims } from "./claims.ts";
 import { expedite, type DrainedSection } from "./drain.ts";
+import { insertFilter, removeFilter, type FilterInit } from "./filters.ts";
 import { denyGate, type OpenGate } from "./gate.ts";
 import { BlockEdge, type BlockNode, type ParentInit } from "./node.ts";
 import { openNode, resolveReference } from "./open-node.ts";
-import type { Permission } from "../contract/permissions.ts";
-import { ALL_PERMISSIONS, permissionMask, type PermissionClaim } from "./permissions.ts";
+import { permissionMask, type PermissionClaim } from "./permissions.ts";
 import { reopenNode } from "./reopen.ts";
+import { replaceNow } from "./replace.ts";
 import { GraphStructure, type DeviceEventListener } from "./structure.ts";
-import { backingChain, nodesBelow } from "./topology.ts";
+import { backingChain } from "./topology.ts";
 
 /** Options of a {@link BlockGraph}. */
 export interface GraphOptions {
@@ -24,41 +25,24 @@ export interface GraphOptions {
   readonly onDeviceEvent?: DeviceEventListener;
 }
 
-/** A filter that a program puts above a node: see {@link BlockGraph.insertFilter}. */
-export interface FilterInit {
-  /** Name of the filter's node. */
-  readonly nodeName: string;
-  /** Makes the filter's device around its filtered child. */
-  readonly device: (filtered: BlockChild) => BlockDevice;
-  /**
-   * What the filter tolerates from others on the node below it. A filter that has to see every write leaves `write` out:
-   * then nobody can write past it. Default: everything its own parents tolerate.
-   */
-  readonly shares?: readonly Permission[];
-  /** Parents that stay on the node itself. */
-  readonly keepBelow?: (edge: BlockEdge) => boolean;
-}
-
 /**
  * The block graph: nodes, the edges between them, and the operations that change it. Every change is atomic: it is
  * checked in full and then made at one instant, or refused without effect.
  */
 export class BlockGraph {
   readonly registry: DriverRegistry;
-  readonly #structure: GraphStructure;
   readonly #options: GraphOptions;
+  /** Set anew in what {@link changing} returns, and never after that. */
+  #structure: GraphStructure;
 
-  /** @param structure of the graph that this one is another view of; for {@link changing}. */
-  constructor(options: GraphOptions, structure?: GraphStructure) {
+  constructor(options: GraphOptions) {
     this.registry = options.registry;
     this.#options = options;
-    this.#structure =
-      structure ??
-      new GraphStructure(
-        options.registry,
-        options.gate ?? denyGate,
-        options.onDeviceEvent ?? (() => undefined),
-      );
+    this.#structure = new GraphStructure(
+      options.registry,
+      options.gate ?? denyGate,
+      options.onDeviceEvent ?? (() => undefined),
+    );
   }
 
   /**
@@ -67,7 +51,9 @@ export class BlockGraph {
    * wait for those who are in the middle of a change, and these must not wait for each other.
    */
   changing(): BlockGraph {
-    return new BlockGraph(this.#options, this.#structure.changing());
+    const view = new BlockGraph(this.#options);
+    view.#structure = this.#structure.changing();
+    return view;
   }
 
   /** Every node, in order of creation. */
@@ -320,16 +306,7 @@ export class BlockGraph {
    * @throws BlockError `EBUSY` on a conflict of permissions, `EINVAL` when sizes differ; nothing is changed then.
    */
   replaceNow(from: BlockNode, to: BlockNode, keep: (edge: BlockEdge) => boolean = () => false): void {
-    this.#structure.mustKnow(from);
-    this.#structure.mustKnow(to);
-    if (!this.#structure.sections.isQuiet(from))
-      throw new TypeError(`node '${from.name}' must be drained before it is replaced`);
-    const subtree = nodesBelow(to);
-    const moving = [...from.parents].filter(
-      (edge) => !keep(edge) && (edge.owner === undefined || !subtree.has(edge.owner)),
-    );
-    mustFitInto(moving, from, to);
-    this.#structure.move(moving, from, to);
+    replaceNow(this.#structure, from, to, keep);
   }
 
   /**
@@ -337,34 +314,7 @@ export class BlockGraph {
    * The filter is removed with {@link removeFilter}.
    */
   async insertFilter(node: BlockNode, init: FilterInit): Promise<BlockNode> {
-    const section = await this.drain(node);
-    try {
-      const filter = this.#structure.makeNode(init.nodeName, "filter", true);
-      const edge = new BlockEdge(
-        node,
-        { name: `node '${filter.name}'`, uses: [], shares: ALL_PERMISSIONS },
-        this.#structure.sections,
-        { owner: filter, role: "filtered" },
-      );
-      try {
-        filter.own(init.device(edge), false);
-        const moving = [...node.parents].filter((parent) => init.keepBelow?.(parent) !== true);
-        this.#structure.link(edge);
-        this.#structure.move(moving, node, filter);
-        // Only now: until they had moved, the filter's own parents would have been excluded.
-        this.#structure.limitShares(edge, init.shares ?? ALL_PERMISSIONS, () =>
-          this.#structure.move(moving, filter, node),
-        );
-      } catch (error) {
-        this.#structure.unlink(edge);
-        this.#structure.nodes.delete(filter.name);
-        await filter.shut().catch(() => {});
-        throw error;
-      }
-      return filter;
-    } finally {
-      section.end();
-    }
+    return insertFilter(this.#structure, node, init);
   }
 
   /**
@@ -377,42 +327,8 @@ export class BlockGraph {
     to?: BlockNode,
     options: { readonly signal?: AbortSignal } = {},
   ): Promise<void> {
-    const child = filter.child("filtered");
-    if (filter.kind !== "filter" || child === undefined) {
-      throw new TypeError(`node '${filter.name}' is not a filter`);
-    }
-    const section = await this.drain(child.node, options);
-    try {
-      // The filter's parents come to the node it filtered, where it may have excluded them.
-      const { sharesAtMost } = child;
-      child.sharesAtMost = permissionMask(ALL_PERMISSIONS);
-      try {
-        checkClaims(filter);
-        this.replaceNow(filter, to ?? child.node);
-      } catch (error) {
-        child.sharesAtMost = sharesAtMost;
-        checkClaims(filter);
-        throw error;
-      }
-      await this.#structure.closeTree(filter);
-    } finally {
-      section.end();
-    }
+    await removeFilter(this.#structure, filter, to, options.signal);
   }
-}
-
-/** What lies beyond the end of an overlay does not show in it. */
-function mustFitInto(moving: readonly BlockEdge[], from: BlockNode, to: BlockNode): void {
-  if (from.size === to.size) return;
-  const least = Math.min(from.size, to.size);
-  const isUnaware = ({ role, owner }: BlockEdge): boolean =>
-    role === "backing" && owner !== undefined && owner.size <= least;
-  if (moving.length > 0 && moving.every(isUnaware)) return;
-  throw new BlockError(
-    "EINVAL",
-    `node '${from.name}' (${from.size} bytes) cannot be replaced by '${to.name}' (${to.size} bytes): sizes differ`,
-    { node: from.name, operation: "replace" },
-  );
 }
 
 function refuseAborted(signal: AbortSignal | undefined, what: string): void {

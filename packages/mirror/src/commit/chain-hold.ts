@@ -2,11 +2,12 @@ import {
   ALL_PERMISSIONS,
   BACKING_CLAIM,
   backingChain,
-  BlockError,
-  skipFilters,
   type BlockEdge,
+  BlockError,
   type BlockGraph,
   type BlockNode,
+  NO_CLAIM,
+  skipFilters,
 } from "@blockmirror/block-driver";
 
 /**
@@ -62,7 +63,7 @@ export class ChainHold {
 
   /** The layers claim nothing any more: others change what is below them from now on. */
   letGo(): void {
-    for (const edge of this.#relaxed) this.#graph.reclaim(edge, { uses: [], shares: ALL_PERMISSIONS });
+    for (const edge of this.#relaxed) this.#graph.reclaim(edge, NO_CLAIM);
   }
 
   /** Ends the hold; `restored` makes the layers claim again what they claimed before. */

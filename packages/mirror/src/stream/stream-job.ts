@@ -1,13 +1,13 @@
 import {
-  ALL_PERMISSIONS,
   allocateAligned,
-  ExtentFlag,
-  ExtentList,
-  isZero,
-  StatusResolver,
   type BlockEdge,
   type BlockGraph,
   type BlockNode,
+  ExtentFlag,
+  ExtentList,
+  isZero,
+  NO_CLAIM,
+  StatusResolver,
 } from "@blockmirror/block-driver";
 import type { ErrorPolicy, JobControl, JobDriver } from "@blockmirror/blockjob";
 import { everyStep } from "../every-step.ts";
@@ -132,7 +132,7 @@ export class StreamJob implements JobDriver<StreamDetails> {
     await everyStep([
       () => this.#guard.removeFilter(graph, filter, image.node),
       // Whoever drains the image is told by this edge when all of it is over, so it claims nothing any more and goes last.
-      () => graph.reclaim(image, { uses: [], shares: ALL_PERMISSIONS }),
+      () => graph.reclaim(image, NO_CLAIM),
       () => this.#init.clean(),
       () => graph.detach(image),
     ]);

@@ -79,7 +79,8 @@ export class Chardev {
         const socket = await dial(address);
         isKnown = false;
         if (signal.aborted) return void socket.destroy();
-        const closed = once(socket, "close");
+        // However it is lost, that is no failure to connect.
+        const closed = new Promise((resolve) => socket.once("close", resolve));
         serve(socket);
         await closed;
       } catch (error) {
