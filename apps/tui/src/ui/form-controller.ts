@@ -55,7 +55,7 @@ export class FormController {
       return this.#host.show(undefined);
     }
     if (form.busy) return;
-    if (command === "activate" && form.focus === "start") return this.#submit(form);
+    if (command === "submit" || (command === "activate" && form.focus === "start")) return this.#submit(form);
     if (command === "activate" || command === "next-field") return this.#move(form, 1);
     if (command === "previous-field") this.#move(form, -1);
   }

@@ -42,6 +42,7 @@ export type Command =
   | "confirm"
   | "refuse"
   | "activate"
+  | "submit"
   | "next-field"
   | "previous-field"
   | "edit-backspace"
@@ -186,6 +187,7 @@ export const COMMANDS: Readonly<Record<Command, CommandInfo>> = {
     description: "Take the marked choice",
     keys: { dialog: ["enter"], input: ["enter"], form: ["enter"], menu: ["enter"] },
   },
+  submit: { category: "Dialogs", description: "Start the job, from any field", keys: { form: ["ctrl+s"] } },
   "next-field": {
     category: "Dialogs",
     description: "Next field or button",

@@ -45,6 +45,7 @@ const KEYS: Readonly<Record<string, string>> = {
   pageup: "\u001B[5~",
   backspace: "\u007F",
   "ctrl+c": "\u0003",
+  "ctrl+s": "\u0013",
 };
 
 /** Starts the real UI where nothing is real but the UI. */

@@ -495,6 +495,19 @@ describe("the new-job form", () => {
     });
   });
 
+  test("starts from any field with one key, which complains first where something is missing", async () => {
+    const { press, waitFor, waitForGone, source } = await openList({ source: { files } });
+    press("n");
+    await waitFor("^S start");
+    press("/images/a.raw", "ctrl+s");
+    await waitFor("! write the path of the copy");
+    expect(accepted()).toEqual([]);
+    press("/images/new.raw", "ctrl+s");
+    await waitFor("mirror-a started");
+    await waitForGone("New mirror");
+    expect(source.accepted.at(-1)?.[2]).toMatchObject({ targetPath: "/images/new.raw", speed: 0 });
+  });
+
   test("complains beside the field, of its own knowledge and the source's", async () => {
     const { press, waitFor } = await openList({ source: { files }, rows: 30 });
     press("n");

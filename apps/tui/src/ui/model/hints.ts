@@ -29,6 +29,7 @@ const LABELS: Readonly<Partial<Record<Command, string>>> = {
   confirm: "yes",
   refuse: "no",
   activate: "accept",
+  submit: "start",
   "next-field": "move",
   back: "close",
   // One word for both.
@@ -57,7 +58,7 @@ function commandsFor(mode: Mode, view: JobView | undefined): Command[] {
     case "input":
       return ["activate", "refuse"];
     case "form":
-      return ["next-field", "edit-right", "activate", "refuse"];
+      return ["next-field", "edit-right", "activate", "submit", "refuse"];
     case "menu":
       return ["up", "down", "activate", "back"];
     case "help":
