@@ -13,12 +13,14 @@ import {
   type JobVerb,
   type NewJobRequest,
   type NewJobReview,
+  type PathPurpose,
   type VerbPermission,
 } from "../job-source/job-source.ts";
 import type { CreationOptions } from "../images/creation-options.ts";
 import { imageSpec } from "../images/image-location.ts";
 import { createImage } from "../images/create-image.ts";
 import { removeFile } from "../images/image-session.ts";
+import { suggestPath } from "../images/suggest-path.ts";
 import type { ImageFormat } from "../images/image-format.ts";
 import type { OpenImage } from "./image-file.ts";
 import type { EngineJob } from "./engine-job.ts";
@@ -132,6 +134,10 @@ export class EmbeddedEngine implements JobSource {
     const map = into?.cellCount === cellCount ? into : createJobMap(cellCount);
     entry.mirror.map(cellCount, map);
     return map;
+  }
+
+  suggest(typed: string, purpose: PathPurpose): Promise<string | undefined> {
+    return suggestPath(typed, purpose);
   }
 
   validate(request: NewJobRequest): Promise<NewJobReview> {

@@ -11,6 +11,7 @@ import {
   type NewJobProblem,
   type NewJobRequest,
   type NewJobReview,
+  type PathPurpose,
   type SyncMode,
   type VerbPermission,
 } from "./job-source.ts";
@@ -141,6 +142,12 @@ export class FakeJobSource implements JobSource {
     const map = into?.cellCount === cellCount ? into : createJobMap(cellCount);
     job.fillMap(map);
     return map;
+  }
+
+  async suggest(typed: string, purpose: PathPurpose): Promise<string | undefined> {
+    if (typed === "" || purpose === "place") return undefined;
+    const found = [...this.#files.keys()].find((file) => file.startsWith(typed) && file !== typed);
+    return found?.slice(typed.length);
   }
 
   async validate(request: NewJobRequest): Promise<NewJobReview> {

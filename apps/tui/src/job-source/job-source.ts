@@ -265,6 +265,9 @@ export interface NewJobOptions {
   readonly replaces: boolean;
 }
 
+/** What a path is to lead to: to what is there, or to a place for something new. */
+export type PathPurpose = "image" | "place";
+
 /** A problem of one field of a {@link NewJobRequest}; `field` left out concerns the request as a whole. */
 export interface NewJobProblem {
   readonly field?: keyof NewJobRequest | undefined;
@@ -344,6 +347,8 @@ export interface JobSource {
   readonly syncModes?: readonly SyncMode[] | undefined;
   /** Further options of {@link JobSource.start}; none when left out. */
   readonly newJobOptions?: NewJobOptions | undefined;
+  /** How a path that is being typed may go on; `undefined` when nothing is known. Never rejects. */
+  suggest?(path: string, purpose: PathPurpose): Promise<string | undefined>;
   /** Looks at a request without side effects. */
   validate?(request: NewJobRequest): Promise<NewJobReview>;
   /** Starts a mirror and returns its job id. Absent when the endpoint cannot start jobs for us. */

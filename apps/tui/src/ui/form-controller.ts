@@ -27,6 +27,7 @@ export class FormController {
   readonly #host: FormHost;
   // Answers to questions about an older state of the form are not shown.
   #serial = 0;
+  #isSuggesting = false;
 
   constructor(source: JobSource, host: FormHost) {
     this.#source = source;
@@ -41,7 +42,7 @@ export class FormController {
   /** Takes typing. A space on a choice switches it. */
   edit(edit: TextEdit, form: NewJobForm): void {
     if (form.busy) return;
-    if (isTextField(form.focus)) return this.#show(editForm(form, edit));
+    if (isTextField(form.focus)) return this.#type(editForm(form, edit));
     if (edit.kind === "left") return this.#show(cycleChoice(form, -1));
     if (edit.kind === "right" || (edit.kind === "insert" && edit.text === " ")) {
       this.#show(cycleChoice(form, 1));
@@ -88,6 +89,30 @@ export class FormController {
     this.#host.show({ kind: "form", form });
   }
 
+  #type(form: NewJobForm): void {
+    this.#show(form);
+    this.#suggest(form);
+  }
+
+  /** One question at a time: a directory that does not answer must not take every thread that the jobs need. */
+  #suggest(form: NewJobForm): void {
+    const { focus } = form;
+    if (this.#source.suggest === undefined || this.#isSuggesting) return;
+    if (focus !== "sourcePath" && focus !== "targetPath") return;
+    const isNew = focus === "targetPath" && form.choices.existing === "no";
+    const serial = this.#serial;
+    this.#isSuggesting = true;
+    void this.#source.suggest(form.texts[focus].text, isNew ? "place" : "image").then((suggestion) => {
+      this.#isSuggesting = false;
+      if (this.#isCurrent(serial)) {
+        if (suggestion !== undefined) this.#show({ ...form, suggestion });
+        return;
+      }
+      const overlay = this.#host.overlay();
+      if (overlay?.kind === "form" && !overlay.form.busy) this.#suggest(overlay.form);
+    });
+  }
+
   #move(form: NewJobForm, by: 1 | -1): void {
     const moved = moveFocus(form, by);
     this.#show(moved);
@@ -108,7 +133,7 @@ export class FormController {
     const { request, problems } = readForm(form);
     if (problems.length > 0) return this.#show(showProblems(form, []));
     if (this.#source.validate === undefined) return this.start(request, form);
-    const waiting: NewJobForm = { ...form, busy: true };
+    const waiting: NewJobForm = { ...form, suggestion: "", busy: true };
     this.#show(waiting);
     const serial = this.#serial;
     this.#source.validate(request).then(

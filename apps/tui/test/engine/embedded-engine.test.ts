@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { BlockEdge } from "@blockmirror/block-driver";
@@ -240,6 +240,41 @@ describe("a review has no side effects", () => {
       destroys: { target: file("b.raw"), size: 2 * MIB },
     });
   });
+});
+
+describe("a path that is being typed", () => {
+  test.each<[string, string | undefined]>([
+    ["a", ".raw"],
+    ["a.raw", undefined],
+    ["di", "sks/"],
+    ["disks", "/"],
+    ["li", "nk/"],
+    ["lo", "st"],
+    ["disks/", "one.qcow2"],
+    [".", "hidden"],
+    ["nowhere/", undefined],
+    ["bad", undefined],
+  ])("%j goes on with %j", async (typed, rest) => {
+    mkdirSync(file("disks"));
+    for (const name of ["disks/.hidden", "disks/one.qcow2", ".hidden", "bad\u001B[2J.raw"])
+      writeFileSync(file(name), "");
+    symlinkSync("disks", file("link"));
+    symlinkSync("gone", file("lost"));
+    await expect(engine.suggest(`${scratch.path}/${typed}`, "image")).resolves.toBe(rest);
+  });
+
+  test("for a new image only directories are named", async () => {
+    mkdirSync(file("a.raw.d"));
+    await expect(engine.suggest(file("a"), "place")).resolves.toBe(".raw.d/");
+    await expect(engine.suggest(file("a.raw.d/"), "place")).resolves.toBeUndefined();
+  });
+
+  test.each(["", "nbd://localhost/a", "nbd+unix:///a?socket=/"])(
+    "%j is nothing to look up",
+    async (typed) => {
+      await expect(engine.suggest(typed, "image")).resolves.toBeUndefined();
+    },
+  );
 });
 
 test("an id in use is refused, and the target made for it is removed", async () => {

@@ -508,6 +508,42 @@ describe("the new-job form", () => {
     expect(source.accepted.at(-1)?.[2]).toMatchObject({ targetPath: "/images/new.raw", speed: 0 });
   });
 
+  test("proposes how a path goes on, and takes it with the key to the right", async () => {
+    const { press, waitFor, source } = await openList({ source: { files } });
+    press("n");
+    await waitFor("New mirror");
+    press("/images/");
+    await waitFor("/images/_a.raw");
+    press("b");
+    await waitFor("/images/b_.raw");
+    press("right");
+    await waitFor("/images/b.raw_");
+    press("tab", "/images/");
+    await waitFor("Target        /images/_ ");
+    press("right", "new.raw", "ctrl+s");
+    await waitFor("mirror-b started");
+    expect(source.accepted.at(-1)?.[2]).toMatchObject({
+      sourcePath: "/images/b.raw",
+      targetPath: "/images/new.raw",
+    });
+  });
+
+  test("what a path might go on with belongs to that path alone", async () => {
+    const { press, waitFor, waitForGone } = await openList({ source: { files } });
+    press("n");
+    await waitFor("New mirror");
+    press("/images/a");
+    await waitFor("/images/a_.raw");
+    press("left");
+    await waitForGone("a.raw");
+    press("end");
+    await waitFor("/images/a_.raw");
+    press("ctrl+s");
+    await waitFor("! write the path of the copy");
+    press("right", "x");
+    await waitFor("Target        x_");
+  });
+
   test("complains beside the field, of its own knowledge and the source's", async () => {
     const { press, waitFor } = await openList({ source: { files }, rows: 30 });
     press("n");

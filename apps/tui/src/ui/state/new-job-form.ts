@@ -75,6 +75,8 @@ export interface NewJobForm {
   readonly touched: ReadonlySet<FormField>;
   /** What the source found wrong. */
   readonly remote: readonly NewJobProblem[];
+  /** How the focused text may go on: what the key to the right would add. */
+  readonly suggestion: string;
   /** A start or a review is under way. */
   readonly busy: boolean;
 }
@@ -125,6 +127,7 @@ export function newJobForm(syncModes: readonly SyncMode[], further?: NewJobOptio
     canReplace: further?.replaces === true,
     touched: new Set(),
     remote: [],
+    suggestion: "",
     busy: false,
   };
 }
@@ -173,16 +176,21 @@ export function moveFocus(form: NewJobForm, by: 1 | -1): NewJobForm {
   const fields = FIELDS.filter((field) => isShown(form, field));
   const index = fields.indexOf(form.focus);
   const focus = fields[(index + by + fields.length) % fields.length] ?? "sourcePath";
-  return { ...form, focus, touched: new Set([...form.touched, form.focus]) };
+  return { ...form, focus, suggestion: "", touched: new Set([...form.touched, form.focus]) };
 }
 
 /** Applies typing to the focused field. What the source said about that field is out of date then. */
 export function editForm(form: NewJobForm, edit: TextEdit): NewJobForm {
   const field = form.focus;
   if (!isTextField(field)) return form;
+  const { text, cursor } = form.texts[field];
+  const isAtEnd = cursor === text.length;
+  const takes = form.suggestion !== "" && isAtEnd && (edit.kind === "right" || edit.kind === "end");
+  const step: TextEdit = takes ? { kind: "insert", text: form.suggestion } : edit;
   return {
     ...form,
-    texts: { ...form.texts, [field]: editText(form.texts[field], edit) },
+    texts: { ...form.texts, [field]: editText(form.texts[field], step) },
+    suggestion: "",
     remote: form.remote.filter((problem) => problem.field !== undefined && problem.field !== field),
   };
 }
@@ -290,7 +298,7 @@ export function problemOf(form: NewJobForm, field: FormField): string | undefine
 
 /** Marks every field as touched and puts the focus on the first one that complains. */
 export function showProblems(form: NewJobForm, remote: readonly NewJobProblem[]): NewJobForm {
-  const shown: NewJobForm = { ...form, busy: false, remote, touched: new Set(FIELDS) };
+  const shown: NewJobForm = { ...form, suggestion: "", busy: false, remote, touched: new Set(FIELDS) };
   const first = FIELDS.find((field) => problemOf(shown, field) !== undefined);
   return first === undefined ? shown : { ...shown, focus: first };
 }

@@ -57,7 +57,16 @@ function valueOf(
   if (isChoice(field)) return choices(form.options[field], form.choices[field], width);
   if (!isTextField(field)) return [];
   const { text, cursor } = form.texts[field];
-  if (focused) return aroundCursor(text, cursor, width);
+  if (focused) {
+    const line = aroundCursor(text, cursor, width);
+    if (cursor < text.length || form.suggestion === "") return line;
+    // Behind the cursor, so that it does not look as if it had been typed.
+    const room = width - lineWidth(line);
+    return [
+      ...line,
+      segment(truncateMiddle(showName(form.suggestion, glyphs), room, glyphs.ellipsis), "dim"),
+    ];
+  }
   if (text !== "") return [segment(truncateMiddle(showName(text, glyphs), width, glyphs.ellipsis))];
   const hint = field === "id" ? defaultJobId(form.texts.sourcePath.text) : placeholder;
   return [segment(hint, "dim")];
