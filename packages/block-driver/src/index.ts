@@ -36,7 +36,7 @@ export {
   type OpenContext,
   type RegisteredDriver,
 } from "./contract/driver.ts";
-export { ExtentFlag, ExtentList, type ExtentFlags } from "./contract/extents.ts";
+export { COARSE_BLOCK, ExtentFlag, ExtentList, type ExtentFlags } from "./contract/extents.ts";
 export {
   iovCopy,
   iovLength,

@@ -51,7 +51,7 @@ export class CopyEngine {
   readonly #maxCopyLength: number;
   readonly #maxCopyBelow: number;
   readonly #area: DirtyArea = { start: 0, length: 0 };
-  readonly #extent: SourceExtent = { zero: false, length: 0 };
+  readonly #extent: SourceExtent = { zero: false, length: 0, pieces: 0 };
   readonly #idleWaiters: (() => void)[] = [];
   readonly #endWaiters: (() => void)[] = [];
   #ended = 0;
@@ -72,7 +72,8 @@ export class CopyEngine {
     this.failed = new HBitmap({ size, granularity });
     this.copied = new HBitmap({ size, granularity });
     this.#sweep = new Sweep(init.dirty, this.inFlight, size);
-    this.#status = source.info.can.status === "none" ? undefined : new SourceStatus(source.node, init.dirty);
+    this.#status =
+      source.info.can.status === "none" ? undefined : new SourceStatus(source.node, init.dirty, init);
     const share = Math.max(bufferSize / MAX_OPERATIONS, MIN_COPY_LENGTH);
     const most = Math.min(MAX_COPY_LENGTH, share, this.#pool.pieceCount * granularity);
     this.#maxCopyLength = wholeChunks(most, granularity);
@@ -129,8 +130,9 @@ export class CopyEngine {
         return this.#full();
       if (!this.#nextArea()) return "exhausted";
       const { start, length } = this.#area;
-      if (this.#knows(start, length) || this.#assumeData(length, tries)) {
-        this.#submit(start, length, this.#extent, isLarge);
+      const mostData = isLarge ? this.#maxCopyBelow : this.#maxCopyLength;
+      if (this.#knows(start, length, mostData) || this.#assumeData(length, tries)) {
+        this.#submit(start, this.#extent, mostData);
         tries = 0;
       } else {
         tries += 1;
@@ -205,49 +207,38 @@ export class CopyEngine {
     this.#pool = new BufferPool(0, this.#init.granularity);
   }
 
-  #knows(offset: number, length: number): boolean {
-    return this.#status?.lookUp(offset, length, this.#extent) === true;
+  #knows(offset: number, length: number, mostData: number): boolean {
+    return this.#status?.lookUp(offset, length, mostData, this.#extent) === true;
   }
 
   #assumeData(length: number, tries: number): boolean {
     if (this.#status !== undefined && tries < STATUS_TRIES) return false;
     this.#extent.zero = false;
     this.#extent.length = length;
+    this.#extent.pieces = 1;
     return true;
   }
 
   /** A status query that fails is no error of the data: the range is copied without its help. */
   async #askStatus(offset: number): Promise<void> {
     try {
-      await this.#status?.query(offset, this.#init.size);
+      await this.#status?.query(offset);
     } catch {
       // The next look-up misses again, and after some tries the run is read as data; a real fault shows there.
     }
   }
 
-  #submit(offset: number, dirtyLength: number, extent: SourceExtent, isLarge: boolean): void {
-    const { granularity } = this.#init;
+  #submit(offset: number, extent: SourceExtent, mostData: number): void {
     if (extent.zero) {
-      const whole = this.#wholeChunks(offset, Math.min(dirtyLength, extent.length));
-      if (whole > 0) {
-        this.#submitZero(offset, whole);
-        return;
-      }
+      this.#submitZero(offset, extent.length);
+      return;
     }
-    // A chunk that is partly data is copied as data, so the extent's end is rounded up.
-    const data = extent.zero ? granularity : Math.ceil(extent.length / granularity) * granularity;
     const room = this.#pool.free * this.#pool.pieceSize;
-    const length = Math.min(dirtyLength, data, isLarge ? this.#maxCopyBelow : this.#maxCopyLength);
+    const length = Math.min(extent.length, mostData);
     if (room < length && isTraced("break_buf_busy")) {
       trace("break_buf_busy", { job: this.#init.job, offset, length: room });
     }
-    this.#submitCopy(offset, Math.min(length, room));
-  }
-
-  /** The length cut to whole chunks; the end of the image completes the last one. */
-  #wholeChunks(offset: number, length: number): number {
-    if (offset + length >= this.#init.size) return length;
-    return Math.floor(length / this.#init.granularity) * this.#init.granularity;
+    this.#submitCopy(offset, Math.min(length, room), extent.length / extent.pieces);
   }
 
   #submitZero(offset: number, length: number): void {
@@ -279,19 +270,19 @@ export class CopyEngine {
     if (isTraced("one_iteration")) trace("one_iteration", { job: this.#init.job, offset, length, zero });
   }
 
-  #submitCopy(offset: number, length: number): void {
+  #submitCopy(offset: number, length: number, piece: number): void {
     this.#claim(offset, length);
     this.#traceSubmit(offset, length, false);
     const loan = this.#loans.pop() ?? new Loan();
     this.#pool.take(length, loan);
     this.#init.onSubmit(length);
-    void this.#copy(offset, length, loan);
+    void this.#copy(offset, length, piece, loan);
   }
 
-  async #copy(offset: number, length: number, loan: Loan): Promise<void> {
+  async #copy(offset: number, length: number, piece: number, loan: Loan): Promise<void> {
     let side: FailedSide = "read";
     try {
-      const copied = this.#copyBelow(offset, length);
+      const copied = this.#copyBelow(offset, length, piece);
       const done = isPromise(copied) ? await copied : copied;
       if (done < length) {
         const buffers = this.#pool.vector(length, loan);
@@ -316,11 +307,11 @@ export class CopyEngine {
   }
 
   /** Whoever looks for zeroes has to see the bytes. */
-  #copyBelow(offset: number, length: number): MaybePromise<number> {
+  #copyBelow(offset: number, length: number, piece: number): MaybePromise<number> {
     if (this.#init.detectZeroes) return 0;
     // Forgotten when the copy starts: a failed one may have written a part.
     this.#init.zeroMap.forget(offset, length);
-    return this.#below.copy(offset, length);
+    return this.#below.copy(offset, length, piece);
   }
 
   #writeTarget(offset: number, length: number, buffers: IoVec): void | Promise<void> {

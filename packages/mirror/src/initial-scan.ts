@@ -1,5 +1,6 @@
 import type { DirtyArea } from "@blockmirror/hbitmap";
 import {
+  COARSE_BLOCK,
   ExtentFlag,
   ExtentList,
   skipFilters,
@@ -146,7 +147,8 @@ async function walk(
   visit: (offset: number, length: number, zero: boolean, held: boolean) => void,
   above?: BlockNode,
 ): Promise<boolean> {
-  const options = above === undefined ? {} : { above };
+  const precise = init.dirty.bits.granularity < COARSE_BLOCK;
+  const options = { precise, ...(above !== undefined && { above }) };
   const resolver = new StatusResolver();
   const extents = new ExtentList();
   for (let offset = 0; offset < init.size; offset = extents.next) {

@@ -6,18 +6,20 @@ import { Images, SIZE } from "./support/images.ts";
 import { LendingDevice, type CopyPolicy } from "./support/lending-device.ts";
 import { KIB, MIB, openRig, seededRandom, type Rig } from "./support/rig.ts";
 
-/** Counts the bytes that go through this process on their way into a node, and those that do not. */
-function watch(node: BlockNode): { written: number; copied: number } {
-  const counts = { written: 0, copied: 0 };
+/** Counts the bytes that go through this process on their way into a node, those that do not, and the requests for either. */
+function watch(node: BlockNode): { written: number; copied: number; requests: number } {
+  const counts = { written: 0, copied: 0, requests: 0 };
   const { device } = node.child("file")?.node ?? node;
   const { write, copyRange } = device;
   if (write === undefined || copyRange === undefined) throw new Error("not a file that takes copies");
   Object.assign(device, {
     write: (...[offset, from, options]: Parameters<typeof write>) => {
+      counts.requests += 1;
       counts.written += from.reduce((sum, piece) => sum + piece.byteLength, 0);
       return write(offset, from, options);
     },
     copyRange: async (...request: Parameters<typeof copyRange>) => {
+      counts.requests += 1;
       const copied = await copyRange(...request);
       counts.copied += copied;
       return copied;
@@ -64,6 +66,52 @@ describe("images in files", () => {
     expect(counts.copied).toBe(3 * MIB + 64 * KIB);
     // What is written is metadata.
     expect(counts.written).toBeLessThan(512 * KIB);
+    expect(await made.content(to)).toEqual(await made.content(from));
+  });
+
+  /** Every cluster behind the one that follows it, as if a guest had written them in that order. */
+  const backwards = Array.from({ length: SIZE / (64 * KIB) }, (_, index): [number, number, number] => [
+    SIZE - (index + 1) * 64 * KIB,
+    64 * KIB,
+    1 + (index % 250),
+  ]);
+
+  test("a source in small pieces is read and written in large ones", async () => {
+    const { images: made, from, to } = await pair("source.qcow2", "target.raw");
+    await made.fill(from, backwards);
+    const counts = watch(to);
+    await made.copy(from, to, { sync: "full" });
+    expect(counts).toEqual({ copied: 0, written: SIZE, requests: SIZE / MIB });
+    expect(await made.content(to)).toEqual(await made.content(from));
+  });
+
+  test("into a target in small pieces nothing is copied piece by piece", async () => {
+    const { images: made, from, to } = await pair("source.raw", "target.qcow2");
+    await made.fill(to, backwards);
+    await made.fill(from, [[0, SIZE, 7]]);
+    const counts = watch(to);
+    await made.copy(from, to, { sync: "full" });
+    expect(counts.copied).toBe(0);
+    expect(await made.content(to)).toEqual(await made.content(from));
+  });
+
+  test("holes too small to matter do not cut a copy", async () => {
+    const { images: made, from, to } = await pair("source.raw", "target.raw");
+    const holes = Array.from({ length: SIZE / (8 * KIB) }, (_, index): [number, number, number] => [
+      index * 8 * KIB,
+      4 * KIB,
+      1 + (index % 250),
+    ]);
+    // All but one chunk.
+    const gap = 3 * MIB;
+    await made.fill(
+      from,
+      holes.filter(([offset]) => offset < gap || offset >= gap + 64 * KIB),
+    );
+    const counts = watch(to);
+    await made.copy(from, to, { sync: "full" });
+    expect(counts.copied + counts.written).toBe(SIZE - 64 * KIB);
+    expect(counts.requests).toBeLessThanOrEqual(SIZE / MIB);
     expect(await made.content(to)).toEqual(await made.content(from));
   });
 

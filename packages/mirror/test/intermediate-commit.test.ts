@@ -114,6 +114,8 @@ describe("a commit of a layer that others stand on", () => {
 
   test("an error while writing the base fails the job and leaves the chain; a second try succeeds", async () => {
     const chain = await threeOverlays();
+    // Far from the rest, so that there is a second write.
+    await chain.fill("overlay1", MIB, 64 * KIB, 5);
     const before = await chain.content(chain.top);
     chain.baseFaults.add({ operation: "write", nth: 2, times: 1, error: "EIO" });
     const commit = await fold(chain);

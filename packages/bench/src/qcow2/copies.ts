@@ -66,6 +66,36 @@ async function sparse({ directory }: BenchContext): Promise<string> {
   return image;
 }
 
+/** As a guest leaves it: in every cluster something, written in no order. */
+async function scattered({ directory, dataBytes }: BenchContext): Promise<string> {
+  const image = join(directory, "source.qcow2");
+  await run("qemu-img", ["create", "-q", "-f", "qcow2", image, String(dataBytes)]);
+  const cluster = 64 * 1024;
+  const clusters = Math.floor(dataBytes / cluster);
+  const commands = shuffled(clusters).map(
+    (index) => `aio_write -P ${1 + (index % 250)} ${index * cluster} 64k`,
+  );
+  await run("qemu-io", ["-f", "qcow2", "-t", "unsafe", image], {
+    timeoutMs: 600_000,
+    input: [...commands, "aio_flush", "quit", ""].join("\n"),
+  });
+  return image;
+}
+
+/** The numbers below `count` in the same disorder every time. */
+function shuffled(count: number): readonly number[] {
+  const numbers = Array.from({ length: count }, (_, index) => index);
+  let state = 1;
+  for (let index = count - 1; index > 0; index -= 1) {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+    const other = Math.floor((state / 2 ** 32) * (index + 1));
+    const moved = numbers[index] ?? 0;
+    numbers[index] = numbers[other] ?? 0;
+    numbers[other] = moved;
+  }
+  return numbers;
+}
+
 const full = ({ dataBytes }: BenchContext): number => dataBytes;
 
 /** Copies from and to qcow2. */
@@ -95,6 +125,14 @@ export const qcow2Copies: readonly Scenario[] = [
     makeSource: chain,
     size: full,
     mirrorBar: 2,
+  }),
+  copyScenario({
+    name: "qcow2/scattered",
+    title: "qcow2 to qcow2, an image whose clusters were written in no order",
+    formats: { source: "qcow2", target: "qcow2" },
+    makeSource: scattered,
+    size: full,
+    mirrorBar: 1,
   }),
   copyScenario({
     name: "qcow2/sparse",

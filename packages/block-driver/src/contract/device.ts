@@ -112,7 +112,7 @@ export interface ZeroOptions extends WriteOptions {
 
 /** Options of `status`. */
 export interface StatusOptions extends IoOptions {
-  /** False lets a driver merge extents or call zeroes data, never the reverse. Default true. */
+  /** False lets a driver call zeroes data where they fill no `COARSE_BLOCK`, never the reverse. Default true. */
   readonly precise?: boolean;
 }
 

@@ -18,6 +18,9 @@ export const ExtentFlag = {
 /** A combination of {@link ExtentFlag} bits. */
 export type ExtentFlags = number;
 
+/** Holes that fill no aligned block of this many bytes need not be told of where no precision is asked for. */
+export const COARSE_BLOCK: number = 64 * 1024;
+
 const DEFAULT_CAPACITY = 1024;
 
 /**

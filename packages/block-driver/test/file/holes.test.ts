@@ -123,6 +123,26 @@ describe.skipIf(lacksNative)("holes (native)", () => {
     expect(device.info.can.status).toBe("exact");
   });
 
+  test("without precision only holes that fill a block of 64 KiB are told of", async () => {
+    const device = await openNative(temporaryFile(MiB + 4 * KiB));
+    for (let offset = 0; offset < 256 * KiB; offset += 8 * KiB)
+      await device.write(offset, [pattern(4 * KiB)]);
+    await device.write(380 * KiB, [pattern(4 * KiB)]);
+    await device.write(MiB, [pattern(4 * KiB)]);
+    expect(await wholeStatus(device)).toHaveLength(67);
+    const zero = true;
+    expect(await wholeStatus(device, undefined, { precise: false })).toEqual([
+      { offset: 0, length: 256 * KiB, zero: false },
+      { offset: 256 * KiB, length: 64 * KiB, zero },
+      { offset: 320 * KiB, length: 64 * KiB, zero: false },
+      { offset: 384 * KiB, length: 640 * KiB, zero },
+      { offset: MiB, length: 4 * KiB, zero: false },
+    ]);
+    const extents = new ExtentList();
+    await device.status(380 * KiB - 1, 2, extents, { precise: false });
+    expect([extents.count, extents.flagsAt(0)]).toEqual([1, ExtentFlag.Data]);
+  });
+
   test("own changes of space are seen at once, though runs of data are remembered", async () => {
     const device = await openNative(temporaryFile(pattern(8 * MiB)));
     const data = { offset: 0, length: 8 * MiB, zero: false };

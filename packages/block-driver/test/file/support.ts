@@ -8,6 +8,7 @@ import {
   ExtentFlag,
   ExtentList,
   type BlockDevice,
+  type StatusOptions,
   type FileCalls,
   type OpenContext,
 } from "../../src/index.ts";
@@ -191,12 +192,16 @@ export interface Run {
 }
 
 /** The status of the whole device, asked batch by batch, with equal neighbours merged across batches. */
-export async function wholeStatus(device: BlockDevice, capacity = 1024): Promise<readonly Run[]> {
+export async function wholeStatus(
+  device: BlockDevice,
+  capacity = 1024,
+  options: StatusOptions = {},
+): Promise<readonly Run[]> {
   const { size } = device.info;
   const extents = new ExtentList(capacity);
   const runs: Run[] = [];
   for (let at = 0; at < size; at = extents.next) {
-    await device.status(at, size - at, extents);
+    await device.status(at, size - at, extents, options);
     if (extents.next <= at || extents.next > size)
       throw new Error(`batch from ${at} ends at ${extents.next}`);
     for (let index = 0; index < extents.count; index += 1) {

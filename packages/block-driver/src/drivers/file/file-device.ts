@@ -134,7 +134,7 @@ export class FileDevice implements BlockDevice {
     const { size } = this.#info;
     if (this.#holes !== undefined) {
       try {
-        this.#holes.describe(offset, length, size, extents);
+        this.#holes.describe(offset, length, size, extents, options?.precise !== false);
       } catch (error) {
         throw this.#error(error, "status", offset, length);
       }

@@ -1,4 +1,4 @@
-import { ExtentFlag, type ExtentList } from "../../contract/extents.ts";
+import { COARSE_BLOCK, ExtentFlag, type ExtentList } from "../../contract/extents.ts";
 import type { FileOps } from "./file-ops.ts";
 
 /** Runs of data in one `status` call, two seeks each: a badly fragmented file holds the event loop for about a millisecond. */
@@ -27,18 +27,23 @@ export class HoleMap {
 
   /**
    * Appends what `[offset, offset + length)` is, never beyond `size`. May stop early; adds nothing only when the file
-   * ends at or before `offset`.
+   * ends at or before `offset`. Without `precise` data and holes alternate by blocks, and a file in a thousand pieces takes a
+   * few seeks.
    */
-  describe(offset: number, length: number, size: number, extents: ExtentList): void {
+  describe(offset: number, length: number, size: number, extents: ExtentList, precise: boolean): void {
     const end = offset + length;
+    const block = precise ? 1 : COARSE_BLOCK;
     let at = offset;
     for (let runs = 0; at < end && runs < MAX_RUNS; runs += 1) {
       const data = this.#nextData(at);
-      const holeEnd = Math.min(data ?? this.#ops.end(this.#fd), size);
+      const isData = data !== undefined && data < size;
+      const holeEnd = isData
+        ? Math.max(at, Math.floor(data / block) * block)
+        : Math.min(data ?? this.#ops.end(this.#fd), size);
       if (holeEnd > at && !extents.append(holeEnd - at, ExtentFlag.Zero)) return;
-      if (data === undefined || data >= size) return;
-      const dataEnd = Math.min(this.#dataRunEnd(data), size);
-      if (!extents.append(dataEnd - data, ExtentFlag.Data)) return;
+      if (!isData) return;
+      const dataEnd = Math.min(Math.ceil(this.#dataRunEnd(data) / block) * block, size);
+      if (!extents.append(dataEnd - holeEnd, ExtentFlag.Data)) return;
       at = dataEnd;
     }
   }

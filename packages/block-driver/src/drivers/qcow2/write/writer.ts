@@ -20,6 +20,8 @@ import { discardRange, writeZeroRange } from "./zero-clusters.ts";
 
 /** Parts of one request that are on their way at the same time. */
 const PARTS_IN_FLIGHT = 16;
+/** Smaller pieces, each copied below by itself, take longer than reading and writing all of them at once. */
+const LEAST_COPY = 512 * 1024;
 /** Zero buffers in one write. */
 const ZERO_WRITE = 8 * 1024 * 1024;
 
@@ -69,6 +71,7 @@ export class Writer {
     const { geometry } = this.state.image;
     const whole = geometry.clusterStart(offset + length) - offset;
     if (geometry.clusterStart(offset) !== offset || whole <= 0) return 0;
+    if (await this.#isScattered(offset, offset + whole)) return 0;
     try {
       const payload = new LentPayload(storage, sourceOffset, whole);
       await this.#shared(() => this.#write(offset, payload, whole), offset + whole);
@@ -172,6 +175,16 @@ export class Writer {
     if (isPromise(written)) return settle(written, leave);
     leave();
     return true;
+  }
+
+  /** Whether the clusters that are stored already begin with a piece too small to be copied by itself. */
+  async #isScattered(offset: number, end: number): Promise<boolean> {
+    const { image } = this.state;
+    const slice = await image.l2.get(offset);
+    if (slice === undefined) return false;
+    const run = this.#run;
+    findWriteRun(slice, image.geometry, image.hasDataFile, offset, end, run);
+    return run.action === WriteAction.InPlace && run.end < end && run.end - offset < LEAST_COPY;
   }
 
   async #write(offset: number, payload: Payload, length: number): Promise<void> {
