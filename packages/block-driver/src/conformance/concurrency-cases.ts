@@ -48,7 +48,7 @@ async function readers({ edge, node }: Specimen): Promise<void> {
     Array.from({ length: WORKERS }, async (_worker, index) => {
       const offset = (index * 3001) % (node.size - 5000);
       const buffer = new Uint8Array(5000);
-      await edge.read(offset, [buffer]);
+      await edge.read(offset, [buffer], { batch: index % 2 === 0 });
       sameBytes(buffer, content.subarray(offset, offset + 5000), `reader ${index}`, offset);
     }),
   );
@@ -69,7 +69,7 @@ async function neighbours(specimen: Specimen): Promise<void> {
     } else {
       const data = random.bytes(length);
       content.set(data, offset);
-      await edge.write(offset, random.pieces(data), { fua: index % 7 === 0 });
+      await edge.write(offset, random.pieces(data), { fua: index % 7 === 0, batch: index % 3 === 0 });
     }
     if (index % 4 === 0) await edge.flush();
   });

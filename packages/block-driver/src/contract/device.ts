@@ -94,6 +94,11 @@ export interface DeviceInfo {
 export interface IoOptions {
   /** Aborting it ends the request with `ECANCELED` if nothing has been changed yet. */
   readonly signal?: AbortSignal;
+  /**
+   * One of several requests, made in one turn of the event loop, whose maker waits for all of them: they may be carried out one
+   * after the other where that is cheaper. Default false.
+   */
+  readonly batch?: boolean;
 }
 
 /** Options of `write`. */

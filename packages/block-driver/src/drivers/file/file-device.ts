@@ -28,7 +28,9 @@ import {
   settled,
   writeFully,
   type FileCalls,
+  type Settle,
 } from "./positional-io.ts";
+import { PieceBatches } from "./piece-batches.ts";
 import { RangeCopier } from "./range-copier.ts";
 import { hasNoBlocks } from "./space-trust.ts";
 import { isUnsupported } from "./system-error.ts";
@@ -71,6 +73,8 @@ export class FileDevice implements BlockDevice {
   readonly #copier: RangeCopier<FileDevice> | undefined;
   readonly #writeback: EarlyWriteback | undefined;
   readonly #inline: InlineWrites | undefined;
+  readonly #batchedReads: PieceBatches | undefined;
+  readonly #batchedWrites: PieceBatches | undefined;
   #canZeroRange: boolean;
   #info: DeviceInfo;
   #flushes = 0;
@@ -97,6 +101,8 @@ export class FileDevice implements BlockDevice {
     this.#openAgain = init.openAgain;
     this.#lockClaim = lockClaim(readOnly, file.kind === "regular" && !init.fixed);
     this.#writeback = ops === undefined || readOnly ? undefined : new EarlyWriteback(ops, file.fd);
+    this.#batchedReads = PieceBatches.of("read", init);
+    this.#batchedWrites = readOnly ? undefined : PieceBatches.of("write", init);
     this.#inline = init.inline ? new InlineWrites(file.fd) : undefined;
     const can = describeCapabilities(init);
     this.#info = describeDevice(init, can);
@@ -122,9 +128,11 @@ export class FileDevice implements BlockDevice {
     const length = iovLength(into);
     this.#requests.admit("read", offset, length, options);
     if (length === 0 || this.#readCached(offset, into, length)) return undefined;
-    return this.#requests.transfer("read", offset, length, false, (settle) =>
-      readFully(this.#calls, this.#fd, offset, into, settle),
-    );
+    return this.#requests.transfer("read", offset, length, false, (settle) => {
+      if (options?.batch === true && this.#batchedReads !== undefined)
+        this.#batchedReads.add(offset, into, settle);
+      else readFully(this.#calls, this.#fd, offset, into, settle);
+    });
   }
 
   status(offset: number, length: number, extents: ExtentList, options?: StatusOptions): void {
@@ -170,12 +178,15 @@ export class FileDevice implements BlockDevice {
     const length = iovLength(from);
     this.#requests.admit("write", offset, length, options);
     if (length === 0 || this.#writeInline(offset, from)) return undefined;
-    return this.#requests.transfer("write", offset, length, true, (settle) =>
-      writeFully(this.#calls, this.#fd, offset, from, (error) => {
+    return this.#requests.transfer("write", offset, length, true, (settle) => {
+      const finish: Settle = (error) => {
         if (error === undefined) this.#writeOutEarly(offset, length);
         settle(error);
-      }),
-    );
+      };
+      if (options?.batch === true && this.#batchedWrites !== undefined)
+        this.#batchedWrites.add(offset, from, finish);
+      else writeFully(this.#calls, this.#fd, offset, from, finish);
+    });
   };
 
   readonly #writeZeroes = (offset: number, length: number, options?: ZeroOptions): MaybePromise<void> => {

@@ -1,3 +1,6 @@
+/** Pieces that one call moves at most. */
+export const MAX_PIECES = 32;
+
 /**
  * What the host can do with a file beyond what Node offers. Everything takes a raw descriptor and byte offsets, and
  * fails with a Node-style system error. A host without this (no `koffi`, another system, `BLOCKMIRROR_NO_NATIVE=1`) has
@@ -19,6 +22,15 @@ export interface FileOps {
    * system never answers like this. Absent where it cannot be called.
    */
   readCached?(fd: number, into: Uint8Array, position: number): number | undefined;
+  /**
+   * Reads or writes at most {@link MAX_PIECES} pieces one after the other, in one call of one thread. Resolves with the numbers of
+   * those that were moved in full; what became of the others is for an ordinary request to find out. Absent where it cannot be done.
+   */
+  transferPieces?(
+    kind: "read" | "write",
+    fd: number,
+    pieces: readonly FilePiece[],
+  ): Promise<ReadonlySet<number>>;
   /** Gives the space back and makes the range read as zeroes; the size stays. */
   punchHole(fd: number, offset: number, length: number): Promise<void>;
   /** Makes the range read as zeroes and keeps the space; the size stays. */
@@ -43,6 +55,12 @@ export interface FileOps {
   setLock(fd: number, byte: number, action: "shared" | "unlock"): void;
   /** Whether another open file description holds any lock on one byte. */
   isLockedByOther(fd: number, byte: number): boolean;
+}
+
+/** A piece of a file, and the memory that it is read into or written from. */
+export interface FilePiece {
+  readonly position: number;
+  readonly memory: Uint8Array;
 }
 
 /** A range to copy between two descriptors. */

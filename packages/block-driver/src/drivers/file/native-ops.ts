@@ -1,6 +1,7 @@
 import { release } from "node:os";
 import { openCLibrary, type AsyncFunction } from "../../native/c-library.ts";
 import type { FileOps, RangeCopy } from "./file-ops.ts";
+import { KernelBatches } from "./kernel-batches.ts";
 import { systemError, systemErrorCode } from "./system-error.ts";
 
 /** Linux ABI constants, from the kernel's user-space headers. */
@@ -28,7 +29,8 @@ const MAX_CALLS = 64;
  * @throws when the system, the architecture or the optional `koffi` package is missing.
  */
 export async function openNativeOps(): Promise<FileOps> {
-  const { functions: libc, addressOf, errno } = await openCLibrary();
+  const library = await openCLibrary();
+  const { functions: libc, addressOf, errno } = library;
   const lseek: (fd: number, offset: number, whence: number) => number = libc.func(
     "int64_t lseek(int, int64_t, int)",
   );
@@ -48,6 +50,7 @@ export async function openNativeOps(): Promise<FileOps> {
   const sendfile: AsyncFunction = libc.func("int64_t sendfile(int, int, void *, size_t)");
   const syncFileRange: AsyncFunction = libc.func("int sync_file_range(int, int64_t, int64_t, unsigned int)");
   const pool = new CallPool(errno);
+  const batches = KernelBatches.open(library);
 
   const seek = (fd: number, offset: number, whence: number): number | undefined => {
     for (;;) {
@@ -80,6 +83,10 @@ export async function openNativeOps(): Promise<FileOps> {
       const read = preadv2(fd, vector, 1, position, RWF_NOWAIT);
       return read < 0 && errno() === EOPNOTSUPP ? undefined : read;
     },
+    ...(batches !== undefined && {
+      transferPieces: (kind, fd, pieces) =>
+        batches.transfer(kind, fd, pieces, (fn, ...args) => pool.run(fn, "io_submit", ...args)),
+    }),
     nextData: (fd, offset) => seek(fd, offset, SEEK_DATA),
     nextHole: (fd, offset) => seek(fd, offset, SEEK_HOLE),
     end: (fd) => seek(fd, 0, SEEK_END) ?? 0,
@@ -152,6 +159,9 @@ class FlockBuffer {
   }
 }
 
+/** What a C function is called with. */
+type CallArgument = number | ArrayBufferView | null;
+
 /** Runs C functions on the thread pool, a bounded number at a time. */
 class CallPool {
   readonly #errno: () => number;
@@ -163,11 +173,7 @@ class CallPool {
   }
 
   /** Calls until it is not interrupted; rejects with the system error of a negative result. */
-  async run(
-    fn: AsyncFunction,
-    name: string,
-    ...args: readonly (number | ArrayBufferView)[]
-  ): Promise<number> {
+  async run(fn: AsyncFunction, name: string, ...args: readonly CallArgument[]): Promise<number> {
     if (this.#running >= MAX_CALLS) await new Promise<void>((resume) => this.#waiting.push(resume));
     else this.#running += 1;
     try {
@@ -185,7 +191,7 @@ class CallPool {
     }
   }
 
-  #call(fn: AsyncFunction, name: string, args: readonly (number | ArrayBufferView)[]): Promise<number> {
+  #call(fn: AsyncFunction, name: string, args: readonly CallArgument[]): Promise<number> {
     return new Promise((resolve, reject) => {
       fn.async(...args, (error, result) => {
         // The binding carries errno over from the thread that made the call, until the next call from this thread.

@@ -1,4 +1,4 @@
-import type { BlockChild, BlockDevice, DeviceInfo } from "../../../contract/device.ts";
+import type { BlockChild, BlockDevice, DeviceInfo, IoOptions } from "../../../contract/device.ts";
 import { iovLength, type IoVec, type MaybePromise } from "../../../contract/io.ts";
 import { BlockError } from "../../../errors.ts";
 import { Limits } from "../format/constants.ts";
@@ -61,11 +61,11 @@ export class HostFile {
   }
 
   /** Writes; beyond the end the file becomes larger first. */
-  write(offset: number, from: IoVec): MaybePromise<void> {
+  write(offset: number, from: IoVec, options?: IoOptions): MaybePromise<void> {
     const length = iovLength(from);
     const room = this.reserve(offset + length);
-    if (room !== undefined) return room.then(() => this.#write(offset, from, length));
-    return this.#write(offset, from, length);
+    if (room !== undefined) return room.then(() => this.#write(offset, from, length, options));
+    return this.#write(offset, from, length, options);
   }
 
   /** Copies from a storage that lends the range; beyond the end the file becomes larger first. Returns the bytes copied. */
@@ -161,10 +161,10 @@ export class HostFile {
     }
   }
 
-  #write(offset: number, from: IoVec, length: number): MaybePromise<void> {
+  #write(offset: number, from: IoVec, length: number, options?: IoOptions): MaybePromise<void> {
     this.counters.writes += 1;
     this.counters.bytesWritten += length;
-    return this.#file.write(offset, from);
+    return this.#file.write(offset, from, options);
   }
 
   #copyRange(

@@ -2,7 +2,7 @@ import type { MaybePromise } from "../../../contract/io.ts";
 import { isPromise } from "../../../contract/io.ts";
 
 /** Parts of one request that are on their way at the same time. */
-const MOST_PARTS = 8;
+const MOST_PARTS = 16;
 
 /** The parts of one request: started one by one, waited for together, failing with the first failure. */
 export class PartsInFlight {

@@ -1,4 +1,4 @@
-import type { Borrower } from "../../../contract/device.ts";
+import type { Borrower, IoOptions } from "../../../contract/device.ts";
 import {
   iovLength,
   iovSlice,
@@ -21,6 +21,9 @@ import { Source, sourceOf, Stretch } from "./stretch.ts";
 
 /** Compressed clusters that are read and decoded as one part. */
 const COMPRESSED_BATCH = 64;
+
+/** How the parts of a request are read. */
+const ONE_OF_MANY: IoOptions = { batch: true };
 
 /** A read of guest bytes `[offset, end)`. */
 interface GuestRead {
@@ -183,7 +186,7 @@ export class Reader {
     const vector = iovSlice(into, from - offset, length);
     switch (source) {
       case Source.Data:
-        parts.add(this.#readData(host, vector, length));
+        parts.add(this.#readData(host, vector, length, ONE_OF_MANY));
         return;
       case Source.Backing:
         parts.add(this.#readBacking(from, vector, length));
@@ -194,10 +197,10 @@ export class Reader {
     }
   }
 
-  #readData(host: number, into: IoVec, length: number): MaybePromise<void> {
+  #readData(host: number, into: IoVec, length: number, options?: IoOptions): MaybePromise<void> {
     this.counters.dataReads += 1;
     this.counters.dataBytes += length;
-    return readHost(this.#image.data, host, into);
+    return readHost(this.#image.data, host, into, options);
   }
 
   /** What this image does not hold comes from the backing file, which may be shorter; beyond it there are zeroes. */

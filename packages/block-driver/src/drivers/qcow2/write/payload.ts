@@ -1,4 +1,4 @@
-import type { BlockDevice } from "../../../contract/device.ts";
+import type { BlockDevice, IoOptions } from "../../../contract/device.ts";
 import { iovSlice, isPromise, type IoVec, type MaybePromise } from "../../../contract/io.ts";
 import type { HostFile } from "../metadata/host-file.ts";
 
@@ -9,7 +9,7 @@ export interface Payload {
   /** A part, `length` bytes from `from` on. */
   part(from: number, length: number): Payload;
   /** Brings the bytes to their place in a file. */
-  writeTo(file: HostFile, offset: number): MaybePromise<void>;
+  writeTo(file: HostFile, offset: number, options?: IoOptions): MaybePromise<void>;
 }
 
 /** Bytes in memory. */
@@ -24,8 +24,8 @@ export class MemoryPayload implements Payload {
     return new MemoryPayload(iovSlice(this.vector, from, length));
   }
 
-  writeTo(file: HostFile, offset: number): MaybePromise<void> {
-    return file.write(offset, this.vector);
+  writeTo(file: HostFile, offset: number, options?: IoOptions): MaybePromise<void> {
+    return file.write(offset, this.vector, options);
   }
 }
 

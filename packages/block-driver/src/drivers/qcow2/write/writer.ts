@@ -1,5 +1,6 @@
 import type {
   BlockDevice,
+  IoOptions,
   NamedBacking,
   ResizeOptions,
   WriteOptions,
@@ -20,6 +21,8 @@ import { discardRange, writeZeroRange } from "./zero-clusters.ts";
 
 /** Parts of one request that are on their way at the same time. */
 const PARTS_IN_FLIGHT = 16;
+/** How the parts of a request are written. */
+const ONE_OF_MANY: IoOptions = { batch: true };
 /** Smaller pieces, each copied below by itself, take longer than reading and writing all of them at once. */
 const LEAST_COPY = 512 * 1024;
 /** Zero buffers in one write. */
@@ -240,7 +243,7 @@ export class Writer {
     const epoch = state.epochs.begin();
     try {
       if (host + length > state.data.size) await this.#mustBeCounted(host, length);
-      await data.writeTo(state.data, host);
+      await data.writeTo(state.data, host, ONE_OF_MANY);
     } finally {
       state.epochs.end(epoch);
     }
