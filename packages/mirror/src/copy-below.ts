@@ -34,7 +34,7 @@ export class CopyBelow {
   copy(offset: number, length: number, piece: number): MaybePromise<number> {
     const possible = this.#source.info.can.lend && this.#target.info.can.copyRange;
     if (!possible || this.#isToRest()) return 0;
-    if (piece < Math.min(length, LEAST_PIECE)) {
+    if (piece < LEAST_PIECE) {
       this.#works = false;
       return 0;
     }

@@ -4,6 +4,7 @@ import {
   iovSlice,
   isPromise,
   isZero,
+  type IoOptions,
   type IoVec,
   type MaybePromise,
 } from "@blockmirror/block-driver";
@@ -25,6 +26,8 @@ const MAX_COPY_BELOW: number = 8 * 1024 * 1024;
 const COPIES_BELOW = 4;
 /** Bytes of one zero operation: large, because it moves nothing; bounded, because it cannot be interrupted. */
 const MAX_ZERO_LENGTH = 1024 * 1024 * 1024;
+/** Small requests of one turn may go together: nobody waits for one of them. */
+const NOT_URGENT: IoOptions = { batch: true };
 /** A source that is written to during every status query is copied without asking after this many tries. */
 const STATUS_TRIES = 3;
 
@@ -287,7 +290,7 @@ export class CopyEngine {
       if (done < length) {
         const buffers = this.#pool.vector(length, loan);
         const rest = done === 0 ? buffers : iovSlice(buffers, done, length - done);
-        const read = this.#init.source.read(offset + done, rest);
+        const read = this.#init.source.read(offset + done, rest, NOT_URGENT);
         if (isPromise(read)) await read;
         // Nobody may be waiting for this operation any more.
         if (this.#init.isOver()) throw new BlockError("ECANCELED", "the job is over", { operation: "read" });
@@ -323,7 +326,7 @@ export class CopyEngine {
     }
     // Forgotten when the write starts: a failed one may have written a part.
     zeroMap.forget(offset, length);
-    return target.write(offset, buffers);
+    return target.write(offset, buffers, NOT_URGENT);
   }
 
   #claim(offset: number, length: number): void {

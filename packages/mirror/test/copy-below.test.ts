@@ -59,11 +59,11 @@ describe("images in files", () => {
     const { images: made, from, to } = await pair(source, target);
     await made.fill(from, [
       [0, 3 * MIB, 1],
-      [5 * MIB, 64 * KIB, 2],
+      [5 * MIB, 512 * KIB, 2],
     ]);
     const counts = watch(to);
     await made.copy(from, to, { sync: "full" });
-    expect(counts.copied).toBe(3 * MIB + 64 * KIB);
+    expect(counts.copied).toBe(3 * MIB + 512 * KIB);
     // What is written is metadata.
     expect(counts.written).toBeLessThan(512 * KIB);
     expect(await made.content(to)).toEqual(await made.content(from));

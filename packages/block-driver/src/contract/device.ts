@@ -95,8 +95,8 @@ export interface IoOptions {
   /** Aborting it ends the request with `ECANCELED` if nothing has been changed yet. */
   readonly signal?: AbortSignal;
   /**
-   * One of several requests, made in one turn of the event loop, whose maker waits for all of them: they may be carried out one
-   * after the other where that is cheaper. Default false.
+   * Nobody waits for this request alone: it may be carried out after others of the same turn of the event loop, where that is
+   * cheaper. Default false.
    */
   readonly batch?: boolean;
 }

@@ -5,6 +5,7 @@ import {
   type BlockNode,
   ExtentFlag,
   ExtentList,
+  type IoOptions,
   isZero,
   NO_CLAIM,
   StatusResolver,
@@ -14,8 +15,10 @@ import { everyStep } from "../every-step.ts";
 import { HangGuard, hangs, reportLate } from "../hang-guard.ts";
 import type { StreamFilter } from "./stream-filter.ts";
 
-/** Bytes that are filled in at a time. */
-const PIECE: number = 1024 * 1024;
+/** Bytes within which everything that is missing is filled in at a time. */
+const WINDOW: number = 1024 * 1024;
+/** What is missing lies in pieces; they are waited for together. */
+const TOGETHER: IoOptions = { batch: true };
 /** One query of what is where spans at most this much. */
 const QUERY: number = 1024 * 1024 * 1024;
 /** The loop reaches a pause point at least this often, in milliseconds. */
@@ -49,6 +52,20 @@ export interface StreamJobInit {
   readonly clean: () => Promise<void>;
 }
 
+/** A part of the image that is missing. */
+interface Piece {
+  readonly offset: number;
+  readonly length: number;
+  /** Where it is read into; undefined: it is zeroes, and is written as such. */
+  readonly bytes: Uint8Array | undefined;
+}
+
+/** Does something to all pieces at a time; the first failure is thrown when all have ended, for they share a buffer. */
+async function allOf(pieces: readonly Piece[], work: (piece: Piece) => Promise<void>): Promise<void> {
+  for (const outcome of await Promise.allSettled(pieces.map(work)))
+    if (outcome.status === "rejected") throw outcome.reason;
+}
+
 /**
  * Fills an image with what it shows of the layers below it, down to but without a base, so that it does not need them any
  * more. What the image shows never changes.
@@ -58,9 +75,9 @@ export class StreamJob implements JobDriver<StreamDetails> {
   readonly #init: StreamJobInit;
   readonly #resolver = new StatusResolver();
   readonly #extents = new ExtentList(1024);
-  readonly #again = new ExtentList(64);
+  readonly #again = new ExtentList(WINDOW / 4096);
   readonly #guard = new HangGuard();
-  readonly #buffer = allocateAligned(PIECE);
+  readonly #buffer = allocateAligned(WINDOW);
   #bytesCopied = 0;
   #failure: { readonly error: unknown } | undefined;
 
@@ -80,19 +97,19 @@ export class StreamJob implements JobDriver<StreamDetails> {
     for (let at = 0; at < size && !job.isForceCancelled;) {
       await this.#ask(at, Math.min(QUERY, size - at), this.#extents);
       const { count, next } = this.#extents;
-      for (let index = 0; index < count && !job.isForceCancelled; index += 1) {
-        if (!this.#isWanted(this.#extents, index)) continue;
-        const end = this.#extents.offsetAt(index) + this.#extents.lengthAt(index);
-        for (let from = this.#extents.offsetAt(index); from < end && !job.isForceCancelled;) {
-          await job.pausePoint();
-          const length = Math.min(PIECE, end - from);
-          if (!(await this.#fill(job, from, length))) continue;
-          from += length;
-          job.setProgress(from, size);
-          if (job.limitDelayMs > 0) await job.sleepForLimit();
-          else if (job.clock.now() >= sliceEnd) await job.sleep(0);
-          if (job.clock.now() >= sliceEnd) sliceEnd = job.clock.now() + SLICE_MS;
-        }
+      let from = at;
+      for (let index = 0; !job.isForceCancelled;) {
+        index = this.#nextWanted(index, from);
+        if (index === count) break;
+        from = Math.max(from, this.#extents.offsetAt(index));
+        const end = this.#windowEnd(index, from);
+        await job.pausePoint();
+        if (!(await this.#fill(job, from, end - from))) continue;
+        from = end;
+        job.setProgress(from, size);
+        if (job.limitDelayMs > 0) await job.sleepForLimit();
+        else if (job.clock.now() >= sliceEnd) await job.sleep(0);
+        if (job.clock.now() >= sliceEnd) sliceEnd = job.clock.now() + SLICE_MS;
       }
       at = next;
       if (!job.isForceCancelled) {
@@ -154,6 +171,27 @@ export class StreamJob implements JobDriver<StreamDetails> {
     );
   }
 
+  /** The first extent from `index` on that is wanted and ends behind `from`; the number of extents when there is none. */
+  #nextWanted(index: number, from: number): number {
+    const { count } = this.#extents;
+    let at = index;
+    while (at < count && !(this.#isWanted(this.#extents, at) && this.#endOf(at) > from)) at += 1;
+    return at;
+  }
+
+  /** Where the last of what is wanted ends that begins with `from`, in extent `index`, and fits into a window. */
+  #windowEnd(index: number, from: number): number {
+    const limit = from + WINDOW;
+    let end = from;
+    for (let at = index; at < this.#extents.count && this.#extents.offsetAt(at) < limit; at += 1)
+      if (this.#isWanted(this.#extents, at)) end = Math.min(limit, this.#endOf(at));
+    return end;
+  }
+
+  #endOf(index: number): number {
+    return this.#extents.offsetAt(index) + this.#extents.lengthAt(index);
+  }
+
   /** Held by a layer that goes. Without a base, zeroes need not be written: nothing below shows any more. */
   #isWanted(extents: ExtentList, index: number): boolean {
     const flags = extents.flagsAt(index);
@@ -184,26 +222,36 @@ export class StreamJob implements JobDriver<StreamDetails> {
     const end = offset + length;
     for (let at = offset; at < end && !job.isForceCancelled; at = this.#again.next) {
       await this.#ask(at, end - at, this.#again);
-      for (let index = 0; index < this.#again.count; index += 1) {
-        if (this.#isWanted(this.#again, index) && !job.isForceCancelled)
-          await this.#copy(job, this.#again, index);
-      }
+      await this.#copy(job, this.#wantedPieces(offset));
     }
   }
 
-  async #copy(job: JobControl, extents: ExtentList, index: number): Promise<void> {
-    const { image } = this.#init;
-    const [offset, length] = [extents.offsetAt(index), extents.lengthAt(index)];
-    if ((extents.flagsAt(index) & ExtentFlag.Zero) !== 0) {
-      await image.writeZeroes(offset, length, { unmap: true });
-      return;
+  /** What {@link #again} says is wanted; `base` is where the buffer begins. */
+  #wantedPieces(base: number): readonly Piece[] {
+    const list = this.#again;
+    const pieces: Piece[] = [];
+    for (let index = 0; index < list.count; index += 1) {
+      if (!this.#isWanted(list, index)) continue;
+      const [offset, length] = [list.offsetAt(index), list.lengthAt(index)];
+      const isZero = (list.flagsAt(index) & ExtentFlag.Zero) !== 0;
+      const bytes = isZero ? undefined : this.#buffer.subarray(offset - base, offset - base + length);
+      pieces.push({ offset, length, bytes });
     }
-    const bytes = this.#buffer.subarray(0, length);
-    await image.read(offset, [bytes]);
+    return pieces;
+  }
+
+  /** Reads all pieces, then writes all. */
+  async #copy(job: JobControl, pieces: readonly Piece[]): Promise<void> {
+    const { image } = this.#init;
+    await allOf(pieces, async ({ offset, bytes }) => {
+      if (bytes !== undefined) await image.read(offset, [bytes], TOGETHER);
+    });
     if (job.isForceCancelled) return;
-    job.charge(length);
-    if (isZero(bytes)) await image.writeZeroes(offset, length, { unmap: true });
-    else await image.write(offset, [bytes]);
-    this.#bytesCopied += length;
+    await allOf(pieces, async ({ offset, length, bytes }) => {
+      if (bytes !== undefined) job.charge(length);
+      if (bytes === undefined || isZero(bytes)) await image.writeZeroes(offset, length, { unmap: true });
+      else await image.write(offset, [bytes], TOGETHER);
+      if (bytes !== undefined) this.#bytesCopied += length;
+    });
   }
 }

@@ -21,8 +21,8 @@ const F_RDLCK = 0;
 const F_WRLCK = 1;
 const F_UNLCK = 2;
 
-/** Calls in flight or queued at a time. The binding refuses more than 256; the thread pool runs fewer anyway. */
-const MAX_CALLS = 64;
+/** Calls in flight at a time: the binding keeps the stacks of eight, and maps and unmaps memory for each one beyond. */
+const MAX_CALLS = 8;
 
 /**
  * Binds the C library.

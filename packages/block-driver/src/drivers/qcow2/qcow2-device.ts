@@ -79,9 +79,9 @@ export class Qcow2Device implements BlockDevice {
     return this.#info;
   }
 
-  read(offset: number, into: IoVec, _options?: IoOptions): MaybePromise<void> {
+  read(offset: number, into: IoVec, options?: IoOptions): MaybePromise<void> {
     this.#writer?.state.fence.check();
-    return this.#reader.read(offset, into);
+    return this.#reader.read(offset, into, options);
   }
 
   lend(offset: number, length: number, borrow: Borrower): Promise<number> {

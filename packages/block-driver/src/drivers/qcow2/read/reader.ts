@@ -52,15 +52,15 @@ export class Reader {
   }
 
   /** Reads the vector's length from guest byte `offset`; the range is inside the virtual size. */
-  read(offset: number, into: IoVec): MaybePromise<void> {
+  read(offset: number, into: IoVec, options?: IoOptions): MaybePromise<void> {
     const length = iovLength(into);
     if (length === 0) return undefined;
     const epochs = this.#epochs;
     if (epochs === undefined) {
-      const reading = this.#direct(offset, into, length) ?? this.#inStretches(offset, into, length);
+      const reading = this.#direct(offset, into, length, options) ?? this.#inStretches(offset, into, length);
       return reading === DONE ? undefined : reading;
     }
-    return this.#within(epochs, offset, into, length);
+    return this.#within(epochs, offset, into, length, options);
   }
 
   /** See `BlockDevice.lend`. */
@@ -86,11 +86,17 @@ export class Reader {
   }
 
   /** Begins the epoch before the lookup: a host cluster that is found now stays what it is until this request has ended. */
-  #within(epochs: ReadEpochs, offset: number, into: IoVec, length: number): MaybePromise<void> {
+  #within(
+    epochs: ReadEpochs,
+    offset: number,
+    into: IoVec,
+    length: number,
+    options: IoOptions | undefined,
+  ): MaybePromise<void> {
     const epoch = epochs.begin();
     let reading: Promise<void> | typeof DONE;
     try {
-      reading = this.#direct(offset, into, length) ?? this.#inStretches(offset, into, length);
+      reading = this.#direct(offset, into, length, options) ?? this.#inStretches(offset, into, length);
     } catch (error) {
       epochs.end(epoch);
       throw error;
@@ -109,7 +115,12 @@ export class Reader {
   }
 
   /** The whole request as one stored run; undefined when it is something else. */
-  #direct(offset: number, into: IoVec, length: number): Promise<void> | typeof DONE | undefined {
+  #direct(
+    offset: number,
+    into: IoVec,
+    length: number,
+    options: IoOptions | undefined,
+  ): Promise<void> | typeof DONE | undefined {
     const image = this.#image;
     const slice = image.l2.get(offset);
     if (slice === undefined) return undefined;
@@ -122,7 +133,7 @@ export class Reader {
     findReadRun(slice, image.geometry, image.hasDataFile, offset, offset + length, run);
     if (run.type !== ClusterType.Normal || run.end < offset + length) return undefined;
     this.counters.direct += 1;
-    return this.#readData(run.host, into, length) ?? DONE;
+    return this.#readData(run.host, into, length, options) ?? DONE;
   }
 
   async #inStretches(offset: number, into: IoVec, length: number): Promise<void> {
@@ -214,7 +225,7 @@ export class Reader {
     if (backing === undefined || inside === 0) return undefined;
     this.counters.backingReads += 1;
     this.counters.backingBytes += inside;
-    return backing.read(offset, inside === length ? into : iovSlice(into, 0, inside));
+    return backing.read(offset, inside === length ? into : iovSlice(into, 0, inside), ONE_OF_MANY);
   }
 
   /** Reads compressed clusters together, from `at` on, and returns where they end: they lie back to back in the file. */

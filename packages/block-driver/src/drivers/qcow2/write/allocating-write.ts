@@ -88,7 +88,7 @@ async function writePart(
     if (data.vector === undefined) throw new CannotCopy();
     const widened = await widen(state, ends, offset, end, data.vector, fresh);
     start = widened.start;
-    payload = new MemoryPayload(widened.vector);
+    payload = new MemoryPayload(widened.vector, data.batch);
   }
   state.mustNotOverlap(host, state.image.geometry.clusterEnd(end) - first);
   const written = payload.writeTo(state.data, host + (start - first));

@@ -1,31 +1,38 @@
 import type { BlockDevice, IoOptions } from "../../../contract/device.ts";
-import { iovSlice, isPromise, type IoVec, type MaybePromise } from "../../../contract/io.ts";
+import { iovLength, iovSlice, isPromise, type IoVec, type MaybePromise } from "../../../contract/io.ts";
 import type { HostFile } from "../metadata/host-file.ts";
+
+const ONE_OF_MANY: IoOptions = { batch: true };
 
 /** What a write brings to the image, wherever it comes from. */
 export interface Payload {
   /** The bytes, where they are in memory: what lies around them can be written in one vector with them. */
   readonly vector: IoVec | undefined;
-  /** A part, `length` bytes from `from` on. */
+  /** See `IoOptions.batch`. */
+  readonly batch: boolean;
+  /** A part, `length` bytes from `from` on; everything else is its own part, and all are waited for. */
   part(from: number, length: number): Payload;
   /** Brings the bytes to their place in a file. */
-  writeTo(file: HostFile, offset: number, options?: IoOptions): MaybePromise<void>;
+  writeTo(file: HostFile, offset: number): MaybePromise<void>;
 }
 
 /** Bytes in memory. */
 export class MemoryPayload implements Payload {
   readonly vector: IoVec;
+  readonly batch: boolean;
 
-  constructor(vector: IoVec) {
+  constructor(vector: IoVec, batch: boolean) {
     this.vector = vector;
+    this.batch = batch;
   }
 
   part(from: number, length: number): Payload {
-    return new MemoryPayload(iovSlice(this.vector, from, length));
+    const part = iovSlice(this.vector, from, length);
+    return new MemoryPayload(part, this.batch || length < iovLength(this.vector));
   }
 
-  writeTo(file: HostFile, offset: number, options?: IoOptions): MaybePromise<void> {
-    return file.write(offset, this.vector, options);
+  writeTo(file: HostFile, offset: number): MaybePromise<void> {
+    return file.write(offset, this.vector, this.batch ? ONE_OF_MANY : undefined);
   }
 }
 
@@ -39,6 +46,7 @@ export class CannotCopy extends Error {
 /** Bytes that another storage lends: they are copied below this process. */
 export class LentPayload implements Payload {
   readonly vector: undefined = undefined;
+  readonly batch = false;
   readonly #storage: BlockDevice;
   readonly #offset: number;
   readonly #length: number;

@@ -1,6 +1,5 @@
 import type {
   BlockDevice,
-  IoOptions,
   NamedBacking,
   ResizeOptions,
   WriteOptions,
@@ -21,8 +20,6 @@ import { discardRange, writeZeroRange } from "./zero-clusters.ts";
 
 /** Parts of one request that are on their way at the same time. */
 const PARTS_IN_FLIGHT = 16;
-/** How the parts of a request are written. */
-const ONE_OF_MANY: IoOptions = { batch: true };
 /** Smaller pieces, each copied below by itself, take longer than reading and writing all of them at once. */
 const LEAST_COPY = 512 * 1024;
 /** Zero buffers in one write. */
@@ -54,10 +51,10 @@ export class Writer {
     this.state.fence.check();
     const length = iovLength(from);
     if (length === 0) return undefined;
-    const fast = options?.fua === true ? undefined : this.#writeInPlace(offset, from, length);
+    const fast = options?.fua === true ? undefined : this.#writeInPlace(offset, from, length, options);
     if (fast !== undefined) return fast === true ? undefined : fast;
     return this.#shared(async () => {
-      await this.#write(offset, new MemoryPayload(from), length);
+      await this.#write(offset, new MemoryPayload(from, options?.batch === true), length);
       if (options?.fua === true) await this.state.commit.flush();
     }, offset + length);
   }
@@ -137,7 +134,12 @@ export class Writer {
   }
 
   /** Undefined when the request cannot be done by writing to one contiguous run of clusters that are stored already. */
-  #writeInPlace(offset: number, from: IoVec, length: number): Promise<void> | true | undefined {
+  #writeInPlace(
+    offset: number,
+    from: IoVec,
+    length: number,
+    options: WriteOptions | undefined,
+  ): Promise<void> | true | undefined {
     const { state } = this;
     const { image, inFlight, epochs } = state;
     if (!state.prepared || this.#exclusive !== undefined || this.#closing !== undefined) return undefined;
@@ -170,7 +172,7 @@ export class Writer {
     };
     let written: MaybePromise<void>;
     try {
-      written = state.data.write(host, from);
+      written = state.data.write(host, from, options);
     } catch (error) {
       leave();
       throw error;
@@ -243,7 +245,7 @@ export class Writer {
     const epoch = state.epochs.begin();
     try {
       if (host + length > state.data.size) await this.#mustBeCounted(host, length);
-      await data.writeTo(state.data, host, ONE_OF_MANY);
+      await data.writeTo(state.data, host);
     } finally {
       state.epochs.end(epoch);
     }
@@ -266,7 +268,7 @@ export class Writer {
   readonly #writeZeroData = async (offset: number, end: number): Promise<void> => {
     for (let at = offset; at < end; at += ZERO_WRITE) {
       const length = Math.min(ZERO_WRITE, end - at);
-      await this.#write(at, new MemoryPayload(zeroVector(length)), length);
+      await this.#write(at, new MemoryPayload(zeroVector(length), false), length);
     }
   };
 
