@@ -9,6 +9,8 @@ import {
 
 /** Bytes read at once from each image. */
 const STEP = 2 * 1024 * 1024;
+/** Zeroes that are fewer are read like data: a request of their own costs more. */
+const LEAST_ZEROES = 256 * 1024;
 
 /** One side of a comparison. */
 export interface ComparedImage {
@@ -86,12 +88,31 @@ class Side {
     if (at >= node.size) return { zero: true, length: total - at };
     const extents = this.#extents;
     if (extents.count === 0 || at >= extents.next) {
-      await this.#resolver.resolve(node, at, node.size - at, extents);
+      await this.#resolver.resolve(node, at, node.size - at, extents, { precise: false });
       this.#index = 0;
     }
-    while (extents.offsetAt(this.#index) + extents.lengthAt(this.#index) <= at) this.#index += 1;
-    const length = extents.offsetAt(this.#index) + extents.lengthAt(this.#index) - at;
-    return { zero: (extents.flagsAt(this.#index) & ExtentFlag.Zero) !== 0, length };
+    while (this.#endOf(this.#index) <= at) this.#index += 1;
+    if (this.#areZeroes(this.#index, at)) return { zero: true, length: this.#endOf(this.#index) - at };
+    let last = this.#index;
+    // Data is read as a whole, wherever it is stored.
+    while (
+      last + 1 < extents.count &&
+      this.#endOf(last) - at < STEP &&
+      !this.#areZeroes(last + 1, extents.offsetAt(last + 1))
+    )
+      last += 1;
+    return { zero: false, length: this.#endOf(last) - at };
+  }
+
+  #endOf(index: number): number {
+    return this.#extents.offsetAt(index) + this.#extents.lengthAt(index);
+  }
+
+  /** Whether an extent is zeroes from `at` on, and worth a step of their own. */
+  #areZeroes(index: number, at: number): boolean {
+    if ((this.#extents.flagsAt(index) & ExtentFlag.Zero) === 0) return false;
+    const end = this.#endOf(index);
+    return end - at >= LEAST_ZEROES || end === this.#image.node.size;
   }
 
   /** Valid until the next read. */
