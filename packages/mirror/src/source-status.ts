@@ -91,7 +91,7 @@ export class SourceStatus {
     into.pieces = Math.max(1, index - this.#index);
   }
 
-  /** Bytes from `offset` on, within extent `index`, that read as zeroes, in whole chunks. */
+  /** Bytes of whole chunks that read as zeroes from `offset` on, which is in extent `index` or at its start. */
   #wholeZeroes(index: number, offset: number, limit: number): number {
     const list = this.#extents;
     let end = offset;

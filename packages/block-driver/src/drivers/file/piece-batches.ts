@@ -3,8 +3,10 @@ import type { FileDeviceInit } from "./describe-device.ts";
 import { MAX_PIECES, type FileOps, type FilePiece } from "./file-ops.ts";
 import { NODE_CALLS, readFully, writeFully, type FileCalls, type Settle } from "./positional-io.ts";
 
-/** Batches of one file that are on their way: the threads that are left answer everybody else. */
-const MOST_BATCHES = 6;
+/** Threads that batches of one file leave to everybody else. */
+const THREADS_LEFT = 2;
+/** Threads of the runtime unless the environment says otherwise. */
+const USUAL_THREADS = 4;
 /** Bytes in one batch: two processors share what a mirror reads at once. */
 const BATCH_BYTES = 1024 * 1024;
 /** Larger requests, and those of more parts, are worth a thread of their own. */
@@ -27,6 +29,7 @@ export class PieceBatches {
   readonly #kind: "read" | "write";
   readonly #fd: number;
   readonly #calls: FileCalls;
+  readonly #most: number;
   #gathered: Member[] = [];
   #running = 0;
 
@@ -39,6 +42,8 @@ export class PieceBatches {
     this.#kind = kind;
     this.#fd = file.fd;
     this.#calls = calls;
+    const threads = Number(process.env["UV_THREADPOOL_SIZE"]) || USUAL_THREADS;
+    this.#most = Math.max(1, threads - THREADS_LEFT);
   }
 
   /** Undefined where it cannot be done. Calls that a program brought along are all to be made, one by one. */
@@ -63,11 +68,15 @@ export class PieceBatches {
   /** In the ordinary way, which also finds out what is wrong. */
   #single(offset: number, vector: IoVec, settle: Settle): void {
     const transfer = this.#kind === "read" ? readFully : writeFully;
-    transfer(this.#calls, this.#fd, offset, vector, settle);
+    try {
+      transfer(this.#calls, this.#fd, offset, vector, settle);
+    } catch (error) {
+      settle(error);
+    }
   }
 
   #start(): void {
-    while (this.#gathered.length > 0 && this.#running < MOST_BATCHES) {
+    while (this.#gathered.length > 0 && this.#running < this.#most) {
       const members = this.#next();
       const [only] = members;
       if (members.length === 1 && only !== undefined) this.#single(only.offset, only.vector, only.settle);
