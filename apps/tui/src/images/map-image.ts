@@ -106,7 +106,7 @@ function stored(start: number, length: number, depth: number, flags: number, hos
     depth,
     present: true,
     zero,
-    data: !zero,
+    data: !zero || (flags & ExtentFlag.Hollow) !== 0,
     ...((flags & ExtentFlag.HostOffset) !== 0 && { offset: host }),
   };
 }

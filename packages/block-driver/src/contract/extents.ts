@@ -11,6 +11,8 @@ export const ExtentFlag = {
   Deferred: 4,
   /** The data is stored compressed: the host range is not a copy of it. */
   Compressed: 8,
+  /** With `Zero`: this layer stores the range as data, but its storage has a hole there. */
+  Hollow: 32,
   /** {@link ExtentList.hostOffsets} holds where the extent starts in the `file` (or `data`) child. */
   HostOffset: 16,
 } as const;

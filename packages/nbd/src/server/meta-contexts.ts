@@ -5,6 +5,7 @@ import {
   StatusResolver,
   type BlockNode,
   type DirtyBitmap,
+  type ExtentFlags,
 } from "@blockmirror/block-driver";
 import {
   ALLOCATION_DEPTH,
@@ -71,13 +72,17 @@ export const baseAllocation: MetaContext = {
     for (let at = offset, round = 0; at < end && round < MAX_ROUNDS; at = extents.next, round += 1) {
       await resolver.resolve(node, at, end - at, extents);
       for (let index = 0; index < extents.count; index += 1) {
-        const isZero = (extents.flagsAt(index) & ExtentFlag.Zero) !== 0;
-        const flags = isZero ? AllocationFlag.Hole | AllocationFlag.Zero : 0;
-        if (!into.append(extents.lengthAt(index), flags)) return;
+        if (!into.append(extents.lengthAt(index), allocationFlags(extents.flagsAt(index)))) return;
       }
     }
   },
 };
+
+function allocationFlags(flags: ExtentFlags): number {
+  if ((flags & ExtentFlag.Zero) === 0) return 0;
+  // An image that has the space, though its file has not, has no hole.
+  return (flags & ExtentFlag.Hollow) === 0 ? AllocationFlag.Hole | AllocationFlag.Zero : AllocationFlag.Zero;
+}
 
 /** Which layer of the backing chain provides the data: `qemu:allocation-depth`. */
 export const allocationDepth: MetaContext = {

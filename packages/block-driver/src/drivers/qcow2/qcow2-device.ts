@@ -8,6 +8,7 @@ import {
   type IoOptions,
   type NamedBacking,
   type ResizeOptions,
+  type StatusOptions,
   type WriteOptions,
   type ZeroOptions,
 } from "../../contract/device.ts";
@@ -20,6 +21,7 @@ import { ReadEpochs } from "./metadata/read-epochs.ts";
 import type { OpenedImage } from "./open-image.ts";
 import { Reader } from "./read/reader.ts";
 import { describeRange } from "./read/status.ts";
+import { StorageHoles } from "./read/storage-holes.ts";
 import { countsRequests, type Qcow2Stats } from "./stats.ts";
 import { Writer } from "./write/writer.ts";
 
@@ -40,6 +42,7 @@ export class Qcow2Device implements BlockDevice {
   readonly #opened: OpenedImage;
   readonly #image: Image;
   readonly #reader: Reader;
+  readonly #holes: StorageHoles;
   readonly #writer: Writer | undefined;
   readonly #bitmaps: PersistentBitmaps;
   #closing: Promise<void> | undefined;
@@ -50,6 +53,7 @@ export class Qcow2Device implements BlockDevice {
     this.#opened = opened;
     this.#image = image;
     this.#bitmaps = bitmaps;
+    this.#holes = new StorageHoles(image);
     this.bitmaps = bitmaps;
     const epochs = new ReadEpochs();
     this.#reader = new Reader(image, readOnly ? undefined : epochs);
@@ -89,9 +93,9 @@ export class Qcow2Device implements BlockDevice {
     return this.#reader.lend(offset, length, borrow);
   }
 
-  status(offset: number, length: number, extents: ExtentList): MaybePromise<void> {
+  status(offset: number, length: number, extents: ExtentList, options?: StatusOptions): MaybePromise<void> {
     this.#writer?.state.fence.check();
-    return describeRange(this.#image, offset, length, extents);
+    return describeRange(this.#image, this.#holes, offset, length, extents, options);
   }
 
   /** What was asked of the files below so far. */

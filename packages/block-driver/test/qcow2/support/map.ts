@@ -23,16 +23,15 @@ export async function qemuMap(filename: string): Promise<readonly MapExtent[]> {
 }
 
 /**
- * The parts of a map that images decide. Whether stored bytes are a hole of the file below, and how a file system rounds
- * that, is not one: qemu calls such data zero. Nor is space that is reserved for subclusters which are not there yet: qemu
- * tells its place, and we do not, since nothing is stored in it.
+ * The parts of a map that images decide, and where stored bytes are a hole of the file below. Space that is reserved for
+ * subclusters which are not there yet is left out: qemu tells its place, and we do not, since nothing is stored in it.
  */
 export function comparableMap(extents: readonly MapExtent[]): readonly string[] {
   const parts: { what: string; start: number; end: number; hostEnd: number | undefined }[] = [];
   for (const { start, length, depth, present, zero, offset: place } of extents) {
     const offset = present ? place : undefined;
     const kind = offset === undefined ? (zero ? "zero" : "compressed") : "placed";
-    const what = present ? `depth ${depth}, ${kind}` : "nowhere";
+    const what = present ? `depth ${depth}, ${kind}${zero ? " zeroes" : ""}` : "nowhere";
     const last = parts.at(-1);
     if (last?.what === what && (offset === undefined || last.hostEnd === offset)) {
       last.end = start + length;
