@@ -3,7 +3,6 @@ import {
   BlockError,
   iovSlice,
   isPromise,
-  isZero,
   type IoOptions,
   type IoVec,
   type MaybePromise,
@@ -13,6 +12,7 @@ import { CopyBelow } from "./copy-below.ts";
 import type { CopyEngineInit, FailedSide, FillLimits, FillResult } from "./copy-engine-init.ts";
 import { beginCopying, endCopying, MAX_OPERATIONS, operationsAllowed } from "./fair-share.ts";
 import { InFlightSet } from "./in-flight-set.ts";
+import { writeSparsely } from "./sparse-write.ts";
 import { SourceStatus, type SourceExtent } from "./source-status.ts";
 import { Sweep } from "./sweep.ts";
 import { isTraced, trace } from "./tracing.ts";
@@ -319,11 +319,7 @@ export class CopyEngine {
 
   #writeTarget(offset: number, length: number, buffers: IoVec): void | Promise<void> {
     const { target, zeroMap, detectZeroes } = this.#init;
-    if (detectZeroes && buffers.every(isZero)) {
-      if (zeroMap.covers(offset, length)) return undefined;
-      zeroMap.forget(offset, length);
-      return target.writeZeroes(offset, length, { unmap: true });
-    }
+    if (detectZeroes) return writeSparsely(this.#init, offset, buffers);
     // Forgotten when the write starts: a failed one may have written a part.
     zeroMap.forget(offset, length);
     return target.write(offset, buffers, NOT_URGENT);

@@ -38,6 +38,7 @@ interface MirrorFlags extends JobFlags {
   readonly existing?: boolean;
   readonly onSourceError: ErrorPolicy;
   readonly onTargetError: ErrorPolicy;
+  readonly detectZeroes?: boolean;
   readonly unflushedWrites: (typeof UNFLUSHED_WRITES)[number];
   readonly export?: string | true;
 }
@@ -86,6 +87,10 @@ export function addMirrorCommand(program: Command, finish: (status: number) => v
         .default([], "none"),
     )
     .option("--existing", "the target exists; its content is overwritten")
+    .option(
+      "--detect-zeroes",
+      "look for zeroes in what is read: the copy of an image that was written in full has holes then",
+    )
     .addOption(policyOption("--on-source-error <policy>", "what a read error does"))
     .addOption(policyOption("--on-target-error <policy>", "what a write error does"))
     .addOption(
@@ -179,6 +184,7 @@ function toRequest(source: string, target: string, flags: MirrorFlags): MirrorRe
     onSourceError: flags.onSourceError,
     onTargetError: flags.onTargetError,
     unflushedWrites: flags.unflushedWrites,
+    ...(flags.detectZeroes === true && { detectZeroes: true }),
   };
 }
 

@@ -38,6 +38,8 @@ export interface MirrorRequest {
   readonly onTargetError: ErrorPolicy;
   /** What a lost NBD server of the target means for writes that it answered and had not flushed. Default `fail`. */
   readonly unflushedWrites?: "fail" | "trust";
+  /** Look for zeroes in what is read. Default: only where the source cannot tell its holes. */
+  readonly detectZeroes?: boolean;
   /** Open the source for writing, for a writer inside this program. */
   readonly writableSource?: boolean;
   /** In whose words problems say what to do. Default: the command line's. */

@@ -5,6 +5,7 @@ import {
   openSync,
   closeSync,
   readFileSync,
+  statSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
@@ -63,6 +64,17 @@ describe("a mirror to its end", () => {
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
     expect(stdout).toMatch(/completed, b\.raw is up to date/u);
     expect(identical()).toBe(true);
+  });
+
+  test("a source that was written in full has a sparse copy where zeroes are looked for", async () => {
+    const content = Buffer.alloc(8 * MIB);
+    content.fill(7, 3 * MIB, 3 * MIB + 64 * 1024);
+    content.fill(8, 5 * MIB + 1, 5 * MIB + 2);
+    writeFileSync(file("a.raw"), content);
+    await runCli(["mirror", "a.raw", "b.raw", "--detect-zeroes"], { cwd: root });
+    expect(identical()).toBe(true);
+    expect(statSync(file("a.raw")).blocks * 512).toBeGreaterThanOrEqual(8 * MIB);
+    expect(statSync(file("b.raw")).blocks * 512).toBeLessThanOrEqual(256 * 1024);
   });
 
   test("overwrites all of an existing target, and keeps holes holes", async () => {
