@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
+import { ExtentList } from "@blockmirror/block-driver";
 import { QmpClient } from "@blockmirror/qmp";
 import { describe, expect, it, vi } from "vitest";
 
@@ -109,6 +110,8 @@ describe("a daemon by its command line", () => {
     await edge.read(0, [Buffer.alloc(MIB / 4)]);
     // It would take twelve days.
     const waiting = Promise.resolve(edge.read(0, [Buffer.alloc(MIB)]));
+    // What comes after it on the same connection is answered, so it has arrived.
+    await edge.status(0, MIB, new ExtentList());
     await client.execute("quit");
     await waiting;
     expect(await daemon.ended).toMatchObject({ code: 0, stderr: "" });
