@@ -85,7 +85,8 @@ export class KernelBatches {
     // They have ended when the call returns, or else are waited for: until then their memory is the kernel's.
     let ended = this.#calls.getEvents(getEvents, context, 0, count, events, NO_TIME);
     batch.collect(ended, pieces, moved);
-    for (let left = count - Math.max(0, ended); left > 0; left -= ended) {
+    // A wait that a signal ends (-1) has brought none.
+    for (let left = count - Math.max(0, ended); left > 0; left -= Math.max(0, ended)) {
       ended = await run(this.#calls.getEvents, getEvents, context, left, left, events, null);
       batch.collect(ended, pieces, moved);
     }
