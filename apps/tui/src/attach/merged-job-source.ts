@@ -9,6 +9,7 @@ import type {
   NewJobRequest,
   NewJobReview,
   NoJobMap,
+  PathPurpose,
   SyncMode,
   VerbPermission,
 } from "../job-source/job-source.ts";
@@ -113,6 +114,15 @@ export class MergedJobSource implements JobSource {
   map(id: string, cellCount: number, into?: JobMap): JobMap | NoJobMap | undefined {
     const found = this.#find(id);
     return found?.source.map?.(found.rest, cellCount, into);
+  }
+
+  async suggest(typed: string, purpose: PathPurpose): Promise<string | undefined> {
+    const [first] = this.#sources.values();
+    if (purpose !== "source") return first?.suggest?.(typed, purpose);
+    const found = this.#find(typed);
+    if (found !== undefined) return found.source.suggest?.(found.rest, purpose);
+    const name = [...this.#sources.keys()].find((each) => each.startsWith(typed));
+    return name === undefined ? undefined : `${name.slice(typed.length)}${SEPARATOR}`;
   }
 
   async validate(request: NewJobRequest): Promise<NewJobReview> {

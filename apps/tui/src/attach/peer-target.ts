@@ -1,31 +1,42 @@
 import { open } from "node:fs/promises";
+import type { ImageFormat } from "../images/image-format.ts";
 import { isNbdUri } from "../images/is-nbd-uri.ts";
+import type { NewJobRequest } from "../job-source/job-source.ts";
 
 /** Options of `blockdev-add` that open the target of a new job. */
 export type TargetOptions = Readonly<Record<string, unknown>>;
 
+/** What a target that was made for a job is. */
+export interface MadeTarget {
+  readonly format: ImageFormat;
+  /** Node that it stands on; undefined: nothing. */
+  readonly backing: string | undefined;
+}
+
 /**
  * The `blockdev-add` options for the target of a mirror on a peer: a file, raw or (by its magic, when it is there and can
- * be read from here) qcow2, or an NBD export.
- * @param unmap - zeroes may become holes. QMP has it as a property of the node, not of the job.
+ * be read from here, or as it was made) qcow2, or an NBD export. That zeroes may become holes, and are looked for, is in QMP
+ * a property of the node and not of the job.
  * @throws Error when an NBD address cannot be expressed.
  */
 export async function targetOptions(
-  target: string,
+  { targetPath: target, unmap = true, detectZeroes = false }: NewJobRequest,
   nodeName: string,
-  unmap: boolean,
+  made: MadeTarget | undefined,
 ): Promise<TargetOptions> {
   const discard = unmap ? "unmap" : "ignore";
+  const zeroes = detectZeroes ? { "detect-zeroes": unmap ? "unmap" : "on" } : {};
   if (isNbdUri(target)) {
     const file = { driver: "nbd", ...nbdServer(target), discard };
-    return { driver: "raw", "node-name": nodeName, discard, file };
+    return { driver: "raw", "node-name": nodeName, discard, ...zeroes, file };
   }
-  const driver = (await isQcow2(target)) ? "qcow2" : "raw";
   return {
-    driver,
+    driver: made?.format ?? ((await isQcow2(target)) ? "qcow2" : "raw"),
     "node-name": nodeName,
     discard,
+    ...zeroes,
     file: { driver: "file", filename: target, discard },
+    ...(made?.backing !== undefined && { backing: made.backing }),
   };
 }
 

@@ -1,3 +1,5 @@
+import { printable } from "../format/printable.ts";
+import { suggestPath } from "../images/suggest-path.ts";
 import type { Clock } from "../job-source/clock.ts";
 import type {
   EndpointInfo,
@@ -10,6 +12,7 @@ import type {
   NewJobRequest,
   NewJobReview,
   NoJobMap,
+  PathPurpose,
   SyncMode,
   VerbPermission,
 } from "../job-source/job-source.ts";
@@ -49,6 +52,8 @@ export class QmpJobSource implements JobSource {
     copyModes: ["background", "write-blocking"],
     largerTargets: [],
     unmap: true,
+    detectZeroes: true,
+    formats: ["raw", "qcow2"],
     // QMP has no word for what a target stands on.
     backingModes: [],
     replaces: true,
@@ -161,6 +166,16 @@ export class QmpJobSource implements JobSource {
     if (!this.#commands.has(MAP_COMMAND))
       return { reason: "this peer has no map of it; Blockmirror's own daemon has" };
     return this.#maps.look(id, cellCount, this.#clock.now());
+  }
+
+  /** Of the source a name of the peer's; of the target a path as seen from here, which often is the peer's as well. */
+  async suggest(typed: string, purpose: PathPurpose): Promise<string | undefined> {
+    if (purpose !== "source") return typed.startsWith("/") ? suggestPath(typed, purpose) : undefined;
+    const names = await this.#mirror.sourceNames().catch(() => []);
+    // What cannot be typed is not proposed either.
+    return names
+      .find((name) => name.startsWith(typed) && name !== typed && printable(name) === name)
+      ?.slice(typed.length);
   }
 
   async validate(request: NewJobRequest): Promise<NewJobReview> {

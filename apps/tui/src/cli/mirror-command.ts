@@ -70,7 +70,7 @@ export function addMirrorCommand(program: Command, finish: (status: number) => v
     .addOption(
       choiceOption(
         "--backing-mode <mode>",
-        "what TARGET stands on after the switch, by default source-chain with --sync top, else leave",
+        "what TARGET stands on after the switch, by default source-chain with --sync top and for a new target with none, else leave",
         BACKING_MODES,
       ),
     )
@@ -78,7 +78,7 @@ export function addMirrorCommand(program: Command, finish: (status: number) => v
     .addOption(
       formatOption(
         "--target-format <format>",
-        "by default told by its magic, or for a new target the source's format",
+        "by default told by its magic, or for a new target by its name, else the source's format",
       ),
     )
     .addOption(
@@ -132,7 +132,7 @@ class MirrorTask implements JobTask {
     if (this.#exports !== undefined) view.showExports(exportsOf(this.#exports.server));
     const entry = await engine.startMirror(this.#request, serveSource(this.#exports, this.#request.source));
     sayGuess(this.#request, entry.request);
-    sayMisnomer(this.#request, entry.request);
+    sayConversion(this.#request, entry.request);
     return entry;
   }
 
@@ -165,7 +165,7 @@ function toRequest(source: string, target: string, flags: MirrorFlags): MirrorRe
   checkSync(flags);
   const { sourceFormat, targetFormat } = flags;
   return {
-    ...targetOptions(flags),
+    ...targetOptions(flags, target),
     id: flags.jobId,
     source: locationOf(source, flags),
     target: locationOf(target, flags),
@@ -251,24 +251,23 @@ function sayGuess(asked: MirrorRequest, found: MirrorRequest): void {
   }
 }
 
-/** A new target has the source's format, whatever its name promises: who named it after the other one should know. */
-function sayMisnomer({ existing, targetFormat: wanted }: MirrorRequest, found: MirrorRequest): void {
-  const { target, targetFormat } = found;
-  const promised = formatOfName(target);
-  if (existing || wanted !== undefined || promised === undefined || promised === targetFormat) return;
+/** A new target whose name alone makes it another format than the source has is worth a word as well. */
+function sayConversion({ existing, targetFormat: wanted }: MirrorRequest, found: MirrorRequest): void {
+  const { target, targetFormat, sourceFormat } = found;
+  if (existing || wanted !== undefined || sourceFormat === targetFormat) return;
   say(
-    `target ${target} is made a ${targetFormat} image, as the source is one; --target-format ${promised} would make it what its name says`,
+    `target ${target} is made a ${targetFormat} image, as its name says; --target-format ${sourceFormat} would make it what the source is`,
   );
 }
 
 /** Options of the target to be made; they need to know for which format they are. */
-function targetOptions({
-  option,
-  targetFormat,
-  existing,
-}: MirrorFlags): Pick<MirrorRequest, "targetOptions"> {
+function targetOptions(
+  { option, targetFormat, existing }: MirrorFlags,
+  target: string,
+): Pick<MirrorRequest, "targetFormat" | "targetOptions"> {
   if (option.length === 0) return {};
   if (existing === true) throw new UsageError("-o is for a new target; leave it or --existing out");
-  if (targetFormat === undefined) throw new UsageError("-o needs --target-format");
-  return { targetOptions: parseCreationOptions(targetFormat, option) };
+  const format = targetFormat ?? formatOfName(target);
+  if (format === undefined) throw new UsageError("-o needs --target-format, or a target whose name tells it");
+  return { targetFormat: format, targetOptions: parseCreationOptions(format, option) };
 }

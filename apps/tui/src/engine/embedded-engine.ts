@@ -24,7 +24,7 @@ import { suggestPath } from "../images/suggest-path.ts";
 import type { ImageFormat } from "../images/image-format.ts";
 import type { OpenImage } from "./image-file.ts";
 import type { EngineJob } from "./engine-job.ts";
-import type { MirrorRequest } from "./mirror-request.ts";
+import { backingModeOf, standsOnSource, type MirrorRequest } from "./mirror-request.ts";
 import { RequestError } from "./request-error.ts";
 import { provideBitmap } from "./source-bitmap.ts";
 import { reviewRequest } from "./review-request.ts";
@@ -45,6 +45,8 @@ export class EmbeddedEngine implements JobSource {
     copyModes: ["background", "write-blocking", "auto"],
     largerTargets: ["refuse", "zero", "leave"],
     unmap: false,
+    detectZeroes: true,
+    formats: ["raw", "qcow2"],
     backingModes: ["leave", "open-chain", "source-chain"],
     // Nothing stands between an image here and its users.
     replaces: false,
@@ -171,7 +173,7 @@ export class EmbeddedEngine implements JobSource {
     const { problems, formats } = await reviewRequest(asked, this.graph, this.#sharedImage(asked.source));
     const [problem] = problems;
     if (problem !== undefined) throw new RequestError(problem.message);
-    const backingMode = asked.backingMode ?? (asked.sync === "top" ? "source-chain" : "leave");
+    const backingMode = backingModeOf(asked);
     const request = { ...asked, backingMode, sourceFormat: formats.source, targetFormat: formats.target };
     const source =
       this.#sharedImage(request.source)?.node ??
@@ -205,7 +207,7 @@ export class EmbeddedEngine implements JobSource {
         source,
         target,
         autoDismiss: false,
-        targetIsZero: !request.existing && request.sync !== "top",
+        targetIsZero: !request.existing && request.sync !== "top" && !standsOnSource(request),
       });
       return this.adopt({ mirror, job: mirror.job, request, source, target });
     } catch (error) {
@@ -266,7 +268,8 @@ export class EmbeddedEngine implements JobSource {
    */
   #track(entry: EngineJob): void {
     const closing = entry.job.done.then(async () => {
-      for (const node of [entry.source, entry.target]) {
+      // The target first: it may stand on the source.
+      for (const node of [entry.target, entry.source]) {
         if (node.parents.size === 0) await this.graph.close(node);
       }
       this.#tell({ event: "changed" });
@@ -318,6 +321,8 @@ function fromForm(request: NewJobRequest): MirrorRequest {
     granularity: request.granularity ?? 0,
     bufferSize: request.bufferSize ?? 0,
     ...(request.copyMode !== undefined && { copyMode: request.copyMode }),
+    ...(request.targetFormat !== undefined && { targetFormat: request.targetFormat }),
+    ...(request.detectZeroes === true && { detectZeroes: true }),
     ...(request.largerTarget !== undefined && { largerTarget: request.largerTarget }),
     ...(request.backingMode !== undefined && { backingMode: request.backingMode }),
     onSourceError: request.onSourceError ?? "report",
@@ -325,16 +330,19 @@ function fromForm(request: NewJobRequest): MirrorRequest {
   };
 }
 
-/** The backing image that a copy of the top layer alone stands on: the source's, as seen from the target's directory. */
+/** What a target that is not a whole copy stands on: the source's backing image or the source, as seen from its directory. */
 function standOn(source: BlockNode, request: MirrorRequest): CreationOptions {
-  const backing = skipFilters(source).child("backing")?.node;
+  const image = skipFilters(source);
+  const ofTop = request.sync === "top" ? image.child("backing")?.node : undefined;
+  const backing = standsOnSource(request) ? image : ofTop;
   const filename = backing?.info.filename;
-  if (request.sync !== "top" || backing === undefined || filename === undefined) return {};
+  if (backing === undefined || filename === undefined) return {};
   const backingFile = path.relative(path.dirname(path.resolve(request.target)), filename);
   return { backingFile, backingFormat: backing.info.driver };
 }
 
 /** What a partial copy stands on is not needed to write it, and must not be trusted to be there; it comes with the switch. */
-function backingWhileCopying({ sync, backingMode }: MirrorRequest): { readonly backing?: null } {
-  return sync === "top" || backingMode === "open-chain" ? { backing: null } : {};
+function backingWhileCopying(request: MirrorRequest): { readonly backing?: null } {
+  const isPartial = request.sync === "top" || standsOnSource(request);
+  return isPartial || request.backingMode === "open-chain" ? { backing: null } : {};
 }

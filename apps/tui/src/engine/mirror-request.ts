@@ -13,7 +13,8 @@ export interface MirrorRequest {
   readonly target: string;
   /** Default: told by its first bytes. */
   readonly sourceFormat?: ImageFormat;
-  /** Default: told by its first bytes, or for a target that is created the format of the source. */
+  /** Default: told by its first bytes, or for a target that is created by its name, where the
+   * source's is another, else the format of the source. */
   readonly targetFormat?: ImageFormat;
   /** Options of a target that is created, by its driver's names. */
   readonly targetOptions?: CreationOptions;
@@ -26,7 +27,7 @@ export interface MirrorRequest {
   readonly copyMode?: CopyMode;
   /** What to do with a target that is larger than the source. Default: refuse it. */
   readonly largerTarget?: LargerTarget;
-  /** What the target stands on after the switch. Default: with sync `top` on the source's backing image, else as it is. */
+  /** What the target stands on after the switch. Default: {@link backingModeOf}. */
   readonly backingMode?: BackingMode;
   /** Bytes per second; 0 = unlimited. */
   readonly speed: number;
@@ -44,4 +45,18 @@ export interface MirrorRequest {
   readonly writableSource?: boolean;
   /** In whose words problems say what to do. Default: the command line's. */
   readonly askedBy?: AskedBy;
+}
+
+/** Whether the target is made by the job, and for what it does not copy stands on the source, as an overlay of it. */
+export function standsOnSource({ sync, existing, backingMode = "source-chain" }: MirrorRequest): boolean {
+  return sync === "none" && !existing && backingMode !== "leave";
+}
+
+/**
+ * What the target stands on after the switch: as it was asked for, or on what the job does not copy, so that the target never
+ * shows zeroes in its place; a target that was there is taken as it is, but for the top layer alone.
+ */
+export function backingModeOf(request: MirrorRequest): BackingMode {
+  const { sync, backingMode } = request;
+  return backingMode ?? (sync === "top" || standsOnSource(request) ? "source-chain" : "leave");
 }

@@ -11,12 +11,14 @@ export interface Remedies {
   readonly create: string;
   /** The target is larger than the source. */
   readonly larger: string;
-  /** The sync mode `top`, as it was asked for. */
-  readonly syncTop: string;
+  /** The sync mode, up to its name. */
+  readonly sync: string;
   /** The target has to be qcow2. */
   readonly qcow2: string;
   /** The target cannot be qcow2. */
   readonly raw: string;
+  /** The target has to hold the source's content before. */
+  readonly prepared: string;
 }
 
 /** In the words of what the user has before him. */
@@ -26,18 +28,19 @@ export const REMEDIES: Readonly<Record<AskedBy, Remedies>> = {
     update: "give --existing",
     create: "leave --existing out to have it created",
     larger: "give --larger-target",
-    syncTop: "--sync top",
+    sync: "--sync",
     qcow2: "give --target-format qcow2",
     raw: "give --target-format raw",
+    prepared: "with --existing name an image that holds the source's content already",
   },
   form: {
     overwrite: "set Existing to yes to overwrite it",
     update: "set Existing to yes",
     create: "set Existing to no to have it created",
     larger: "set Larger target to zero or leave",
-    syncTop: "Sync top",
-    // The form's targets have the source's format, or that of the image which is there.
-    qcow2: "set Sync to full",
-    raw: "make a raw image first and set Existing to yes",
+    sync: "Sync",
+    qcow2: "set Format to qcow2",
+    raw: "set Format to raw",
+    prepared: "set Existing to yes and name an image that holds the source's content already",
   },
 };

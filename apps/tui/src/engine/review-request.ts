@@ -1,9 +1,9 @@
 import type { BlockGraph } from "@blockmirror/block-driver";
 import type { NewJobReview } from "../job-source/job-source.ts";
 import { formatExactSize } from "../format/bytes.ts";
-import type { ImageFormat } from "../images/image-format.ts";
+import { formatOfName, type ImageFormat } from "../images/image-format.ts";
 import { inspectImage, whyNotCreatable, type ImageFile, type OpenImage } from "./image-file.ts";
-import type { MirrorRequest } from "./mirror-request.ts";
+import { standsOnSource, type MirrorRequest } from "./mirror-request.ts";
 import { REMEDIES, type Remedies } from "./remedies.ts";
 import { bufferSizeProblem, granularityProblem, jobIdProblem } from "./request-values.ts";
 
@@ -43,7 +43,13 @@ export async function reviewRequest(
 function formatsOf(request: MirrorRequest, source: ImageFile, target: ImageFile): RequestFormats {
   const ofSource = source.state === "image" ? source.format : (request.sourceFormat ?? "raw");
   const ofTarget = request.existing && target.state === "image" ? target.format : undefined;
-  return { source: ofSource, target: ofTarget ?? request.targetFormat ?? ofSource };
+  return { source: ofSource, target: ofTarget ?? request.targetFormat ?? formatByName(request) ?? ofSource };
+}
+
+/** What a new target's name says. A name like the source's says that it is to be the same, whatever that is. */
+function formatByName({ source, target }: MirrorRequest): ImageFormat | undefined {
+  const format = formatOfName(target);
+  return format === formatOfName(source) ? undefined : format;
 }
 
 function* checkValues(request: MirrorRequest): Generator<Problem> {
@@ -57,13 +63,7 @@ function* checkValues(request: MirrorRequest): Generator<Problem> {
   if (request.backingMode === "source-chain" && request.sync === "bitmap") {
     yield {
       field: "backingMode",
-      message: "source-chain is for sync full and top: with bitmap the target stands on what it did",
-    };
-  }
-  if (request.backingMode === "source-chain" && request.sync === "none") {
-    yield {
-      field: "backingMode",
-      message: "source-chain is for sync full and top: with none the target needs the source to stand on",
+      message: "source-chain is not for sync bitmap: the target stands on what it did",
     };
   }
 }
@@ -119,7 +119,15 @@ async function targetProblem(
   const remedies = REMEDIES[request.askedBy ?? "command line"];
   if (name === "") return "the target's path is empty; name a file";
   if (request.sync === "top" && formats.target !== "qcow2") {
-    return `target ${name} cannot be raw with ${remedies.syncTop}: it holds only what the top layer does and needs to name the rest; ${remedies.qcow2}`;
+    return `target ${name} cannot be raw with ${remedies.sync} top: it holds only what the top layer does and needs to name the rest; ${remedies.qcow2}`;
+  }
+  if (standsOnSource(request)) {
+    if (formats.target !== "qcow2") {
+      return `target ${name} cannot be raw with ${remedies.sync} none: it holds only what is written from now on and needs to name the source for the rest; ${remedies.qcow2}, or ${remedies.prepared}`;
+    }
+    if (source.state === "image" && source.kind === "export") {
+      return `target ${name} would have to name the export ${request.source} for what it does not hold; ${remedies.prepared}`;
+    }
   }
   if (target.state === "unusable") return `target ${target.reason}`;
   if (target.state === "missing") {

@@ -218,6 +218,8 @@ export interface NewJobRequest {
   readonly bitmap?: string | undefined;
   /** True: `targetPath` exists and its content is overwritten. False: it is created. */
   readonly existing: boolean;
+  /** Of a target that is created. Left out: what its name says, else the source's. */
+  readonly targetFormat?: NewJobFormat | undefined;
   /** Speed limit, bytes per second; 0 is unlimited. */
   readonly speed: number;
   /** Bytes; left out means the engine's default for the target. */
@@ -234,7 +236,9 @@ export interface NewJobRequest {
   readonly largerTarget?: LargerTarget | undefined;
   /** Zeroes may become holes of the target. Left out: true. */
   readonly unmap?: boolean | undefined;
-  /** Left out: `source-chain` with sync `top`, else `leave`. */
+  /** Zeroes are looked for in what is read, and become holes of the target. Left out: false. */
+  readonly detectZeroes?: boolean | undefined;
+  /** Left out: what the job does not copy, where the target is created or sync is `top`, else `leave`. */
   readonly backingMode?: NewJobBackingMode | undefined;
   /** A node below the filters that the source begins with, whose users are led to the target. Left out: the source's. */
   readonly replaces?: string | undefined;
@@ -242,6 +246,9 @@ export interface NewJobRequest {
 
 /** How writes during a job reach its target; `auto` changes between the two others as needed. */
 export type NewJobCopyMode = "background" | "write-blocking" | "auto";
+
+/** Formats of a target that is created. */
+export type NewJobFormat = "raw" | "qcow2";
 
 /** What a new job may do on an I/O error of one side. */
 export type NewJobErrorPolicy = Exclude<JobErrorPolicy, "auto">;
@@ -259,14 +266,18 @@ export interface NewJobOptions {
   readonly largerTargets: readonly LargerTarget[];
   /** Whether it can be told to write zeroes out. */
   readonly unmap: boolean;
+  /** Whether it can be told to look for zeroes. */
+  readonly detectZeroes: boolean;
+  /** Of targets that are created. Empty: not a matter of choice. */
+  readonly formats: readonly NewJobFormat[];
   /** Empty: what a target stands on is not a matter of choice. */
   readonly backingModes: readonly NewJobBackingMode[];
   /** Whether the users of another node than the source can be led to the target. */
   readonly replaces: boolean;
 }
 
-/** What a path is to lead to: to what is there, or to a place for something new. */
-export type PathPurpose = "image" | "place";
+/** What a path is to lead to: the source, a target that is there, or a place for something new. */
+export type PathPurpose = "source" | "image" | "place";
 
 /** A problem of one field of a {@link NewJobRequest}; `field` left out concerns the request as a whole. */
 export interface NewJobProblem {
@@ -347,7 +358,7 @@ export interface JobSource {
   readonly syncModes?: readonly SyncMode[] | undefined;
   /** Further options of {@link JobSource.start}; none when left out. */
   readonly newJobOptions?: NewJobOptions | undefined;
-  /** How a path that is being typed may go on; `undefined` when nothing is known. Never rejects. */
+  /** How a path or name that is being typed, or not yet, may go on; `undefined` when nothing is known. Never rejects. */
   suggest?(path: string, purpose: PathPurpose): Promise<string | undefined>;
   /** Looks at a request without side effects. */
   validate?(request: NewJobRequest): Promise<NewJobReview>;

@@ -36,7 +36,9 @@ export class FormController {
 
   /** Shows an empty form. */
   open(): void {
-    this.#show(newJobForm(this.#source.syncModes ?? ["full", "none"], this.#source.newJobOptions));
+    const form = newJobForm(this.#source.syncModes ?? ["full", "none"], this.#source.newJobOptions);
+    this.#show(form);
+    this.#suggest(form);
   }
 
   /** Takes typing. A space on a choice switches it. */
@@ -89,6 +91,12 @@ export class FormController {
     this.#host.show({ kind: "form", form });
   }
 
+  /** Adds what an answer says to the form that the question was about, and that nobody has changed since. */
+  #addAnswer(answer: Partial<NewJobForm>): void {
+    const overlay = this.#host.overlay();
+    if (overlay?.kind === "form") this.#host.show({ kind: "form", form: { ...overlay.form, ...answer } });
+  }
+
   #type(form: NewJobForm): void {
     this.#show(form);
     this.#suggest(form);
@@ -99,13 +107,14 @@ export class FormController {
     const { focus } = form;
     if (this.#source.suggest === undefined || this.#isSuggesting) return;
     if (focus !== "sourcePath" && focus !== "targetPath") return;
-    const isNew = focus === "targetPath" && form.choices.existing === "no";
+    const ofTarget = form.choices.existing === "no" ? "place" : "image";
+    const purpose = focus === "sourcePath" ? "source" : ofTarget;
     const serial = this.#serial;
     this.#isSuggesting = true;
-    void this.#source.suggest(form.texts[focus].text, isNew ? "place" : "image").then((suggestion) => {
+    void this.#source.suggest(form.texts[focus].text, purpose).then((suggestion) => {
       this.#isSuggesting = false;
       if (this.#isCurrent(serial)) {
-        if (suggestion !== undefined) this.#show({ ...form, suggestion });
+        if (suggestion !== undefined) this.#addAnswer({ suggestion });
         return;
       }
       const overlay = this.#host.overlay();
@@ -116,12 +125,14 @@ export class FormController {
   #move(form: NewJobForm, by: 1 | -1): void {
     const moved = moveFocus(form, by);
     this.#show(moved);
+    // What a text that is there goes on with is of no interest until it is typed at.
+    if (isTextField(moved.focus) && moved.texts[moved.focus].text === "") this.#suggest(moved);
     const { request, problems } = readForm(moved);
     if (this.#source.validate === undefined || problems.length > 0) return;
     const serial = this.#serial;
     this.#source.validate(request).then(
       (review) => {
-        if (this.#isCurrent(serial)) this.#show({ ...moved, remote: review.problems });
+        if (this.#isCurrent(serial)) this.#addAnswer({ remote: review.problems });
       },
       () => {
         // A review in passing may fail; the one before the start speaks up.

@@ -38,6 +38,19 @@ describe("several endpoints in one table", () => {
     expect(merged.can("j", "pause").allowed).toBe(false);
   });
 
+  it("are proposed by their names, and then what they have", async () => {
+    const clock = new FakeClock();
+    const file = { clock, files: new Map([["disk.raw", 1]]) };
+    const sources = ["vm1", "vm2"].map(
+      (name) => new FakeJobSource({ ...file, endpoint: { name, kind: "qmp", state: "connected" } }),
+    );
+    const merged = new MergedJobSource(sources);
+    expect(await merged.suggest("v", "source")).toBe("m1/");
+    expect(await merged.suggest("vm2/di", "source")).toBe("sk.raw");
+    expect(await merged.suggest("vm3/di", "source")).toBeUndefined();
+    expect(await merged.suggest("di", "image")).toBe("sk.raw");
+  });
+
   it("pass their events on under the full name", async () => {
     const { clock, merged } = rig();
     const events: JobSourceEvent[] = [];

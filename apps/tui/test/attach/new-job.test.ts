@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -54,6 +55,49 @@ describe("looking at a request", () => {
   it("does not promise to make an export", async () => {
     const { problems } = await mirror.validate({ ...REQUEST, targetPath: "nbd://host/x", existing: false });
     expect(problems).toMatchObject([{ field: "targetPath" }]);
+  });
+
+  it("knows a machine's drives by their names, and offers them first", async () => {
+    const drives = [
+      { device: "d0", inserted: { "node-name": "#block1" } },
+      { device: "", qdev: "/machine/vd", inserted: { "node-name": "disk" } },
+      { device: "cd" },
+    ];
+    const machine = new PeerMirror(new FakePeer({ ...COMMANDS, "query-block": () => drives }));
+    expect(await machine.sourceNames()).toEqual(["d0", "disk"]);
+    expect((await machine.validate({ ...REQUEST, sourcePath: "d0" })).problems).toEqual([]);
+    expect((await machine.validate({ ...REQUEST, sourcePath: "cd" })).problems).toMatchObject([
+      { field: "sourcePath", message: "no such node; there are d0, disk" },
+    ]);
+  });
+
+  it("offers images before what they are stored in, and nothing that has no name of its own", async () => {
+    const nodes = ["file:store", "qcow2:disk", "raw:#block2", "throttle:slow"].map((text) => {
+      const [drv, name] = text.split(":");
+      return { "node-name": name, drv };
+    });
+    const peer = new FakePeer({ "query-named-block-nodes": () => nodes });
+    expect(await new PeerMirror(peer).sourceNames()).toEqual(["disk", "slow", "store"]);
+  });
+
+  it("refuses a new target that would lack what the job does not copy", async () => {
+    const overlay = {
+      nodes: [
+        { id: 1, type: "block-driver", name: "disk" },
+        { id: 2, type: "block-driver", name: "#block1" },
+      ],
+      edges: [{ parent: 1, child: 2, name: "backing", perm: [], "shared-perm": [] }],
+    };
+    expect(await problemsOfNew({ sync: "none" }, overlay)).toMatchObject([{ field: "existing" }]);
+    expect(await problemsOfNew({ sync: "top" }, overlay)).toEqual([
+      { field: "targetPath", message: expect.stringMatching(/cannot be raw.*set Format to qcow2$/u) },
+    ]);
+    expect(await problemsOfNew({ sync: "top", targetFormat: "qcow2" }, overlay)).toEqual([]);
+    // Of an image that stands on nothing the top layer is everything.
+    expect(await problemsOfNew({ sync: "top" }, { nodes: overlay.nodes, edges: [] })).toEqual([]);
+    expect(await problemsOfNew({ sync: "top", targetFormat: "qcow2" }, undefined)).toMatchObject([
+      { field: "existing", message: expect.stringContaining("does not tell") },
+    ]);
   });
 
   it("says what an existing target loses", async () => {
@@ -364,6 +408,91 @@ it.skipIf(lacksPeers("qemu-storage-daemon"))(
     }
   },
 );
+
+describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
+  "a copy of the top layer on qemu-storage-daemon",
+  () => {
+    let directory: string;
+    let daemon: StorageDaemon;
+    let peer: LinkedPeer;
+
+    beforeEach(async () => {
+      directory = mkdtempSync(path.join(tmpdir(), "blockmirror-attach-"));
+      qemu("qemu-img", "create", "-q", "-f", "raw", "base.raw", "1M");
+      qemu("qemu-io", "-f", "raw", "-c", "write -q -P 7 0 1M", "base.raw");
+      qemu("qemu-img", "create", "-q", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "top.qcow2");
+      qemu("qemu-io", "-f", "qcow2", "-c", "write -q -P 9 64k 64k", "top.qcow2");
+      daemon = await StorageDaemon.start();
+      peer = new LinkedPeer(daemon.qmpSocketPath);
+      const file = { driver: "file", filename: path.join(directory, "top.qcow2") };
+      await daemon.execute("blockdev-add", { driver: "qcow2", "node-name": "top", file });
+      await daemon.execute("object-add", { "qom-type": "throttle-group", id: "group" });
+      const filter = { "node-name": "disk", "throttle-group": "group", file: "top" };
+      await daemon.execute("blockdev-add", { driver: "throttle", ...filter });
+      await connected(peer);
+    });
+
+    afterEach(async () => {
+      await peer.close();
+      await daemon.stop();
+      rmSync(directory, { recursive: true, force: true });
+    });
+
+    function qemu(program: string, ...args: readonly string[]): string {
+      return execFileSync(program, args, { cwd: directory, encoding: "utf8" });
+    }
+
+    it("is an overlay of what the source stands on, and shows what the source does", async () => {
+      const [ready, completed] = [eventOf(peer, "BLOCK_JOB_READY"), eventOf(peer, "BLOCK_JOB_COMPLETED")];
+      const request: NewJobRequest = {
+        ...REQUEST,
+        targetPath: path.join(directory, "copy.qcow2"),
+        existing: false,
+        sync: "top",
+        detectZeroes: true,
+      };
+      const mirror = new PeerMirror(peer);
+      expect((await mirror.validate(request)).problems).toEqual([]);
+      await mirror.start({ ...request, speed: 0 });
+      await ready;
+      await daemon.execute("job-complete", { id: "m0" });
+      await completed;
+      await daemon.stop();
+      expect(JSON.parse(qemu("qemu-img", "info", "--output=json", "copy.qcow2"))).toMatchObject({
+        format: "qcow2",
+        "backing-filename": path.join(directory, "base.raw"),
+        "backing-filename-format": "raw",
+      });
+      qemu("qemu-img", "compare", "-f", "qcow2", "-F", "qcow2", "top.qcow2", "copy.qcow2");
+      expect(qemu("qemu-img", "map", "copy.qcow2").split("\n").slice(1, 4)).toMatchObject([
+        expect.stringContaining("base.raw"),
+        expect.stringContaining("copy.qcow2"),
+        expect.stringContaining("base.raw"),
+      ]);
+    });
+
+    it("is refused into an image that stands on nothing, which is left as it was", async () => {
+      const targetPath = path.join(directory, "alone.qcow2");
+      qemu("qemu-img", "create", "-q", "-f", "qcow2", "alone.qcow2", "1M");
+      const before = readFileSync(targetPath);
+      const start = new PeerMirror(peer).start({ ...REQUEST, targetPath, sync: "top" });
+      await expect(start).rejects.toThrow(/stands on nothing.*base\.raw/u);
+      expect(readFileSync(targetPath)).toEqual(before);
+      expect(await peer.execute("query-block-jobs")).toEqual([]);
+      expect(JSON.stringify(await peer.execute("query-named-block-nodes"))).not.toContain("alone.qcow2");
+    });
+  },
+);
+
+/** What is wrong with a request for a new target, on a peer with this block graph or one that does not tell it. */
+async function problemsOfNew(changes: Partial<NewJobRequest>, graph: unknown): Promise<unknown> {
+  const peer = new FakePeer({
+    ...COMMANDS,
+    ...(graph !== undefined && { "x-debug-query-block-graph": () => graph }),
+  });
+  const request = { ...REQUEST, targetPath: "/copies/new.raw", existing: false, ...changes };
+  return (await new PeerMirror(peer).validate(request)).problems;
+}
 
 function refuseAsQemu(): never {
   throw new Error("Need a root block node");

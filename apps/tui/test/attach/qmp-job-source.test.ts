@@ -399,6 +399,32 @@ describe("events", () => {
   });
 });
 
+describe("what is proposed while a job is described", () => {
+  const nodes = ["disk", "disk-old", "esc\u001b", "#block1"].map((name) => ({
+    "node-name": name,
+    drv: "raw",
+  }));
+
+  it("is the name of a node, or what a machine's device uses", async () => {
+    const { source } = await rig([], {
+      "query-named-block-nodes": () => nodes,
+      "query-block": () => [{ device: "drive0", inserted: { "node-name": "#block1" } }],
+    });
+    expect(await source.suggest("", "source")).toBe("drive0");
+    expect(await source.suggest("disk", "source")).toBe("-old");
+    expect(await source.suggest("e", "source")).toBeUndefined();
+    expect(await source.suggest("drive0", "source")).toBeUndefined();
+  });
+
+  it("is nothing where the peer does not answer, and no path that means nothing to it", async () => {
+    const { source, peer } = await rig([]);
+    peer.state = "dead";
+    expect(await source.suggest("d", "source")).toBeUndefined();
+    expect(await source.suggest("packag", "image")).toBeUndefined();
+    expect(await source.suggest("/de", "place")).toBe("v/");
+  });
+});
+
 it("closing ends the connection and the questions", async () => {
   const { peer, clock, source } = await rig([blockJob()]);
   await source.close();

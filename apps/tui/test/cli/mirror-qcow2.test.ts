@@ -30,6 +30,10 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("mirrors of qcow2 images", ()
     return result.stderr;
   }
 
+  function formatOf(image: string): unknown {
+    return JSON.parse(qemu("qemu-img", "info", "--output=json", image)).format;
+  }
+
   /** A chain of two: what the overlay lacks is in its base. */
   function makeChain(): void {
     qemu("qemu-img", "create", "-q", "-f", "raw", "base.raw", "8M");
@@ -49,19 +53,21 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("mirrors of qcow2 images", ()
   }
 
   test.each([
-    ["disk.qcow2", "copy.raw", "is made a qcow2 image", "--target-format raw"],
-    ["base.raw", "copy.QCOW2", "is made a raw image", "--target-format qcow2"],
+    ["disk.qcow2", "copy.raw", "raw", "--target-format qcow2"],
+    ["base.raw", "copy.QCOW2", "qcow2", "--target-format raw"],
   ])(
-    "mirroring %s to %s says which format it has, and the option for the other",
-    async (source, target, ...said) => {
+    "mirroring %s to %s makes what the name says, and tells so with the option for the other",
+    async (source, target, made, ...said) => {
       makeChain();
       qemu("qemu-img", "convert", "-O", "qcow2", "base.raw", "disk.qcow2");
       const told = await mirror(source, target);
-      for (const text of said) expect(told).toContain(text);
+      for (const text of [`is made a ${made} image`, ...said]) expect(told).toContain(text);
+      expect(formatOf(target)).toBe(made);
       // Who says the format, or names no other, need not hear of it.
-      const format = source === "base.raw" ? "raw" : "qcow2";
-      const named = await mirror(source, `as-told.${target}`, "--target-format", format);
+      const ofSource = source === "base.raw" ? "raw" : "qcow2";
+      const named = await mirror(source, `as-told.${target}`, "--target-format", ofSource);
       expect(named + (await mirror(source, "copy.img"))).not.toContain("is made a");
+      expect([formatOf(`as-told.${target}`), formatOf("copy.img")]).toEqual([ofSource, ofSource]);
     },
   );
 
@@ -79,6 +85,40 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("mirrors of qcow2 images", ()
     writeFileSync(join(root, "outside.raw"), "precious");
     expect(await start()).toMatchObject({ status: 1 });
     expect(readFileSync(join(root, "outside.raw"), "utf8")).toBe("precious");
+  });
+
+  test("options of a new target go by its name, too", async () => {
+    makeChain();
+    await mirror("base.raw", "copy.qcow2", "-o", "cluster_size=4k");
+    expect(JSON.parse(qemu("qemu-img", "info", "--output=json", "copy.qcow2"))).toMatchObject({
+      format: "qcow2",
+      "cluster-size": 4096,
+    });
+  });
+
+  test("--sync none makes an overlay of the source, for it copies nothing that is there", async () => {
+    makeChain();
+    mkdirSync(join(root, "elsewhere"));
+    await mirror("top.qcow2", "elsewhere/copy.qcow2", "--sync", "none");
+    expect(JSON.parse(qemu("qemu-img", "info", "--output=json", "elsewhere/copy.qcow2"))).toMatchObject({
+      "backing-filename": "../top.qcow2",
+      "backing-filename-format": "qcow2",
+    });
+    qemu("qemu-img", "compare", "-f", "qcow2", "-F", "qcow2", "top.qcow2", "elsewhere/copy.qcow2");
+    expect(statSync(join(root, "elsewhere/copy.qcow2")).size).toBeLessThan(MIB);
+    // Whoever wants it without gets what he asked for.
+    await mirror("base.raw", "alone.qcow2", "--sync", "none", "--backing-mode", "leave");
+    expect(qemu("qemu-img", "info", "--output=json", "alone.qcow2")).not.toContain("backing-filename");
+  });
+
+  test("--sync none refuses a new target that could not name the source", async () => {
+    makeChain();
+    const result = await runCli(["mirror", "base.raw", "copy.raw", "--sync", "none"], { cwd: root });
+    expect(result.status).toBe(1);
+    expect(result.stderr).toMatch(
+      /cannot be raw with --sync none.*--target-format qcow2, or with --existing/u,
+    );
+    expect(existsSync(join(root, "copy.raw"))).toBe(false);
   });
 
   test("--sync top makes a copy that stands on the same base, wherever it is", async () => {
@@ -149,7 +189,7 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("mirrors of qcow2 images", ()
       [["--existing"], /--sync bitmap needs --bitmap NAME/u, 2],
       [["--bitmap", "since"], /brings an earlier copy up to date; give --existing/u, 2],
       [["--existing", "--bitmap", "nix"], /has no dirty bitmap 'nix'; it has since, other/u, 1],
-      [["--existing", "--bitmap", "since", "--backing-mode", "source-chain"], /source-chain is for/u, 1],
+      [["--existing", "--bitmap", "since", "--backing-mode", "source-chain"], /source-chain is not for/u, 1],
       [["--existing", "--bitmap", "since", "--sync", "full"], /--bitmap is for --sync bitmap/u, 2],
       [["--existing", "--bitmap", "since", "--source-format", "raw"], /keeps no dirty bitmaps/u, 1],
     ] as const)("refused, with the copy untouched: %j", async (options, words, status) => {
@@ -235,7 +275,7 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io"))("mirrors of qcow2 images", ()
     [["odd.raw", "copy.qcow2", "--target-format", "qcow2"], /whole sectors/u, 1],
     [["top.qcow2", "small.qcow2", "--existing"], /is smaller than the source/u, 1],
     [["far.qcow2", "copy.qcow2"], /outside the image's directory|--allow-backing/u, 1],
-    [["top.qcow2", "copy.qcow2", "-o", "cluster_size=4k"], /-o needs --target-format/u, 2],
+    [["top.qcow2", "copy.img", "-o", "cluster_size=4k"], /-o needs --target-format/u, 2],
     [["top.qcow2", "copy.raw", "--target-format", "raw", "-o", "cluster_size=4k"], /raw has no option/u, 2],
     [
       ["top.qcow2", "copy.qcow2", "--target-format", "qcow2", "-o", "cluster_size=3"],

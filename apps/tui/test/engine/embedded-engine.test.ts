@@ -51,6 +51,13 @@ function heard(fits: (event: JobSourceEvent) => boolean): Promise<JobSourceEvent
   });
 }
 
+/** Starts a job to a new target, and returns the format that this was given. */
+async function madeFormat(changes: Partial<NewJobRequest>): Promise<unknown> {
+  const targetPath = file(changes.targetPath ?? "");
+  await engine.start(request({ ...changes, id: `to-${changes.targetPath}`, targetPath }));
+  return engine.list().at(-1)?.target?.driver;
+}
+
 function status(id = "job0"): string | undefined {
   return engine.list().find((job) => job.id === id)?.status;
 }
@@ -163,12 +170,23 @@ describe("a review has no side effects", () => {
     expect(engine.list()).toEqual([]);
   });
 
-  test("a backing mode that does not go with the sync mode is a complaint about that field", async () => {
-    const asked = request({ sync: "none", backingMode: "source-chain" });
-    const { problems } = await engine.validate(asked);
-    expect(problems.map(({ field }) => field)).toEqual(["backingMode"]);
-    await expect(engine.start(asked)).rejects.toThrow("sync full and top");
-    expect(existsSync(file("b.raw"))).toBe(false);
+  test("a new target that would not hold the source's content, and cannot name it, is refused", async () => {
+    for (const changes of [{}, { backingMode: "source-chain" }] as const) {
+      const asked = request({ sync: "none", ...changes });
+      const { problems } = await engine.validate(asked);
+      expect(problems).toMatchObject([
+        { field: "targetPath", message: expect.stringContaining("Sync none") },
+      ]);
+      await expect(engine.start(asked)).rejects.toThrow("set Format to qcow2");
+      expect(existsSync(file("b.raw"))).toBe(false);
+    }
+  });
+
+  test("a new target has the format that was chosen, else the one of its name, else the source's", async () => {
+    expect(await madeFormat({ targetPath: "b.qcow2" })).toBe("qcow2");
+    expect(await madeFormat({ targetPath: "c.qcow2", targetFormat: "raw" })).toBe("raw");
+    expect(await madeFormat({ targetPath: "d.img", targetFormat: "qcow2" })).toBe("qcow2");
+    expect(await madeFormat({ targetPath: "e.img" })).toBe("raw");
   });
 
   test("an image that another job uses is said to be in use, in words for people", async () => {
@@ -222,7 +240,7 @@ describe("a review has no side effects", () => {
       [{ existing: true }, /does not exist; set Existing to no to have it created$/u],
       [{ targetPath: file("large.raw"), existing: true }, /or set Larger target to zero or leave$/u],
       [{ targetPath: file("small.raw"), existing: true }, /resize it, or name another$/u],
-      [{ sync: "top" }, /cannot be raw with Sync top: .*; set Sync to full$/u],
+      [{ sync: "top" }, /cannot be raw with Sync top: .*; set Format to qcow2$/u],
     ];
     for (const [changes, words] of wrong) {
       const { problems } = await engine.validate(request(changes));

@@ -380,12 +380,15 @@ describe("the form", () => {
       copyModes: ["background", "write-blocking", "auto"],
       largerTargets: ["refuse", "zero"],
       unmap: true,
+      detectZeroes: true,
+      formats: ["raw", "qcow2"],
       backingModes: ["leave", "open-chain"],
       replaces: true,
     } as const;
     const short = fieldsInOrder(newJobForm(["full"]));
     const long = fieldsInOrder(newJobForm(["full"], further));
     const more = [
+      "targetFormat",
       "largerTarget",
       "backingMode",
       "replaces",
@@ -393,6 +396,7 @@ describe("the form", () => {
       "onSourceError",
       "onTargetError",
       "unmap",
+      "detectZeroes",
       "bufferSize",
     ] as const;
     expect(long.filter((field) => !short.includes(field)).toSorted()).toEqual(more.toSorted());
@@ -403,6 +407,8 @@ describe("the form", () => {
     form = editForm({ ...form, focus: "replaces" }, { kind: "insert", text: " throttle " });
     form = editForm({ ...form, focus: "bufferSize" }, { kind: "insert", text: "4M" });
     expect(readForm(form).request).toMatchObject({
+      targetFormat: "raw",
+      detectZeroes: true,
       largerTarget: "zero",
       copyMode: "write-blocking",
       onSourceError: "ignore",
@@ -413,7 +419,13 @@ describe("the form", () => {
       replaces: "throttle",
     });
     const untouched = readForm(newJobForm(["full"], further)).request;
-    for (const field of ["backingMode", "replaces"]) expect(untouched).not.toHaveProperty(field);
+    for (const field of ["backingMode", "replaces", "targetFormat"]) {
+      expect(untouched).not.toHaveProperty(field);
+    }
+    // An image that is there has its format.
+    const existing = cycleChoice({ ...form, focus: "existing" }, 1);
+    expect(fieldsInOrder(existing)).not.toContain("targetFormat");
+    expect(readForm(existing).request).not.toHaveProperty("targetFormat");
     expect(readForm(newJobForm(["full"])).request).not.toHaveProperty("copyMode");
   });
 
@@ -422,6 +434,8 @@ describe("the form", () => {
       copyModes: ["background", "write-blocking", "auto"],
       largerTargets: [],
       unmap: false,
+      detectZeroes: false,
+      formats: [],
       backingModes: [],
       replaces: false,
     });

@@ -4,6 +4,7 @@ import type {
   NewJobBackingMode,
   NewJobCopyMode,
   NewJobErrorPolicy,
+  NewJobFormat,
   NewJobOptions,
   NewJobProblem,
   NewJobRequest,
@@ -20,6 +21,7 @@ const FIELDS: readonly FormField[] = [
   "sync",
   "bitmap",
   "existing",
+  "targetFormat",
   "largerTarget",
   "backingMode",
   "replaces",
@@ -28,6 +30,7 @@ const FIELDS: readonly FormField[] = [
   "onSourceError",
   "onTargetError",
   "unmap",
+  "detectZeroes",
   "granularity",
   "bufferSize",
   "id",
@@ -48,6 +51,8 @@ type FormText =
 interface ChoiceValues {
   readonly sync: SyncMode;
   readonly existing: "no" | "yes";
+  /** `by name`: as the target's name says, else as the source. */
+  readonly targetFormat: "by name" | NewJobFormat;
   readonly copyMode: NewJobCopyMode;
   readonly largerTarget: LargerTarget;
   /** `usual` leaves it to the source, which goes by the sync mode. */
@@ -55,6 +60,7 @@ interface ChoiceValues {
   readonly onSourceError: NewJobErrorPolicy;
   readonly onTargetError: NewJobErrorPolicy;
   readonly unmap: "yes" | "no";
+  readonly detectZeroes: "no" | "yes";
 }
 
 type FormChoice = keyof ChoiceValues;
@@ -92,6 +98,7 @@ const LARGEST_BUFFER = 2 ** 30;
 export function newJobForm(syncModes: readonly SyncMode[], further?: NewJobOptions): NewJobForm {
   const policies = further === undefined ? [] : POLICIES;
   const backingModes = further?.backingModes ?? [];
+  const formats = further?.formats ?? [];
   return {
     focus: "sourcePath",
     texts: {
@@ -107,22 +114,26 @@ export function newJobForm(syncModes: readonly SyncMode[], further?: NewJobOptio
     choices: {
       sync: syncModes[0] ?? "full",
       existing: "no",
+      targetFormat: "by name",
       copyMode: further?.copyModes[0] ?? "background",
       largerTarget: further?.largerTargets[0] ?? "refuse",
       backingMode: "usual",
       onSourceError: "report",
       onTargetError: "report",
       unmap: "yes",
+      detectZeroes: "no",
     },
     options: {
       sync: syncModes,
       existing: ["no", "yes"],
+      targetFormat: formats.length > 0 ? ["by name", ...formats] : [],
       copyMode: further?.copyModes ?? [],
       largerTarget: further?.largerTargets ?? [],
       backingMode: backingModes.length > 0 ? ["usual", ...backingModes] : [],
       onSourceError: policies,
       onTargetError: policies,
       unmap: further?.unmap === true ? ["yes", "no"] : [],
+      detectZeroes: further?.detectZeroes === true ? ["no", "yes"] : [],
     },
     canReplace: further?.replaces === true,
     touched: new Set(),
@@ -140,12 +151,14 @@ export function isTextField(field: FormField): field is FormText {
 const CHOICES: ReadonlySet<string> = new Set<FormChoice>([
   "sync",
   "existing",
+  "targetFormat",
   "copyMode",
   "largerTarget",
   "backingMode",
   "onSourceError",
   "onTargetError",
   "unmap",
+  "detectZeroes",
 ]);
 
 /** Whether a field is a choice among words. */
@@ -157,6 +170,8 @@ export function isChoice(field: FormField): field is FormChoice {
 export function isShown(form: NewJobForm, field: FormField): boolean {
   if (field === "bitmap") return form.choices.sync === "bitmap";
   if (field === "replaces") return form.canReplace;
+  // An image that is there has its format.
+  if (field === "targetFormat" && form.choices.existing === "yes") return false;
   if (field === "bufferSize") return form.options.onSourceError.length > 0;
   return !isChoice(field) || form.options[field].length > 0;
 }
@@ -280,6 +295,9 @@ function furtherOptions(
     ...(options.onSourceError.length > 0 && { onSourceError: choices.onSourceError }),
     ...(options.onTargetError.length > 0 && { onTargetError: choices.onTargetError }),
     ...(options.unmap.length > 0 && { unmap: choices.unmap === "yes" }),
+    ...(options.detectZeroes.length > 0 && { detectZeroes: choices.detectZeroes === "yes" }),
+    ...(choices.targetFormat !== "by name" &&
+      choices.existing === "no" && { targetFormat: choices.targetFormat }),
   };
 }
 
