@@ -5,7 +5,7 @@ import { DirtyRoom } from "../../src/drivers/file/dirty-room.ts";
 import { InlineWrites, type InlineHost } from "../../src/drivers/file/inline-writes.ts";
 import { TurnBudget } from "../../src/drivers/file/turn-budget.ts";
 import { isPromise } from "../../src/index.ts";
-import { mountTmpfs, openWritable, pattern, temporaryFile } from "./support.ts";
+import { lacksNative, mountTmpfs, openWritable, pattern, temporaryFile } from "./support.ts";
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -25,6 +25,7 @@ describe("small writes of whole pages", () => {
         [100 * KiB, 16 * KiB],
         [252 * KiB, 4 * KiB],
         [64 * KiB, 64 * KiB],
+        [0, 128 * KiB],
         [5, 4 * KiB],
       ] as const) {
         const bytes = Buffer.alloc(length, offset % 251);
@@ -50,7 +51,14 @@ describe("small writes of whole pages", () => {
     expect(tries).toContain(true);
     expect(await atOnce(0, 4 * KiB - 1)).toBe(false);
     expect(await atOnce(512, 4 * KiB)).toBe(false);
-    expect(await atOnce(0, 20 * KiB)).toBe(false);
+    expect(await atOnce(0, 68 * KiB)).toBe(false);
+  });
+
+  test.runIf(isLocal && !lacksNative)("leave to threads what goes together with others", async () => {
+    const device = await openWritable(temporaryFile(pattern(256 * KiB)));
+    const together = device.write(0, [Buffer.alloc(20 * KiB)], { batch: true });
+    expect(isPromise(together)).toBe(true);
+    await together;
   });
 
   test("go through the thread pool when that is asked for", async () => {
@@ -210,7 +218,7 @@ describe("room for dirty pages", () => {
 
 test("a turn of the event loop has an end", () => {
   let renew: (() => void) | undefined;
-  const budget = new TurnBudget((next) => (renew = next));
+  const budget = new TurnBudget(256 * KiB, (next) => (renew = next));
   let bytes = 0;
   while (budget.spend(4 * KiB)) bytes += 4 * KiB;
   expect(bytes).toBe(256 * KiB);

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import { describe, expect, test } from "vitest";
 import { isPromise } from "../../src/index.ts";
@@ -14,6 +15,7 @@ describe.skipIf(lacksNative)("small reads of what the host has in memory", () =>
       [0, 1],
       [4093, 4096],
       [100 * KiB + 7, 32 * KiB],
+      [1000, 200 * KiB],
       [256 * KiB - 1, 1],
     ] as const) {
       // In the middle of a larger buffer: the address has to be that of the view.
@@ -49,12 +51,41 @@ describe.skipIf(lacksNative)("small reads of what the host has in memory", () =>
   });
 
   test("large reads and vectors go through the thread pool, so that nobody waits for their copying", async () => {
-    const device = await openDevice(temporaryFile(pattern(256 * KiB)));
-    const large = device.read(0, [Buffer.alloc(64 * KiB)]);
+    const device = await openDevice(temporaryFile(pattern(512 * KiB)));
+    const large = device.read(0, [Buffer.alloc(256 * KiB + 1)]);
     const vector = device.read(0, [Buffer.alloc(10), Buffer.alloc(10)]);
     expect(isPromise(large)).toBe(true);
     expect(isPromise(vector)).toBe(true);
-    await Promise.all([large, vector]);
+    const together = device.read(0, [Buffer.alloc(64 * KiB)], { batch: true });
+    expect(isPromise(together)).toBe(true);
+    await Promise.all([large, vector, together]);
+  });
+
+  test("a turn of the event loop has an end, whoever reads", async () => {
+    const device = await openDevice(temporaryFile(pattern(256 * KiB)));
+    const reads = Array.from({ length: 64 }, () => device.read(0, [Buffer.alloc(256 * KiB)]));
+    expect(reads.some((read) => isPromise(read))).toBe(true);
+    await Promise.all(reads);
+  });
+
+  test("what is in memory in part is read in full", async () => {
+    const content = pattern(256 * KiB);
+    const filename = temporaryFile(content);
+    const device = await openDevice(filename);
+    for (const skip of [1, 3, 0]) {
+      fs.fsyncSync(fs.openSync(filename, "r+"));
+      // Has the kernel forget a range, where it can.
+      execFileSync(
+        "dd",
+        [`if=${filename}`, "of=/dev/null", "iflag=nocache", "bs=64k", `skip=${skip}`, "count=1"],
+        {
+          stdio: "ignore",
+        },
+      );
+      const into = Buffer.alloc(256 * KiB);
+      await device.read(0, [into]);
+      expect(into.equals(content)).toBe(true);
+    }
   });
 
   test("a program that brought its own calls sees every read", async () => {

@@ -9,9 +9,10 @@ import type {
   ZeroOptions,
 } from "../../contract/device.ts";
 import { ExtentFlag, type ExtentList } from "../../contract/extents.ts";
-import { iovLength, type IoVec, type MaybePromise } from "../../contract/io.ts";
+import { iovLength, iovSlice, type IoVec, type MaybePromise } from "../../contract/io.ts";
 import type { BlockError } from "../../errors.ts";
 import { allocateSpace, setSize } from "./allocate-space.ts";
+import { CachedReads } from "./cached-reads.ts";
 import { describeCapabilities, describeDevice, type FileDeviceInit } from "./describe-device.ts";
 import { EarlyWriteback } from "./early-writeback.ts";
 import { cannotZero, fileError, hasNoTables, resizedElsewhere } from "./file-errors.ts";
@@ -34,9 +35,6 @@ import { PieceBatches } from "./piece-batches.ts";
 import { RangeCopier } from "./range-copier.ts";
 import { hasNoBlocks } from "./space-trust.ts";
 import { isUnsupported } from "./system-error.ts";
-
-/** Largest read, in bytes, that is copied on the main thread: its time stays in the order of a turn of the event loop. */
-const MAX_CACHED_READ: number = 32 * 1024;
 
 /** A regular file or block device. Made by the `file` driver; see there for what it promises. */
 export class FileDevice implements BlockDevice {
@@ -63,7 +61,7 @@ export class FileDevice implements BlockDevice {
   readonly #label: string;
   readonly #calls: FileCalls;
   readonly #ops: FileOps | undefined;
-  #canReadCached: boolean;
+  readonly #cached: CachedReads | undefined;
   readonly #holes: HoleMap | undefined;
   readonly #trustsBlockCount: boolean;
   readonly #canPunch: boolean;
@@ -91,7 +89,7 @@ export class FileDevice implements BlockDevice {
     this.#calls = init.calls;
     this.#ops = ops;
     // Calls that a program brought along are all to be made.
-    this.#canReadCached = ops?.readCached !== undefined && init.calls === NODE_CALLS;
+    this.#cached = init.calls === NODE_CALLS ? CachedReads.of(ops, file.fd) : undefined;
     // A block device has no holes to ask for: seeking finds data everywhere.
     this.#holes = ops !== undefined && file.kind === "regular" ? new HoleMap(ops, file.fd) : undefined;
     this.#trustsBlockCount = init.trustsBlockCount;
@@ -127,11 +125,14 @@ export class FileDevice implements BlockDevice {
   read(offset: number, into: IoVec, options?: IoOptions): MaybePromise<void> {
     const length = iovLength(into);
     this.#requests.admit("read", offset, length, options);
-    if (length === 0 || this.#readCached(offset, into, length)) return undefined;
+    if (length === 0) return undefined;
+    const batches = options?.batch === true ? this.#batchedReads : undefined;
+    const cached = this.#cached?.read(offset, into, length, batches !== undefined) ?? 0;
+    if (cached === length) return undefined;
+    const rest = cached === 0 ? into : iovSlice(into, cached, length - cached);
     return this.#requests.transfer("read", offset, length, false, (settle) => {
-      if (options?.batch === true && this.#batchedReads !== undefined)
-        this.#batchedReads.add(offset, into, settle);
-      else readFully(this.#calls, this.#fd, offset, into, settle);
+      if (batches !== undefined) batches.add(offset + cached, rest, settle);
+      else readFully(this.#calls, this.#fd, offset + cached, rest, settle);
     });
   }
 
@@ -177,14 +178,15 @@ export class FileDevice implements BlockDevice {
   readonly #write = (offset: number, from: IoVec, options?: WriteOptions): MaybePromise<void> => {
     const length = iovLength(from);
     this.#requests.admit("write", offset, length, options);
-    if (length === 0 || this.#writeInline(offset, from)) return undefined;
+    if (length === 0) return undefined;
+    const batches = options?.batch === true ? this.#batchedWrites : undefined;
+    if (this.#writeInline(offset, from, batches !== undefined)) return undefined;
     return this.#requests.transfer("write", offset, length, true, (settle) => {
       const finish: Settle = (error) => {
         if (error === undefined) this.#writeOutEarly(offset, length);
         settle(error);
       };
-      if (options?.batch === true && this.#batchedWrites !== undefined)
-        this.#batchedWrites.add(offset, from, finish);
+      if (batches !== undefined) batches.add(offset, from, finish);
       else writeFully(this.#calls, this.#fd, offset, from, finish);
     });
   };
@@ -277,23 +279,10 @@ export class FileDevice implements BlockDevice {
     return storage.#requests.track(() => this.#requests.track(copy));
   };
 
-  /**
-   * A small read of what the host has in memory is answered at once: a trip through the thread pool costs several times what
-   * the copy does.
-   */
-  #readCached(offset: number, into: IoVec, length: number): boolean {
-    const piece = into[0];
-    if (!this.#canReadCached || length > MAX_CACHED_READ || into.length !== 1 || piece === undefined)
-      return false;
-    const read = this.#ops?.readCached?.(this.#fd, piece, offset);
-    // As on tmpfs: there asking costs something, and never gives anything.
-    if (read === undefined) this.#canReadCached = false;
-    return read === length;
-  }
-
   /** While the file is being flushed the kernel may hold up whoever changes it. */
-  #writeInline(offset: number, from: IoVec): boolean {
-    if (this.#inline === undefined || this.#flushes > 0 || !this.#inline.write(offset, from)) return false;
+  #writeInline(offset: number, from: IoVec, isOneOfMany: boolean): boolean {
+    if (this.#inline === undefined || this.#flushes > 0) return false;
+    if (!this.#inline.write(offset, from, isOneOfMany)) return false;
     this.#requests.noteChange();
     return true;
   }

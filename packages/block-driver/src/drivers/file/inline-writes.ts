@@ -4,7 +4,11 @@ import { DirtyRoom } from "./dirty-room.ts";
 import { TurnBudget } from "./turn-budget.ts";
 
 /** Largest write, in bytes, that is copied on the main thread. */
-const MAX_LENGTH = 16 * 1024;
+const LARGEST = 64 * 1024;
+/** Of writes that nobody waits for alone: larger ones are shared out to threads, each with a processor of its own. */
+const LARGEST_OF_MANY = 16 * 1024;
+/** Bytes of writes in one turn of the event loop: about a millisecond of it. */
+const BYTES_PER_TURN = 256 * 1024;
 /** A write of whole pages replaces them; any other may have to wait until the rest of a page has been read. */
 const PAGE = 4096;
 /** A write that takes longer than this was held up. */
@@ -32,7 +36,7 @@ const HOST: InlineHost = {
   now: () => performance.now(),
   write: (fd, from, position) => fs.writevSync(fd, from, position),
   room: new DirtyRoom(),
-  budget: new TurnBudget(),
+  budget: new TurnBudget(BYTES_PER_TURN),
 };
 
 /**
@@ -57,9 +61,10 @@ export class InlineWrites {
    * Writes if that is done at once. False leaves the write to the thread pool, errors included: it repeats what was written, and
    * says what is wrong.
    */
-  write(offset: number, from: IoVec): boolean {
+  write(offset: number, from: IoVec, isOneOfMany = false): boolean {
     const length = iovLength(from);
-    if (length > MAX_LENGTH || length % PAGE !== 0 || offset % PAGE !== 0) return false;
+    if (length > (isOneOfMany ? LARGEST_OF_MANY : LARGEST) || length % PAGE !== 0 || offset % PAGE !== 0)
+      return false;
     const { now, write, room, budget } = this.#host;
     const startMs = now();
     if (startMs < this.#restUntilMs || !room.hasRoom(startMs) || !budget.spend(length)) return false;

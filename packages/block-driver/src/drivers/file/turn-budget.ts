@@ -1,18 +1,18 @@
-/** Bytes that may be copied on the main thread in one turn of the event loop: about a millisecond of it. */
-const BYTES_PER_TURN = 256 * 1024;
-
 /**
  * What requests that settle at once may take of a turn of the event loop, all files together. A program that awaits one
  * such request after the other never leaves the turn by itself, and timers and sockets would wait for it for ever.
  */
 export class TurnBudget {
+  readonly #bytesPerTurn: number;
   readonly #schedule: (renew: () => void) => void;
-  #left = BYTES_PER_TURN;
+  #left: number;
   #isSpent = false;
 
-  /** `schedule` calls back in the next turn. */
-  constructor(schedule: (renew: () => void) => void = setImmediate) {
+  /** `bytesPerTurn` may be copied on the main thread in one turn of the event loop; `schedule` calls back in the next one. */
+  constructor(bytesPerTurn: number, schedule: (renew: () => void) => void = setImmediate) {
+    this.#bytesPerTurn = bytesPerTurn;
     this.#schedule = schedule;
+    this.#left = bytesPerTurn;
   }
 
   /** Takes `bytes` from this turn. Returns false, and takes nothing, when it has no more of them. */
@@ -27,7 +27,7 @@ export class TurnBudget {
   }
 
   readonly #renew = (): void => {
-    this.#left = BYTES_PER_TURN;
+    this.#left = this.#bytesPerTurn;
     this.#isSpent = false;
   };
 }
