@@ -201,7 +201,7 @@ class RawDevice implements BlockDevice {
       ...rest,
       driver: "raw",
       size: this.#window ?? below.size - this.#base,
-      readOnly: this.#readOnly,
+      readOnly: this.#readOnly || below.readOnly,
       // The child's edge aligns and splits; the window may start anywhere.
       align: { ...below.align, read: 1, write: 1, zero: 1 },
       max: { transfer: Number.MAX_SAFE_INTEGER, iovecs: Number.MAX_SAFE_INTEGER },

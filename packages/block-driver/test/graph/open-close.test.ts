@@ -91,6 +91,23 @@ describe("opening", () => {
     expect(await readBytes(edge, 0, 1)).toEqual(filled(1, 0));
   });
 
+  test("what stands on a read-only node is read-only: raw images and filters say so, formats are not opened for writing", async () => {
+    const graph = new BlockGraph({ registry: createDefaultRegistry() });
+    await graph.open({ ...inline, size: 2 ** 20 });
+    await graph.create("qcow2", { file: "disk", size: 65536 });
+    await graph.reopen(graph.find("disk") ?? expect.unreachable(), { readOnly: true });
+    for (const driver of ["raw", "fault"]) {
+      const node = await graph.open({ driver, file: "disk" });
+      expect(node.info.readOnly).toBe(true);
+      const edge = graph.attach(node, parent("user"));
+      await failure("EROFS", () => edge.write(0, [filled(512, 1)]));
+      await graph.detach(edge);
+      await graph.close(node);
+    }
+    await failure("EROFS", () => graph.open({ driver: "qcow2", file: "disk" }));
+    await graph.open({ driver: "qcow2", file: "disk", readOnly: true });
+  });
+
   test("two nodes on one storage are refused unless both only read", async () => {
     const graph = custom((device) => ({
       info: { ...device.info, can: READ_ONLY_CAPABILITIES, identity: "file:1:2" },

@@ -83,6 +83,12 @@ export function toDeviceSpec(options: JsonObject, context: OptionsContext): Devi
   return new Translation(context).spec(options);
 }
 
+/** How a node is opened, and its inline children as far as they do not say otherwise. */
+interface Way {
+  readonly readOnly: boolean;
+  readonly forceShare: boolean;
+}
+
 /** One translation: names must not occur twice in it. */
 class Translation {
   readonly #context: OptionsContext;
@@ -92,15 +98,22 @@ class Translation {
     this.#context = context;
   }
 
-  spec(options: JsonObject): DeviceSpec {
+  spec(options: JsonObject, parent: Way = { readOnly: false, forceShare: false }): DeviceSpec {
     const driver = text(options["driver"]);
     const nodeName = options["node-name"];
     if (typeof nodeName === "string") this.#take(nodeName);
     const detectZeroes = zeroDetection(options);
     const fallsBack = this.#context.fallsBackToReadOnly === true && options["auto-read-only"] === true;
     const readOnly = fallsBack ? true : options["read-only"];
+    const way: Way = {
+      readOnly: readOnly === undefined ? parent.readOnly : readOnly === true,
+      forceShare: options["force-share"] === undefined ? parent.forceShare : options["force-share"] === true,
+    };
+    if (way.forceShare && !way.readOnly) {
+      throw commandError("force-share=on can only be used with read-only images");
+    }
     return {
-      ...this.#driverOptions(driver, options),
+      ...this.#driverOptions(driver, options, way),
       driver: registeredName(driver),
       ...(typeof nodeName === "string" ? { nodeName } : {}),
       ...(typeof readOnly === "boolean" ? { readOnly } : {}),
@@ -116,29 +129,29 @@ class Translation {
     this.#taken.add(name);
   }
 
-  #driverOptions(driver: string, options: JsonObject): Readonly<Record<string, unknown>> {
+  #driverOptions(driver: string, options: JsonObject, way: Way): Readonly<Record<string, unknown>> {
     switch (driver) {
       case "nbd":
         return nbdOptions(options, this.#context.credentials);
       case "throttle":
         return {
-          file: this.#child(options["file"] ?? null),
+          file: this.#child(options["file"] ?? null, way),
           group: this.#context.throttleGroup(text(options["throttle-group"])),
         };
       case "file":
       case "host_device":
         return {
-          ...this.#plainOptions(driver, options),
+          ...this.#plainOptions(driver, withoutForeignAio(options), way),
           // Whoever shares everything neither locks nor looks at locks.
-          ...(options["force-share"] === true ? { locking: "off" } : {}),
+          ...(way.forceShare ? { locking: "off" } : {}),
         };
       default:
-        return this.#plainOptions(driver, options);
+        return this.#plainOptions(driver, options, way);
     }
   }
 
   /** The options of the driver itself, spelled as it knows them. */
-  #plainOptions(driver: string, options: JsonObject): Readonly<Record<string, unknown>> {
+  #plainOptions(driver: string, options: JsonObject, way: Way): Readonly<Record<string, unknown>> {
     const { fields } = this.#context.registry.get(registeredName(driver)).options;
     const translated: Record<string, unknown> = {};
     for (const [name, value] of Object.entries(options)) {
@@ -150,20 +163,37 @@ class Translation {
       }
       const isChild =
         fields[known]?.type === "child" || (isStandardDriver(driver) && CHILD_OPTIONS.has(name));
-      translated[known] = isChild ? this.#child(value) : plain(name, value);
+      translated[known] = isChild
+        ? this.#child(value, name === "backing" ? { ...way, readOnly: true } : way)
+        : plain(name, value);
     }
     return translated;
   }
 
-  #child(value: JsonValue): DeviceSpec | string | null {
+  #child(value: JsonValue, parent: Way): DeviceSpec | string | null {
     if (value === null) return null;
-    if (isJsonObject(value)) return this.spec(value);
+    if (isJsonObject(value)) return this.spec(value, parent);
     const name = text(value);
     if (!this.#context.hasNode(name)) {
       throw commandError(`Cannot find device='${name}' nor node-name='${name}'`);
     }
     return name;
   }
+}
+
+/**
+ * The options of a file without a way of doing I/O that is not there: what it does is the same.
+ *
+ * @throws QmpError as QEMU has it where `native` is refused.
+ */
+function withoutForeignAio(options: JsonObject): JsonObject {
+  const { aio, ...others } = options;
+  if (aio !== "native" && aio !== "io_uring") return options;
+  const { cache } = options;
+  if (aio === "native" && !(isJsonObject(cache) && cache["direct"] === true)) {
+    throw commandError("aio=native was specified, but it requires cache.direct=on, which was not specified.");
+  }
+  return others;
 }
 
 /**

@@ -37,6 +37,13 @@ export interface OpenedImage {
 export async function openImage(options: Qcow2Options, context: OpenContext): Promise<OpenedImage> {
   const { nodeName: label, readOnly } = context;
   const file = await context.openChild(options.file, "file");
+  if (!readOnly && file.info.readOnly) {
+    throw new BlockError(
+      "EROFS",
+      `${label} cannot be opened for writing: its file is open read-only; open both for reading only, or both for writing`,
+      { node: label, operation: "open" },
+    );
+  }
   let head = await readImageHead(file, label, { writable: !readOnly, repair: false });
   refuseEncryption(head.header, label);
   checkPlaces(head.header, file, label, !readOnly);
