@@ -9,9 +9,8 @@ import type { Side } from "./support/sides.ts";
 /** What becomes of a node that is opened like this; it is closed again. */
 async function outcome(side: Side, options: JsonObject): Promise<readonly unknown[]> {
   const answer = await side.ask("blockdev-add", { "node-name": "a", ...options });
-  const [node] = (await side.client.execute("query-named-block-nodes", { flat: true })).filter(
-    (each) => each["node-name"] === "a",
-  );
+  const nodes = await side.client.execute("query-named-block-nodes", { flat: true });
+  const node = nodes.find((each) => each["node-name"] === "a");
   if (node !== undefined) await side.run("blockdev-del", { "node-name": "a" });
   return [answer, node?.ro];
 }
@@ -55,6 +54,28 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
           answers.push([options, answer]);
         }
         await holder.stop();
+        return answers;
+      });
+    });
+
+    it("checks that the other layer may leave out can be asked for", async () => {
+      await compare(async (side) => {
+        await qemuImg("create", "-q", "-f", "qcow2", side.path("disk"), "1M");
+        const file = { driver: "file", filename: side.path("disk") };
+        const answers: unknown[] = [];
+        for (const check of [
+          "none",
+          "all",
+          "some",
+          {},
+          { template: "cached", "active-l2": true },
+          { template: "x" },
+          { "active-l3": true },
+          7,
+        ]) {
+          const options = { driver: "qcow2", file, "overlap-check": check };
+          answers.push([check, ...(await outcome(side, options))]);
+        }
         return answers;
       });
     });

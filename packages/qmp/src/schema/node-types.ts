@@ -72,6 +72,22 @@ export const NODE_TYPES = {
     base: "BlockdevOptionsGenericFormat",
     struct: { "backing?": "BlockdevRefOrNull" },
   },
+  Qcow2OverlapCheckMode: { enum: ["none", "constant", "cached", "all"] },
+  Qcow2OverlapCheckFlags: {
+    struct: {
+      "template?": "Qcow2OverlapCheckMode",
+      "main-header?": "bool",
+      "active-l1?": "bool",
+      "active-l2?": "bool",
+      "refcount-table?": "bool",
+      "refcount-block?": "bool",
+      "snapshot-table?": "bool",
+      "inactive-l1?": "bool",
+      "inactive-l2?": "bool",
+      "bitmap-directory?": "bool",
+    },
+  },
+  Qcow2OverlapChecks: { alternate: ["Qcow2OverlapCheckFlags", "Qcow2OverlapCheckMode"] },
   BlockdevOptionsQcow2: {
     base: "BlockdevOptionsGenericCOWFormat",
     struct: {
@@ -79,6 +95,7 @@ export const NODE_TYPES = {
       "pass-discard-request?": "bool",
       "pass-discard-snapshot?": "bool",
       "pass-discard-other?": "bool",
+      "overlap-check?": "Qcow2OverlapChecks",
       "cache-size?": "int",
       "l2-cache-size?": "int",
       "l2-cache-entry-size?": "int",

@@ -30,6 +30,7 @@ const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
   "pass-discard-request",
   "pass-discard-snapshot",
   "pass-discard-other",
+  "overlap-check",
   "l2-cache-size",
   "l2-cache-entry-size",
   "refcount-cache-size",
