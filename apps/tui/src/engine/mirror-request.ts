@@ -13,8 +13,10 @@ export interface MirrorRequest {
   readonly target: string;
   /** Default: told by its first bytes. */
   readonly sourceFormat?: ImageFormat;
-  /** Default: told by its first bytes, or for a target that is created by its name, where the
-   * source's is another, else the format of the source. */
+  /**
+   * Default: told by its first bytes. Of a target that is created: what its name says, where the source's says something else
+   * or nothing; else the format of the source.
+   */
   readonly targetFormat?: ImageFormat;
   /** Options of a target that is created, by its driver's names. */
   readonly targetOptions?: CreationOptions;

@@ -19,7 +19,7 @@ export interface MappedRange {
   readonly zero: boolean;
   /** Stored as data. */
   readonly data: boolean;
-  /** Where it starts in the file of its layer. */
+  /** Where it starts in the file of its layer, or would if it were there: its cluster has the place. */
   readonly offset?: number;
 }
 
@@ -66,11 +66,13 @@ function chainOf(graph: BlockGraph, top: BlockNode): readonly Layer[] {
   return layers;
 }
 
+/** `place` is where the layer above has room for the range, if it has. */
 async function* walk(
   layers: readonly Layer[],
   depth: number,
   start: number,
   end: number,
+  place?: number,
 ): AsyncGenerator<MappedRange> {
   const layer = layers[depth];
   const inside = Math.min(end, layer?.size ?? 0);
@@ -86,16 +88,18 @@ async function* walk(
         if ((flags & ExtentFlag.Deferred) === 0) {
           yield stored(offset, length, depth, flags, extents.hostOffsetAt(index));
         } else if (layers[depth + 1] === undefined) {
-          yield absent(offset, length, depth);
+          yield absent(offset, length, depth, placeOf(flags, extents.hostOffsetAt(index)));
         } else {
-          yield* walk(layers, depth + 1, offset, offset + length);
+          const own = placeOf(flags, extents.hostOffsetAt(index));
+          yield* walk(layers, depth + 1, offset, offset + length, own);
         }
       }
     }
   }
   const rest = Math.max(start, inside);
   // Beyond the end of a shorter backing file there is nothing; it is the layer above that ends the search.
-  if (rest < end) yield absent(rest, end - rest, depth - 1);
+  if (rest < end)
+    yield absent(rest, end - rest, depth - 1, place === undefined ? undefined : place + (rest - start));
 }
 
 function stored(start: number, length: number, depth: number, flags: number, host: number): MappedRange {
@@ -107,12 +111,20 @@ function stored(start: number, length: number, depth: number, flags: number, hos
     present: true,
     zero,
     data: !zero || (flags & ExtentFlag.Hollow) !== 0,
-    ...((flags & ExtentFlag.HostOffset) !== 0 && { offset: host }),
+    ...placedAt(placeOf(flags, host)),
   };
 }
 
-function absent(start: number, length: number, depth: number): MappedRange {
-  return { start, length, depth, present: false, zero: true, data: false };
+function placeOf(flags: number, host: number): number | undefined {
+  return (flags & ExtentFlag.HostOffset) === 0 ? undefined : host;
+}
+
+function placedAt(offset: number | undefined): Pick<MappedRange, "offset"> {
+  return offset === undefined ? {} : { offset };
+}
+
+function absent(start: number, length: number, depth: number, place: number | undefined): MappedRange {
+  return { start, length, depth, present: false, zero: true, data: false, ...placedAt(place) };
 }
 
 function extended(range: MappedRange, by: number): MappedRange {

@@ -45,43 +45,13 @@ async function json(...args: readonly string[]): Promise<unknown> {
   return parsed;
 }
 
-interface Range {
-  readonly start: number;
-  readonly length: number;
-  readonly depth: number;
-  readonly present: boolean;
-  readonly zero: boolean;
-  readonly data: boolean;
-  readonly offset?: number;
-}
-
-/** A map of qemu-img's without the host space that is reserved for what is not there. */
-function withoutReserved(ranges: readonly Range[]): readonly Range[] {
-  const result: Range[] = [];
-  for (const { offset, ...range } of ranges) {
-    const next: Range = {
-      ...range,
-      ...(range.present && offset !== undefined && { offset }),
-    };
-    const last = result.at(-1);
-    const continues =
-      last !== undefined &&
-      last.depth === next.depth &&
-      last.present === next.present &&
-      last.zero === next.zero &&
-      last.data === next.data &&
-      (last.offset === undefined ? next.offset === undefined : next.offset === last.offset + last.length);
-    if (continues) result[result.length - 1] = { ...last, length: last.length + next.length };
-    else result.push(next);
-  }
-  return result;
-}
-
 const IMAGES = [
   "raw.img",
   "plain.qcow2",
   "old.qcow2",
   "extended.qcow2",
+  "parts.qcow2",
+  "parts-above.qcow2",
   "small.qcow2",
   "zstd.qcow2",
   "data.qcow2",
@@ -94,6 +64,15 @@ const IMAGES = [
   "prepared.qcow2",
   "prepared-small.qcow2",
   "prepared-full.qcow2",
+] as const;
+
+const PARTS = [
+  "write -P 2 8k 512",
+  "write -P 3 100k 40k",
+  "write -z 120k 1k",
+  "write -P 4 16k 512",
+  "discard 104k 8k",
+  "write -P 5 7M 2k",
 ] as const;
 
 beforeAll(() => {
@@ -133,6 +112,9 @@ beforeAll(() => {
   make("prepared-full.qcow2", "-o preallocation=metadata", "write -P 1 0 7500k");
   make("old.qcow2", "-o compat=0.10", ...some);
   make("extended.qcow2", "-o extended_l2=on,lazy_refcounts=on", ...some);
+  // Subclusters that are not there, in clusters that are.
+  make("parts.qcow2", "-o extended_l2=on,cluster_size=16k", ...PARTS);
+  make("parts-above.qcow2", "-o extended_l2=on -b raw.img -F raw", ...PARTS);
   make("small.qcow2", "-o cluster_size=512,refcount_bits=8", "write -P 1 100k 300k");
   make("zstd.qcow2", "-o compression_type=zstd", "write -P 1 0 64k");
   make("data.qcow2", "-o data_file=outside.raw,data_file_raw=on", "write -P 1 0 64k");
@@ -203,8 +185,8 @@ describe.skipIf(noPeers)("info", () => {
 
 describe.skipIf(noPeers)("map", () => {
   test.each(IMAGES)("%s: as qemu-img, with --output json", async (name) => {
-    const theirs: Range[] = JSON.parse(qemu("qemu-img", "map", "--output=json", name));
-    expect(await json("map", name)).toEqual(withoutReserved(theirs));
+    const theirs: unknown = JSON.parse(qemu("qemu-img", "map", "--output=json", name));
+    expect(await json("map", name)).toEqual(theirs);
   });
 
   test("a map of many ranges, into a reader that goes away", () => {

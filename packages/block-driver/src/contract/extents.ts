@@ -13,7 +13,7 @@ export const ExtentFlag = {
   Compressed: 8,
   /** With `Zero`: this layer stores the range as data, but its storage has a hole there. */
   Hollow: 32,
-  /** {@link ExtentList.hostOffsets} holds where the extent starts in the `file` (or `data`) child. */
+  /** {@link ExtentList.hostOffsets} holds where the extent starts in the `file` (or `data`) child; with `Deferred`: where it would. */
   HostOffset: 16,
 } as const;
 

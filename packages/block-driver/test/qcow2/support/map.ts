@@ -22,16 +22,13 @@ export async function qemuMap(filename: string): Promise<readonly MapExtent[]> {
   return extents.filter(({ length }) => length > 0);
 }
 
-/**
- * The parts of a map that images decide, and where stored bytes are a hole of the file below. Space that is reserved for
- * subclusters which are not there yet is left out: qemu tells its place, and we do not, since nothing is stored in it.
- */
+/** The parts of a map that images decide, and where stored bytes are a hole of the file below. */
 export function comparableMap(extents: readonly MapExtent[]): readonly string[] {
   const parts: { what: string; start: number; end: number; hostEnd: number | undefined }[] = [];
-  for (const { start, length, depth, present, zero, offset: place } of extents) {
-    const offset = present ? place : undefined;
+  for (const { start, length, depth, present, zero, offset } of extents) {
     const kind = offset === undefined ? (zero ? "zero" : "compressed") : "placed";
-    const what = present ? `depth ${depth}, ${kind}${zero ? " zeroes" : ""}` : "nowhere";
+    const reserved = offset === undefined ? "nowhere" : "reserved";
+    const what = present ? `depth ${depth}, ${kind}${zero ? " zeroes" : ""}` : reserved;
     const last = parts.at(-1);
     if (last?.what === what && (offset === undefined || last.hostEnd === offset)) {
       last.end = start + length;
@@ -53,6 +50,8 @@ export async function ourMap(
   depth = 0,
   start = 0,
   end = layer.size,
+  /** Where the layer above has room for the range. */
+  place?: number,
 ): Promise<readonly MapExtent[]> {
   const extents = new ExtentList(7);
   const found: MapExtent[] = [];
@@ -65,15 +64,19 @@ export async function ourMap(
       const flags = extents.flagsAt(index);
       const range = { start: extents.offsetAt(index), length: extents.lengthAt(index), depth };
       const zero = (flags & ExtentFlag.Zero) !== 0;
-      const offset = (flags & ExtentFlag.HostOffset) === 0 ? {} : { offset: extents.hostOffsetAt(index) };
+      const host = (flags & ExtentFlag.HostOffset) === 0 ? undefined : extents.hostOffsetAt(index);
+      const offset = host === undefined ? {} : { offset: host };
       if ((flags & ExtentFlag.Deferred) === 0)
         found.push({ ...range, present: true, zero, data: !zero, ...offset });
-      else if (backing === undefined) found.push(absent(range));
-      else found.push(...(await ourMap(backing, depth + 1, range.start, range.start + range.length)));
+      else if (backing === undefined) found.push({ ...absent(range), ...offset });
+      else found.push(...(await ourMap(backing, depth + 1, range.start, range.start + range.length, host)));
     }
   }
   const rest = Math.max(start, Math.min(end, layer.size));
-  if (rest < end) found.push(absent({ start: rest, length: end - rest, depth: depth - 1 }));
+  if (rest < end) {
+    const offset = place === undefined ? {} : { offset: place + (rest - start) };
+    found.push({ ...absent({ start: rest, length: end - rest, depth: depth - 1 }), ...offset });
+  }
   return found;
 }
 

@@ -5,11 +5,18 @@ import type { L2Slice } from "../metadata/l2-slice.ts";
 /** A run of guest bytes of one kind, as a reader sees it; reused from run to run. */
 export class ReadRun {
   type: ClusterType = ClusterType.Invalid;
-  /** Where the first byte of the run is stored; for `Normal` and `ZeroAllocated`. */
+  /** Where the first byte of the run is stored, or would be; for `Normal`, `ZeroAllocated` and `UnallocatedReserved`. */
   host = 0;
   /** Guest offset where the run ends: at most the end asked for, and the end of the slice. */
   end = 0;
 }
+
+/** Types of clusters and subclusters that have a place on the host. */
+const HOSTED: ReadonlySet<ClusterType> = new Set([
+  ClusterType.Normal,
+  ClusterType.ZeroAllocated,
+  ClusterType.UnallocatedReserved,
+]);
 
 /**
  * Finds how `[offset, end)` begins: the longest run of one type that is also contiguous on the host where it has a place
@@ -37,7 +44,7 @@ export function findReadRun(
     run.end = Math.min(limit, geometry.clusterStart(offset) + clusterSize);
     return;
   }
-  const hosted = type === ClusterType.Normal || type === ClusterType.ZeroAllocated;
+  const hosted = HOSTED.has(type);
   const host = hosted ? hostAt(slice, index, perCluster, stride, unit) : 0;
   if (type === ClusterType.Normal && !isPlausible(host, start, geometry, dataFile)) {
     run.type = ClusterType.Invalid;

@@ -111,7 +111,7 @@ const HOLLOW: number = ExtentFlag.Zero | ExtentFlag.HostOffset | ExtentFlag.Holl
 
 const FLAGS: Readonly<Record<Exclude<ClusterType, typeof ClusterType.Invalid>, number>> = {
   [ClusterType.Unallocated]: ExtentFlag.Deferred,
-  [ClusterType.UnallocatedReserved]: ExtentFlag.Deferred,
+  [ClusterType.UnallocatedReserved]: ExtentFlag.Deferred | ExtentFlag.HostOffset,
   [ClusterType.ZeroPlain]: ExtentFlag.Zero,
   [ClusterType.ZeroAllocated]: ExtentFlag.Zero | ExtentFlag.HostOffset,
   [ClusterType.Normal]: ExtentFlag.Data | ExtentFlag.HostOffset,
