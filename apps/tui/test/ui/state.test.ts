@@ -387,9 +387,9 @@ describe("the form", () => {
     } as const;
     const short = fieldsInOrder(newJobForm(["full"]));
     const long = fieldsInOrder(newJobForm(["full"], further));
+    expect(long).not.toContain("largerTarget");
     const more = [
       "targetFormat",
-      "largerTarget",
       "backingMode",
       "replaces",
       "copyMode",
@@ -401,7 +401,8 @@ describe("the form", () => {
     ] as const;
     expect(long.filter((field) => !short.includes(field)).toSorted()).toEqual(more.toSorted());
     let form = newJobForm(["full"], further);
-    for (const focus of more.filter((field) => field !== "bufferSize" && field !== "replaces")) {
+    const choices = more.filter((field) => field !== "bufferSize" && field !== "replaces");
+    for (const focus of [...choices, "largerTarget"] as const) {
       form = cycleChoice({ ...form, focus }, 1);
     }
     form = editForm({ ...form, focus: "replaces" }, { kind: "insert", text: " throttle " });
@@ -422,9 +423,10 @@ describe("the form", () => {
     for (const field of ["backingMode", "replaces", "targetFormat"]) {
       expect(untouched).not.toHaveProperty(field);
     }
-    // An image that is there has its format.
+    // An image that is there has its format, and may be larger.
     const existing = cycleChoice({ ...form, focus: "existing" }, 1);
     expect(fieldsInOrder(existing)).not.toContain("targetFormat");
+    expect(fieldsInOrder(existing)).toContain("largerTarget");
     expect(readForm(existing).request).not.toHaveProperty("targetFormat");
     expect(readForm(newJobForm(["full"])).request).not.toHaveProperty("copyMode");
   });

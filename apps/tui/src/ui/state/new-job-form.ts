@@ -170,8 +170,8 @@ export function isChoice(field: FormField): field is FormChoice {
 export function isShown(form: NewJobForm, field: FormField): boolean {
   if (field === "bitmap") return form.choices.sync === "bitmap";
   if (field === "replaces") return form.canReplace;
-  // An image that is there has its format.
-  if (field === "targetFormat" && form.choices.existing === "yes") return false;
+  // An image that is there has its format, and one that is made the source's size.
+  if (field === (form.choices.existing === "yes" ? "targetFormat" : "largerTarget")) return false;
   if (field === "bufferSize") return form.options.onSourceError.length > 0;
   return !isChoice(field) || form.options[field].length > 0;
 }
