@@ -52,6 +52,8 @@ export class PeerMirror {
     const nodeName = `${request.id}-target`;
     const undo: (() => Promise<void>)[] = [];
     try {
+      const [problem] = partialProblems(request, source);
+      if (problem !== undefined) throw new Error(problem.message);
       const made = request.existing ? undefined : await this.#createTarget(request, source, undo);
       await this.#peer.execute("blockdev-add", await targetOptions(request, nodeName, made));
       undo.push(() => this.#removeNode(nodeName));
@@ -116,9 +118,12 @@ export class PeerMirror {
     return { format, backing: backing?.name };
   }
 
-  /** @throws Error when the copy would show zeroes in place of what the source stands on. */
+  /**
+   * What an export stands on is its server's business, and cannot be seen from here.
+   * @throws Error when the copy would show zeroes in place of what the source stands on.
+   */
   async #checkStands({ sync, targetPath }: NewJobRequest, source: PeerSource, target: string): Promise<void> {
-    if (sync !== "top" || source.backing === undefined) return;
+    if (sync !== "top" || source.backing === undefined || isNbdUri(targetPath)) return;
     if ((await this.#sources.find(target))?.backing !== undefined) return;
     throw new Error(
       `${targetPath} stands on nothing: with Sync top it would lack what the source stands on; set Sync to full, or name an overlay of ${source.backing.filename ?? source.backing.name}`,
@@ -158,7 +163,19 @@ function* partialProblems(request: NewJobRequest, source: PeerSource): Generator
   } else if (source.backing !== undefined && formatOf(request, source) === "raw") {
     const what = "with Sync top it holds only what the top layer does and needs to name the rest";
     yield { field: "targetPath", message: `cannot be raw: ${what}; set Format to qcow2` };
+  } else if (source.backing !== undefined && !meansTheSameAnywhere(source.backing.filename)) {
+    const name = source.backing.filename ?? source.backing.name;
+    const remedy = "set Existing to yes and name an overlay of it";
+    yield {
+      field: "existing",
+      message: `the target cannot record ${name}, a name within the peer; ${remedy}`,
+    };
   }
+}
+
+/** Whether an image in any directory can record the name: an absolute path, an address, or a description. */
+function meansTheSameAnywhere(filename: string | undefined): boolean {
+  return filename !== undefined && /^(?:\/|[A-Za-z][A-Za-z0-9+.-]*:)/u.test(filename);
 }
 
 function formatOf({ targetFormat, targetPath }: NewJobRequest, source: PeerSource): ImageFormat {

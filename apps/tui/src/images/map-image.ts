@@ -85,12 +85,12 @@ async function* walk(
         const offset = extents.offsetAt(index);
         const length = extents.lengthAt(index);
         const flags = extents.flagsAt(index);
+        const own = (flags & ExtentFlag.HostOffset) === 0 ? undefined : extents.hostOffsetAt(index);
         if ((flags & ExtentFlag.Deferred) === 0) {
-          yield stored(offset, length, depth, flags, extents.hostOffsetAt(index));
+          yield stored(offset, length, depth, flags, own);
         } else if (layers[depth + 1] === undefined) {
-          yield absent(offset, length, depth, placeOf(flags, extents.hostOffsetAt(index)));
+          yield absent(offset, length, depth, own);
         } else {
-          const own = placeOf(flags, extents.hostOffsetAt(index));
           yield* walk(layers, depth + 1, offset, offset + length, own);
         }
       }
@@ -102,7 +102,13 @@ async function* walk(
     yield absent(rest, end - rest, depth - 1, place === undefined ? undefined : place + (rest - start));
 }
 
-function stored(start: number, length: number, depth: number, flags: number, host: number): MappedRange {
+function stored(
+  start: number,
+  length: number,
+  depth: number,
+  flags: number,
+  place: number | undefined,
+): MappedRange {
   const zero = (flags & ExtentFlag.Zero) !== 0;
   return {
     start,
@@ -111,12 +117,8 @@ function stored(start: number, length: number, depth: number, flags: number, hos
     present: true,
     zero,
     data: !zero || (flags & ExtentFlag.Hollow) !== 0,
-    ...placedAt(placeOf(flags, host)),
+    ...placedAt(place),
   };
-}
-
-function placeOf(flags: number, host: number): number | undefined {
-  return (flags & ExtentFlag.HostOffset) === 0 ? undefined : host;
 }
 
 function placedAt(offset: number | undefined): Pick<MappedRange, "offset"> {

@@ -13,7 +13,8 @@ import { FakePeer, settle } from "../support/fake-peer.ts";
 const NODES = {
   "query-named-block-nodes": () => [
     { "node-name": "disk", drv: "raw", image: { "virtual-size": 4096 } },
-    { "node-name": "#block1", drv: "file" },
+    { "node-name": "#block1", drv: "raw", image: { filename: "/images/base.raw" } },
+    { "node-name": "#block2", drv: "raw", image: { filename: "base.raw" } },
   ],
 };
 
@@ -85,6 +86,7 @@ describe("looking at a request", () => {
       nodes: [
         { id: 1, type: "block-driver", name: "disk" },
         { id: 2, type: "block-driver", name: "#block1" },
+        { id: 3, type: "block-driver", name: "#block2" },
       ],
       edges: [{ parent: 1, child: 2, name: "backing", perm: [], "shared-perm": [] }],
     };
@@ -93,6 +95,11 @@ describe("looking at a request", () => {
       { field: "targetPath", message: expect.stringMatching(/cannot be raw.*set Format to qcow2$/u) },
     ]);
     expect(await problemsOfNew({ sync: "top", targetFormat: "qcow2" }, overlay)).toEqual([]);
+    // Its name would mean something else in another directory.
+    const relative = { nodes: overlay.nodes, edges: [{ parent: 1, child: 3, name: "backing" }] };
+    expect(await problemsOfNew({ sync: "top", targetFormat: "qcow2" }, relative)).toMatchObject([
+      { field: "existing", message: expect.stringContaining("cannot record base.raw") },
+    ]);
     // Of an image that stands on nothing the top layer is everything.
     expect(await problemsOfNew({ sync: "top" }, { nodes: overlay.nodes, edges: [] })).toEqual([]);
     expect(await problemsOfNew({ sync: "top", targetFormat: "qcow2" }, undefined)).toMatchObject([
@@ -469,6 +476,26 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
         expect.stringContaining("copy.qcow2"),
         expect.stringContaining("base.raw"),
       ]);
+    });
+
+    it("into an export is as good as what its server made of it", async () => {
+      qemu("qemu-img", "create", "-q", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "far.qcow2");
+      const server = await StorageDaemon.start();
+      const file = { driver: "file", filename: path.join(directory, "far.qcow2") };
+      const socket = path.join(directory, "far.sock");
+      const addr = { type: "unix", data: { path: socket } };
+      await server.execute("blockdev-add", { driver: "qcow2", "node-name": "far", file });
+      await server.execute("nbd-server-start", { addr });
+      await server.execute("block-export-add", { type: "nbd", id: "e", "node-name": "far", writable: true });
+      const [ready, completed] = [eventOf(peer, "BLOCK_JOB_READY"), eventOf(peer, "BLOCK_JOB_COMPLETED")];
+      const targetPath = `nbd+unix:///far?socket=${socket}`;
+      await new PeerMirror(peer).start({ ...REQUEST, targetPath, sync: "top", speed: 0 });
+      await ready;
+      await daemon.execute("job-complete", { id: "m0" });
+      await completed;
+      await daemon.stop();
+      await server.stop();
+      qemu("qemu-img", "compare", "-f", "qcow2", "-F", "qcow2", "top.qcow2", "far.qcow2");
     });
 
     it("is refused into an image that stands on nothing, which is left as it was", async () => {

@@ -108,6 +108,18 @@ describe("opening", () => {
     await graph.open({ driver: "qcow2", file: "disk", readOnly: true });
   });
 
+  test("a qcow2 image is not opened for writing above a data file that is read-only", async () => {
+    const graph = new BlockGraph({ registry: createDefaultRegistry() });
+    for (const nodeName of ["image", "data"]) await graph.open({ driver: "memory", nodeName, size: 2 ** 20 });
+    const dataFile = { dataFile: "data", dataFileName: "data.raw" };
+    await graph.create("qcow2", { file: "image", ...dataFile, size: 65536 });
+    await graph.reopen(graph.find("data") ?? expect.unreachable(), { readOnly: true });
+    const image = { driver: "qcow2", file: "image", dataFile: "data" };
+    const error = await failure("EROFS", () => graph.open(image));
+    expect(error.message).toContain("its data file is open read-only");
+    await graph.open({ ...image, readOnly: true });
+  });
+
   test("two nodes on one storage are refused unless both only read", async () => {
     const graph = custom((device) => ({
       info: { ...device.info, can: READ_ONLY_CAPABILITIES, identity: "file:1:2" },

@@ -37,13 +37,7 @@ export interface OpenedImage {
 export async function openImage(options: Qcow2Options, context: OpenContext): Promise<OpenedImage> {
   const { nodeName: label, readOnly } = context;
   const file = await context.openChild(options.file, "file");
-  if (!readOnly && file.info.readOnly) {
-    throw new BlockError(
-      "EROFS",
-      `${label} cannot be opened for writing: its file is open read-only; open both for reading only, or both for writing`,
-      { node: label, operation: "open" },
-    );
-  }
+  if (!readOnly) refuseReadOnly(file, "file", label);
   let head = await readImageHead(file, label, { writable: !readOnly, repair: false });
   refuseEncryption(head.header, label);
   checkPlaces(head.header, file, label, !readOnly);
@@ -199,6 +193,7 @@ async function openData(
     given !== undefined
       ? await context.openChild(given, "data")
       : await context.openImplicit(implicitReference(dataFileName ?? "", undefined, label), "data");
+  if (!context.readOnly) refuseReadOnly(data, "data file", label);
   if (data.info.identity !== undefined && data.info.identity === file.info.identity) {
     throw new BlockError("BLK_CORRUPT", `${label}: the image names itself as its data file`, {
       node: label,
@@ -206,6 +201,16 @@ async function openData(
     });
   }
   return data;
+}
+
+/** Whatever is written later would fail there, and with words about something else. */
+function refuseReadOnly({ info }: BlockChild, what: string, label: string): void {
+  if (!info.readOnly) return;
+  throw new BlockError(
+    "EROFS",
+    `${label} cannot be opened for writing: its ${what} is open read-only; open both for reading only, or both for writing`,
+    { node: label, operation: "open" },
+  );
 }
 
 async function openBacking(
