@@ -230,14 +230,9 @@ export class Transmission implements Resumable {
   /** Takes the header of the next request. */
   #announce(): void {
     const request = this.#spare.pop() ?? new Request(this.#onSuccess, this.#onFailure);
-    if (!this.#reader.header(request)) {
-      this.#hangUp();
-      return;
-    }
-    if (request.command === Command.Disconnect) {
+    if (!this.#reader.header(request) || request.command === Command.Disconnect) {
       this.#recycle(request);
-      this.#isEnding = true;
-      this.#queue.clear();
+      this.#hearNoMore();
       return;
     }
     request.startedMs = performance.now();
@@ -245,16 +240,20 @@ export class Transmission implements Resumable {
     if (request.refusal === 0) {
       request.charge = chargeOf(request, this.#agreement, this.#replies.readHeaderSize);
     } else if (request.payload > MAX_SKIPPED) {
-      this.#hangUp();
-      return;
+      // It gets its refusal, but where the next request begins nobody waits to see.
+      request.payload = 0;
+      this.#hearNoMore();
     }
     this.#current = request;
   }
 
-  /** Gives up a client that cannot be understood, or wants too much to be listened to. */
-  #hangUp(): void {
-    this.#socket.destroy();
-    this.#onClose();
+  /**
+   * Takes no more requests: the client said goodbye, cannot be understood, or sends too much to be listened to. What it
+   * asked before is still answered, for writes among it are done, or will be, and it would not know.
+   */
+  #hearNoMore(): void {
+    this.#isEnding = true;
+    this.#queue.clear();
   }
 
   #start(request: Request): void {

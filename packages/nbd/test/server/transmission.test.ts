@@ -280,6 +280,36 @@ describe("a client that goes away", () => {
     expect((await good.ask({ command: Command.Flush })).error).toBe(0);
   });
 
+  test.each<[string, (client: RawClient) => Buffer, boolean]>([
+    ["a broken request magic", () => Buffer.alloc(28, 0x41), false],
+    [
+      "a write of more than 64 MiB",
+      (client) => {
+        const header = client.encode({ command: Command.Write, payload: Buffer.alloc(1) }).subarray(0, 28);
+        header.writeUInt32BE(64 * MiB + 1, 24);
+        return Buffer.concat([header, Buffer.alloc(3 * MiB, 0x41)]);
+      },
+      true,
+    ],
+  ])("%s leaves no request before it without its answer", async (_, broken, isRefused) => {
+    const { address, faults, graph, node } = await serve({ faulty: true });
+    faults.add({ operation: "write", hold: true, times: 1 });
+    const client = await RawClient.open(address, "disk");
+    client.send({ command: Command.Write, payload: pattern(4096) });
+    await faults.waitForHeld("write");
+    client.socket.write(broken(client));
+    // What stands behind it is never read as requests.
+    client.send({ command: Command.Write, offset: 8192, payload: pattern(4096) });
+    if (isRefused) expect((await client.reply()).error).toBe(NbdErrno.EINVAL);
+    const other = await RawClient.open(address, "disk");
+    expect((await other.ask({ command: Command.Read, length: 512 })).error).toBe(0);
+    faults.release();
+    expect((await client.reply()).error).toBe(0);
+    await client.hungUp();
+    expect((await contentOf(graph, node, 0, 4096)).equals(pattern(4096))).toBe(true);
+    expect((await contentOf(graph, node, 8192, 4096)).every((byte) => byte === 0)).toBe(true);
+  });
+
   test("half a write is never applied", async () => {
     const { address, graph, node, server } = await serve();
     const client = await RawClient.open(address, "disk");
