@@ -1,4 +1,5 @@
 import type { BlockEdge, DirtyBitmap } from "@blockmirror/block-driver";
+import type { Silence } from "./silence.ts";
 import type { ZeroMap } from "./zero-map.ts";
 
 /** Which side failed: the error policies are per side. */
@@ -17,6 +18,8 @@ export interface CopyEngineInit {
   readonly bufferSize: number;
   readonly dirty: DirtyBitmap;
   readonly zeroMap: ZeroMap;
+  /** Told what the devices are asked for, and of their answers. */
+  readonly silence: Silence;
   /** Compare what was read with zero before writing it. */
   readonly detectZeroes: boolean;
   /** Told about every failure, after the range has become dirty again (mirror rule S16.1). */

@@ -12,6 +12,7 @@ import { CopyBelow } from "./copy-below.ts";
 import type { CopyEngineInit, FailedSide, FillLimits, FillResult } from "./copy-engine-init.ts";
 import { beginCopying, endCopying, MAX_OPERATIONS, operationsAllowed } from "./fair-share.ts";
 import { InFlightSet } from "./in-flight-set.ts";
+import type { AskedSide } from "./silence.ts";
 import { writeSparsely } from "./sparse-write.ts";
 import { SourceStatus, type SourceExtent } from "./source-status.ts";
 import { Sweep } from "./sweep.ts";
@@ -257,13 +258,17 @@ export class CopyEngine {
   }
 
   async #zero(offset: number, length: number): Promise<void> {
+    const { target, silence } = this.#init;
+    silence.begin("write");
     try {
-      const result = this.#init.target.writeZeroes(offset, length, { unmap: true });
+      const result = target.writeZeroes(offset, length, { unmap: true });
       if (isPromise(result)) await result;
     } catch (error) {
+      silence.end("write");
       this.#fail("write", error, offset, length);
       return;
     }
+    silence.end("write");
     this.#init.zeroMap.learn(offset, length);
     this.#bytesZeroed += length;
     this.#succeed(offset, length);
@@ -283,26 +288,35 @@ export class CopyEngine {
   }
 
   async #copy(offset: number, length: number, piece: number, loan: Loan): Promise<void> {
+    const { silence } = this.#init;
     let side: FailedSide = "read";
+    let asked: AskedSide = "both";
+    silence.begin(asked);
     try {
       const copied = this.#copyBelow(offset, length, piece);
       const done = isPromise(copied) ? await copied : copied;
       if (done < length) {
         const buffers = this.#pool.vector(length, loan);
         const rest = done === 0 ? buffers : iovSlice(buffers, done, length - done);
+        silence.proceed(asked, "read");
+        asked = "read";
         const read = this.#init.source.read(offset + done, rest, NOT_URGENT);
         if (isPromise(read)) await read;
         // Nobody may be waiting for this operation any more.
         if (this.#init.isOver()) throw new BlockError("ECANCELED", "the job is over", { operation: "read" });
+        silence.proceed(asked, "write");
+        asked = "write";
         side = "write";
         const write = this.#writeTarget(offset + done, length - done, rest);
         if (isPromise(write)) await write;
       }
     } catch (error) {
+      silence.end(asked);
       this.#return(loan);
       this.#fail(side, error, offset, length);
       return;
     }
+    silence.end(asked);
     this.#return(loan);
     this.#bytesCopied += length;
     this.#bytesRecopied += this.copied.countRange(offset, length);

@@ -4,11 +4,14 @@ import type { GuestReach } from "./guest-reach.ts";
 import type { ChangeSource, WriteFollower } from "./mirror-filter.ts";
 import type { CopyMode } from "./options.ts";
 import { SharedWrite, type SharedWriteInit } from "./shared-write.ts";
+import type { Silence } from "./silence.ts";
 
 /** What following the guests needs. */
 export interface GuestWritesInit extends Omit<SharedWriteInit, "mark" | "turns" | "onTarget"> {
   /** Counts where guests write. */
   readonly reach: GuestReach;
+  /** Told what the target is asked for, and of its answers. */
+  readonly silence: Silence;
   /** Told that chunks which a guest had for itself can be copied again. */
   readonly onLeave: () => void;
 }
@@ -39,8 +42,12 @@ export class GuestWrites implements WriteFollower {
       turns: this.#turns,
       mark: (offset, length) => this.#mark(offset, length),
       onTarget: (change) => {
-        const settled = (): void => void this.#onTarget.delete(change);
+        const settled = (): void => {
+          this.#onTarget.delete(change);
+          init.silence.end("write");
+        };
         this.#onTarget.add(change);
+        init.silence.begin("write");
         change.then(settled, settled);
       },
     };

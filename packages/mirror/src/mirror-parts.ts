@@ -7,6 +7,7 @@ import { GuestReach } from "./guest-reach.ts";
 import { GuestWrites } from "./guest-writes.ts";
 import type { MirrorJobInit } from "./mirror-job-init.ts";
 import { ProgressMeter } from "./progress-meter.ts";
+import { Silence } from "./silence.ts";
 import { TargetFlush } from "./target-flush.ts";
 import { isTraced, trace } from "./tracing.ts";
 import { ZeroMap } from "./zero-map.ts";
@@ -17,6 +18,7 @@ export class MirrorParts {
   readonly size: number;
   readonly zeroMap: ZeroMap;
   readonly failures: Failures;
+  readonly silence: Silence = new Silence(() => this.nowMs);
   readonly flush: TargetFlush;
   readonly engine: CopyEngine;
   readonly meter: ProgressMeter;
@@ -42,6 +44,7 @@ export class MirrorParts {
     });
     this.flush = new TargetFlush(
       target,
+      this.silence,
       () => {
         if (isTraced("before_flush")) trace("before_flush", { job: id });
       },
@@ -57,6 +60,7 @@ export class MirrorParts {
       bufferSize: Math.max(Math.min(tuning.bufferSize, size), granularity),
       dirty,
       zeroMap,
+      silence: this.silence,
       detectZeroes: tuning.detectZeroes ?? source.info.can.status !== "exact",
       onError: (side, error) => this.failures.note(side, error),
       onEnd: () => this.control?.kick(),
@@ -68,7 +72,7 @@ export class MirrorParts {
     });
     const { engine } = this;
     const reach = new GuestReach(size, granularity);
-    this.meter = new ProgressMeter(engine, dirty, reach);
+    this.meter = new ProgressMeter(engine, dirty, reach, this.silence);
     this.guestWrites = new GuestWrites({
       target,
       size,
@@ -77,6 +81,7 @@ export class MirrorParts {
       zeroMap,
       engine,
       reach,
+      silence: this.silence,
       wholeChunksOnly: init.wholeChunksOnly,
       follows: () => !this.failures.any && this.control?.isForceCancelled !== true,
       isTargetDrained: init.isTargetDrained,

@@ -1,7 +1,9 @@
 import type { DirtyBitmap } from "@blockmirror/block-driver";
+import type { FailedSide } from "./copy-engine-init.ts";
 import type { CopyEngine } from "./copy-engine.ts";
 import { MAX_OPERATIONS } from "./fair-share.ts";
 import type { GuestReach } from "./guest-reach.ts";
+import type { Silence } from "./silence.ts";
 import { estimateEta, RateMeter, type MirrorPhase, type MirrorProgress } from "./progress.ts";
 
 /** Turns the counters of a copy engine into progress: what is done, what is left, how fast, until when. */
@@ -9,16 +11,18 @@ export class ProgressMeter {
   readonly #engine: CopyEngine;
   readonly #dirty: DirtyBitmap;
   readonly #reach: GuestReach;
+  readonly #silence: Silence;
   readonly #copyRate = new RateMeter();
   readonly #dirtyRate = new RateMeter();
   readonly #guestRate = new RateMeter();
   /** Bytes that the scan found to need nothing; undefined while it runs. */
   #scanSkipped: number | undefined;
 
-  constructor(engine: CopyEngine, dirty: DirtyBitmap, reach: GuestReach) {
+  constructor(engine: CopyEngine, dirty: DirtyBitmap, reach: GuestReach, silence: Silence) {
     this.#engine = engine;
     this.#dirty = dirty;
     this.#reach = reach;
+    this.#silence = silence;
   }
 
   /** How fast the job has copied when it had enough to do; undefined until it has. */
@@ -86,6 +90,13 @@ export class ProgressMeter {
       copyRateBytesPerSec: copyRate,
       dirtyRateBytesPerSec: dirtyRate,
       etaSec: this.etaSec,
+      unansweredMs: this.#silence.ms,
+      unansweredBy: sideOf(this.#silence.side),
     };
   }
+}
+
+function sideOf(asked: FailedSide | undefined): MirrorProgress["unansweredBy"] {
+  if (asked === undefined) return undefined;
+  return asked === "read" ? "source" : "target";
 }

@@ -25,6 +25,13 @@ export interface MirrorProgress {
   readonly dirtyRateBytesPerSec: number | undefined;
   /** Seconds until nothing is left at these rates; `never` when the source is dirtied as fast as it is copied. */
   readonly etaSec: number | "never" | undefined;
+  /**
+   * Milliseconds since a device last answered anything that the job waits for; 0 while it waits for nothing. When it grows past
+   * seconds a device hangs, whatever the rates, which are averages, still say.
+   */
+  readonly unansweredMs: number;
+  /** Who is waited for; undefined when that is both sides, or nobody. */
+  readonly unansweredBy: "source" | "target" | undefined;
 }
 
 const HALF_LIFE_MS = 3000;

@@ -1,16 +1,19 @@
 import { isPromise, type BlockEdge } from "@blockmirror/block-driver";
+import type { Silence } from "./silence.ts";
 
 /** Flushes a target when something was written to it since the last time. */
 export class TargetFlush {
   readonly #target: BlockEdge;
+  readonly #silence: Silence;
   readonly #onBegin: () => void;
   readonly #onError: (error: unknown) => void;
   #needed = true;
   #latest: Promise<boolean> = Promise.resolve(true);
 
   /** `onBegin` is told of each flush, `onError` of each failure. */
-  constructor(target: BlockEdge, onBegin: () => void, onError: (error: unknown) => void) {
+  constructor(target: BlockEdge, silence: Silence, onBegin: () => void, onError: (error: unknown) => void) {
     this.#target = target;
+    this.#silence = silence;
     this.#onBegin = onBegin;
     this.#onError = onError;
   }
@@ -41,6 +44,7 @@ export class TargetFlush {
   async #flush(before: Promise<boolean>): Promise<boolean> {
     await before;
     this.#onBegin();
+    this.#silence.begin("write");
     try {
       const result = this.#target.flush();
       if (isPromise(result)) await result;
@@ -49,6 +53,8 @@ export class TargetFlush {
       this.#needed = true;
       this.#onError(error);
       return false;
+    } finally {
+      this.#silence.end("write");
     }
   }
 }

@@ -13,6 +13,11 @@ async function guestGetsThrough(rig: Rig, write: () => void | Promise<void>): Pr
   return done;
 }
 
+function silence(job: Mirror["job"]): unknown {
+  const { unansweredMs, unansweredBy } = job.snapshot().details ?? {};
+  return { unansweredMs, unansweredBy };
+}
+
 interface Ready {
   readonly rig: Rig;
   readonly guest: BlockEdge;
@@ -153,6 +158,56 @@ test("a target that hangs while copying keeps the job waiting, and no guest; for
   expect(await guestGetsThrough(rig, () => guest.write(KIB, [Buffer.alloc(KIB, 3)]))).toBe(true);
   rig.targetFaults.release();
   expect(await rig.run(job.done)).toEqual({ outcome: "cancelled" });
+});
+
+describe("how long nothing was answered, and by whom", () => {
+  test.each([
+    ["source", "read"],
+    ["target", "write"],
+    ["target", "flush"],
+  ] as const)("is told of a %s that hangs in a %s", async (side, operation) => {
+    const rig = await openRig({ size: SIZE });
+    rig.fill("source", 0, SIZE, 1);
+    const faults = side === "source" ? rig.sourceFaults : rig.targetFaults;
+    faults.add({ operation, hold: true, nth: 1 });
+    const { job } = await rig.mirror();
+    for (let step = 0; step < 200 && faults.held.length === 0; step += 1) await rig.clock.advance(1);
+    // What the others were asked for comes back.
+    await rig.clock.advance(100);
+    const before = Number(job.snapshot().details?.unansweredMs);
+    await rig.clock.advance(7000);
+    expect(silence(job)).toEqual({ unansweredMs: before + 7000, unansweredBy: side });
+    faults.release();
+    await rig.until("BLOCK_JOB_READY");
+    await rig.clock.advance(1000);
+    expect(silence(job)).toEqual({ unansweredMs: 0, unansweredBy: undefined });
+    job.cancel({ force: true });
+    await rig.run(job.done);
+  });
+
+  test("is told of guests' writes, too, and not while a device only takes its time", async () => {
+    const rig = await openRig({ size: SIZE });
+    const guest = rig.guest();
+    const { job } = await rig.mirror({ copyMode: "write-blocking" });
+    await rig.until("BLOCK_JOB_READY");
+    rig.targetFaults.add({ operation: "write", delayMs: 900, times: 0 });
+    for (let index = 0; index < 5; index += 1) {
+      const written = Promise.resolve(guest.write(index * KIB, [Buffer.alloc(KIB, 4)]));
+      await rig.clock.advance(600);
+      expect(silence(job)).toEqual({ unansweredMs: 600, unansweredBy: "target" });
+      await rig.run(written);
+    }
+    rig.targetFaults.clear();
+    rig.targetFaults.add({ operation: "write", hold: true });
+    const last = Promise.resolve(guest.write(0, [Buffer.alloc(KIB, 5)]));
+    await rig.clock.advance(9000);
+    expect(silence(job)).toEqual({ unansweredMs: 9000, unansweredBy: "target" });
+    rig.targetFaults.release();
+    await rig.run(last);
+    expect(silence(job)).toEqual({ unansweredMs: 0, unansweredBy: undefined });
+    job.cancel({ force: true });
+    await rig.run(job.done);
+  });
 });
 
 test("in write-blocking mode guests wait for a target that hangs, and a force cancel frees every one of them", async () => {

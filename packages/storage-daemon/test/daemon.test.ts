@@ -242,6 +242,7 @@ describe("commands of our own", () => {
         "in-flight-bytes": 0,
         "read-errors": 0,
         forecast: { converges: true, seconds: 0 },
+        "unanswered-ms": 0,
       },
     ]);
     const map = Object(await side.run("x-blockmirror-query-dirty-map", { id: "j", cells: 8 }));

@@ -15,6 +15,8 @@ export type ExtraDetails = Partial<
     | "copyRateBytesPerSec"
     | "dirtyRateBytesPerSec"
     | "etaSec"
+    | "unansweredMs"
+    | "unansweredBy"
     | "granularity"
     | "copyMode"
     | "copyModeIsAutomatic"
@@ -57,9 +59,12 @@ function detailsOf(entry: Json): ExtraDetails {
   const pausedMs = numberOf(entry, "paused-ms");
   const errors = [numberOf(entry, "read-errors"), numberOf(entry, "write-errors")];
   const forecast = asObject(entry["forecast"]);
+  const side = textOf(entry, "unanswered-by");
   return {
     cleanupError: textOf(entry, "cleanup-error"),
     ...(isPhase(phase) && { phase }),
+    unansweredMs: numberOf(entry, "unanswered-ms"),
+    ...((side === "source" || side === "target") && { unansweredBy: side }),
     ...((copyMode === "background" || copyMode === "write-blocking") && { copyMode }),
     ...(typeof automatic === "boolean" && { copyModeIsAutomatic: automatic }),
     // What the peer has counted itself goes further back than what was seen from here.

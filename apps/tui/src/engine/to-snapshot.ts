@@ -37,6 +37,8 @@ export function toSnapshot(entry: EngineJob, endpoint: string, nowMs: number): J
       copyRateBytesPerSec: details.copyRateBytesPerSec,
       dirtyRateBytesPerSec: details.dirtyRateBytesPerSec,
       etaSec: details.etaSec,
+      unansweredMs: details.unansweredMs,
+      unansweredBy: details.unansweredBy,
       copyMode: details.copyMode,
       copyModeIsAutomatic: details.copyModeIsAutomatic,
       sync: details.sync,

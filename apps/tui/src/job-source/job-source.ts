@@ -105,6 +105,10 @@ export interface JobSnapshot {
   readonly dirtyRateBytesPerSec?: number | undefined;
   /** Seconds to READY, or `never` when the job does not converge at the present rates. */
   readonly etaSec?: number | "never" | undefined;
+  /** Milliseconds since a device last answered anything that the job waits for; 0 when it waits for nothing. */
+  readonly unansweredMs?: number | undefined;
+  /** Who is waited for; left out when that is both sides, or nobody. */
+  readonly unansweredBy?: "source" | "target" | undefined;
   readonly copyMode?: "background" | "write-blocking" | undefined;
   /** The job chooses the copy mode by itself, and may change it. */
   readonly copyModeIsAutomatic?: boolean | undefined;

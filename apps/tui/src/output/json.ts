@@ -46,6 +46,7 @@ function progressData(job: JobSnapshot): Readonly<Record<string, unknown>> {
     "copy-rate": isParked(job.status) ? 0 : rounded(job.copyRateBytesPerSec),
     "dirty-rate": rounded(job.dirtyRateBytesPerSec),
     eta: etaOf(job),
+    "unanswered-ms": rounded(job.unansweredMs),
     errors: job.errorCount,
     "elapsed-ms": Math.round(job.elapsedMs),
   };

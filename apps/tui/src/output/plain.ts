@@ -4,6 +4,7 @@ import { allIsCopied } from "../job-source/all-is-copied.ts";
 import { ERROR_ACTIONS } from "../job-source/error-actions.ts";
 import { isParked } from "../job-source/job-status.ts";
 import type { JobSnapshot } from "../job-source/job-source.ts";
+import { describeSilence, stalledMsOf } from "../job-source/stall.ts";
 import { describeEnd } from "./describe-end.ts";
 import type { Wording } from "./event-lines.ts";
 
@@ -59,8 +60,12 @@ function wordingWith(resuming: string): Wording {
         `${describeBytes(job.offset)} of ${describeBytes(job.length)}`,
       ];
       // The average goes on for a while after the last copy; there is nothing to be copied any more.
-      const isMoving = !isParked(job.status);
       const { copyRateBytesPerSec: rate, etaSec } = job;
+      const stalledMs = stalledMsOf(job);
+      if (stalledMs !== undefined) {
+        parts.push(`${describeSilence(job)} for ${describeDuration(stalledMs / 1000)}`);
+      }
+      const isMoving = stalledMs === undefined && !isParked(job.status);
       if (isMoving && rate !== undefined && (!isCopied || job.dirtyBytes !== 0))
         parts.push(describeRate(rate));
       if (isMoving && etaSec !== undefined && !isCopied) parts.push(`ETA ${etaText(etaSec)}`);

@@ -157,3 +157,15 @@ test("where a source tells no rate it is measured, and what is not known is left
   const { data }: { readonly data: object } = JSON.parse(objects.lines[1] ?? "");
   expect(data).toMatchObject({ "copy-rate": 10 * MiB, eta: 8 });
 });
+
+test("a job whose devices do not answer says so instead of averages that fade", () => {
+  const silent = snapshot({ id: "m0", etaSec: 40, unansweredMs: 12_400, unansweredBy: "target" });
+  expect(plainWording.progress(silent, 0)).toMatch(
+    /: running 40\.0%, 4\.00 GiB of 10\.0 GiB, no answer from the target for 12s$/u,
+  );
+  expect(plainWording.progress({ ...silent, unansweredBy: undefined }, 0)).toMatch(/, no answer for 12s$/u);
+  expect(plainWording.progress({ ...silent, unansweredMs: 400 }, 0)).toMatch(/MiB\/s, ETA 40s$/u);
+  expect(JSON.parse(String(jsonWording.progress(silent, 0)))).toMatchObject({
+    data: { "unanswered-ms": 12_400 },
+  });
+});

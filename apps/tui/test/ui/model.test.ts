@@ -301,6 +301,26 @@ describe("views", () => {
     expect(ended?.stale).toBe(false);
   });
 
+  test("a job whose devices do not answer is stalled: its averages are no longer told", () => {
+    const silent = snapshot({ etaSec: 40, unansweredMs: 12_000, unansweredBy: "target" });
+    const view = viewOf(silent);
+    expect(view).toMatchObject({ word: "STALLED", attention: true, rateBytesPerSec: 0, etaSec: undefined });
+    expect(fieldsOf(view)).toContainEqual({ label: "no answer", value: "12s", tone: "failure" });
+    expect(adviceOf(view, DEFAULT_KEYMAP)?.text).toBe(
+      "Stalled: no answer from the target yet; X gives it up.",
+    );
+    expect(adviceOf(viewOf({ ...silent, unansweredBy: undefined }), DEFAULT_KEYMAP)?.text).toMatch(
+      /no answer yet/u,
+    );
+    const ready = viewOf({ ...silent, status: "ready", ready: true });
+    expect([ready.word, adviceOf(ready, DEFAULT_KEYMAP)?.text]).toEqual([
+      "READY",
+      "Stalled: no answer from the target yet.",
+    ]);
+    expect(viewOf({ ...silent, unansweredMs: 2000 })).toMatchObject({ word: "RUNNING", etaSec: 40 });
+    expect(viewOf({ ...silent, status: "concluded" }).word).toBe("DONE");
+  });
+
   test("the limit is named as the brake when the rate reaches it", () => {
     expect(viewOf(snapshot({ speed: 100, copyRateBytesPerSec: 96 })).throttled).toBe(true);
     expect(viewOf(snapshot({ speed: 100, copyRateBytesPerSec: 50 })).throttled).toBe(false);

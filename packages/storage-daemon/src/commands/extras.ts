@@ -55,6 +55,8 @@ function describe(mirror: Mirror | undefined): ExtraJobInfo[] {
       ...(details.copyRateBytesPerSec === undefined ? {} : { "copy-rate": details.copyRateBytesPerSec }),
       ...(details.dirtyRateBytesPerSec === undefined ? {} : { "dirty-rate": details.dirtyRateBytesPerSec }),
       ...forecast(details.etaSec),
+      "unanswered-ms": Math.round(details.unansweredMs),
+      ...(details.unansweredBy === undefined ? {} : { "unanswered-by": details.unansweredBy }),
       "read-errors": snapshot.errorCounts.read,
       "write-errors": snapshot.errorCounts.write,
       "elapsed-ms": Math.round(snapshot.elapsedMs),

@@ -37,6 +37,10 @@ export const EXTRA_SCHEMA = {
         "copy-rate?": "number",
         "dirty-rate?": "number",
         "forecast?": "BlockmirrorForecast",
+        /** Milliseconds since a device last answered anything that the job waits for. */
+        "unanswered-ms": "int",
+        /** `source` or `target`, where only one of them is waited for. */
+        "unanswered-by?": "str",
         "read-errors": "int",
         "write-errors": "int",
         "elapsed-ms": "int",

@@ -1,6 +1,7 @@
 import { describeBytes, describeRate } from "../../format/bytes.ts";
 import { describeDuration, formatElapsed } from "../../format/duration.ts";
 import type { JobNode, JobSnapshot } from "../../job-source/job-source.ts";
+import { describeSilence } from "../../job-source/stall.ts";
 import type { Keymap } from "../key-bindings.ts";
 import type { Tone } from "../theme.ts";
 import type { JobView } from "./job-view.ts";
@@ -21,6 +22,9 @@ function bytes(label: string, value: number | undefined): Field[] {
 }
 
 function etaField(view: JobView): Field[] {
+  if (view.stalledMs !== undefined) {
+    return field("no answer", describeDuration(view.stalledMs / 1000), "failure");
+  }
   if (view.progress.finished || view.concluded) return [];
   if (view.etaSec === "never") return field("ETA", "∞ diverging", "warning");
   return field("ETA", describeDuration(view.etaSec));
@@ -153,6 +157,7 @@ export function adviceOf(
       tone: "failure",
     };
   }
+  if (view.stalledMs !== undefined) return { text: silence(job, keymap), tone: "failure" };
   if (slowsGuests(job) && !view.concluded && job.status !== "ready") {
     return {
       text: "Writers outran the copy, so auto chose write-blocking: they now wait for the target.",
@@ -182,6 +187,12 @@ export function remedyOf({ error }: JobSnapshot): string | undefined {
   return error?.code === "ENOSPC"
     ? "Make room on the target and start the job again; with enospc as what it does about target errors it pauses instead."
     : undefined;
+}
+
+/** Without a time: whoever has it read aloud would hear nothing else any more. */
+function silence(job: JobSnapshot, keymap: Keymap): string {
+  const end = job.ready ? "" : `; ${keymap.label("force-cancel")} gives it up`;
+  return `Stalled: ${describeSilence(job)} yet${end}.`;
 }
 
 function divergence({ speed }: JobSnapshot, keymap: Keymap): string {

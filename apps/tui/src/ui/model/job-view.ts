@@ -1,4 +1,5 @@
 import { isParked } from "../../job-source/job-status.ts";
+import { stalledMsOf } from "../../job-source/stall.ts";
 import type { JobSnapshot } from "../../job-source/job-source.ts";
 import { EwmaRate } from "./ewma.ts";
 import { etaSecOf, type Progress, progressOf } from "./progress.ts";
@@ -19,6 +20,8 @@ export interface JobView {
   readonly attention: boolean;
   /** The source has not heard of the job for too long. */
   readonly stale: boolean;
+  /** See {@link stalledMsOf}. */
+  readonly stalledMs: number | undefined;
   readonly progress: Progress;
   readonly rateBytesPerSec: number | undefined;
   readonly dirtyRateBytesPerSec: number | undefined;
@@ -49,20 +52,22 @@ function derive(job: JobSnapshot, history: JobHistory, atMs: number, staleAfterM
   const stale = !concluded && atMs - job.updatedAtMs > staleAfterMs;
   const parked = concluded || isParked(job.status);
   const idle = job.ready && atMs - history.movedAtMs >= IDLE_AFTER_MS;
-  const measured = idle ? 0 : (job.copyRateBytesPerSec ?? history.copied.perSec);
+  const stalledMs = stale ? undefined : stalledMsOf(job);
+  const measured = idle || stalledMs !== undefined ? 0 : (job.copyRateBytesPerSec ?? history.copied.perSec);
   // A frozen number must not pass for a live one.
   const rateBytesPerSec = stale || concluded ? undefined : parked ? 0 : measured;
-  const word = stateWordOf(job);
+  const word = stateWordOf(job, stalledMs !== undefined);
   return {
     snapshot: job,
     word,
     concluded,
-    attention: job.ioStatus !== "ok" || word === "FAILED" || word === "ABORTING",
+    attention: job.ioStatus !== "ok" || word === "FAILED" || word === "ABORTING" || stalledMs !== undefined,
     stale,
+    stalledMs,
     progress,
     rateBytesPerSec,
     dirtyRateBytesPerSec: stale || concluded ? undefined : job.dirtyRateBytesPerSec,
-    etaSec: stale ? undefined : etaSecOf(job, progress, rateBytesPerSec),
+    etaSec: stale || stalledMs !== undefined ? undefined : etaSecOf(job, progress, rateBytesPerSec),
     throttled: job.speed > 0 && (rateBytesPerSec ?? 0) >= job.speed * THROTTLED_SHARE,
     rateTrend: history.rateTrend,
     dirtyTrend: history.dirtyTrend,

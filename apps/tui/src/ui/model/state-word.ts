@@ -8,6 +8,7 @@ export const STATE_WIDTH = 9;
 export type StateWord =
   | "CREATED"
   | "RUNNING"
+  | "STALLED"
   | "PAUSED"
   | "READY"
   | "STANDBY"
@@ -30,10 +31,20 @@ const WORDS: Readonly<Record<Exclude<JobStatus, "concluded">, StateWord>> = {
 };
 
 /** Every word there is, in the order of a job's life. */
-export const STATE_WORDS: readonly StateWord[] = [...Object.values(WORDS), "DONE", "FAILED", "CANCELLED"];
+export const STATE_WORDS: readonly StateWord[] = [
+  ...Object.values(WORDS),
+  "STALLED",
+  "DONE",
+  "FAILED",
+  "CANCELLED",
+];
 
-/** `concluded` alone does not tell how it ended; the word does. */
-export function stateWordOf(job: JobSnapshot): StateWord {
+/**
+ * `concluded` alone does not tell how it ended, nor `running` whether anything moves; the word does. What else a job may be
+ * while a device hangs tells more than that it does.
+ */
+export function stateWordOf(job: JobSnapshot, isStalled: boolean): StateWord {
+  if (job.status === "running" && isStalled) return "STALLED";
   if (job.status !== "concluded") return WORDS[job.status];
   if (job.cancelled === true) return "CANCELLED";
   return job.error === undefined ? "DONE" : "FAILED";
@@ -42,6 +53,7 @@ export function stateWordOf(job: JobSnapshot): StateWord {
 const TONES: Readonly<Record<StateWord, Tone>> = {
   CREATED: "dim",
   RUNNING: "running",
+  STALLED: "failure",
   PAUSED: "warning",
   READY: "ready",
   STANDBY: "warning",
