@@ -7,7 +7,7 @@ import { ExportServer } from "../exports/export-server.ts";
 import { defaultListenAddress, parseListenAddress, type ListenAddress } from "../exports/listen-address.ts";
 import type { EmbeddedEngine } from "../engine/embedded-engine.ts";
 import type { EngineJob } from "../engine/engine-job.ts";
-import type { MirrorRequest } from "../engine/mirror-request.ts";
+import { isExport, type MirrorRequest } from "../engine/mirror-request.ts";
 import { parseCreationOptions } from "../images/creation-options.ts";
 import { formatOfName, type ImageFormat } from "../images/image-format.ts";
 import { pathArgument } from "./arguments.ts";
@@ -133,6 +133,7 @@ class MirrorTask implements JobTask {
     const entry = await engine.startMirror(this.#request, serveSource(this.#exports, this.#request.source));
     sayGuess(this.#request, entry.request);
     sayConversion(this.#request, entry.request);
+    sayUnseenBase(entry.request);
     return entry;
   }
 
@@ -258,6 +259,12 @@ function sayConversion({ existing, targetFormat: wanted }: MirrorRequest, found:
   say(
     `target ${target} is made a ${targetFormat} image, as its name says; --target-format ${sourceFormat} would make it what the source is`,
   );
+}
+
+/** What the top layer stands on is at the other side, where nobody here can look. */
+function sayUnseenBase(found: MirrorRequest): void {
+  if (found.sync !== "top" || !isExport(found)) return;
+  say(`${found.target} gets the top layer alone, and has to stand on a copy of the rest already`);
 }
 
 /** Options of the target to be made; they need to know for which format they are. */

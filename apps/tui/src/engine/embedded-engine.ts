@@ -173,8 +173,9 @@ export class EmbeddedEngine implements JobSource {
     const { problems, formats } = await reviewRequest(asked, this.graph, this.#sharedImage(asked.source));
     const [problem] = problems;
     if (problem !== undefined) throw new RequestError(problem.message);
-    const backingMode = backingModeOf(asked);
-    const request = { ...asked, backingMode, sourceFormat: formats.source, targetFormat: formats.target };
+    const resolved = { ...asked, sourceFormat: formats.source, targetFormat: formats.target };
+    const backingMode = backingModeOf(resolved);
+    const request = { ...resolved, backingMode };
     const source =
       this.#sharedImage(request.source)?.node ??
       (await this.graph.open(

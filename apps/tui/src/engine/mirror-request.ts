@@ -2,6 +2,7 @@ import type { ErrorPolicy } from "@blockmirror/blockjob";
 import type { BackingMode, CopyMode, LargerTarget, SyncMode } from "@blockmirror/mirror";
 import type { CreationOptions } from "../images/creation-options.ts";
 import type { ImageFormat } from "../images/image-format.ts";
+import { isNbdUri } from "../images/is-nbd-uri.ts";
 import type { AskedBy } from "./remedies.ts";
 
 /** A mirror of two files, as the command line and the form of the UI describe it. */
@@ -56,9 +57,15 @@ export function standsOnSource({ sync, existing, backingMode = "source-chain" }:
 
 /**
  * What the target stands on after the switch: as it was asked for, or on what the job does not copy, so that the target never
- * shows zeroes in its place; a target that was there is taken as it is, but for the top layer alone.
+ * shows zeroes in its place; a target that was there is taken as it is, but for the top layer alone, and so is an export.
  */
 export function backingModeOf(request: MirrorRequest): BackingMode {
   const { sync, backingMode } = request;
-  return backingMode ?? (sync === "top" || standsOnSource(request) ? "source-chain" : "leave");
+  const isOverlay = (sync === "top" && !isExport(request)) || standsOnSource(request);
+  return backingMode ?? (isOverlay ? "source-chain" : "leave");
+}
+
+/** Whether the target is a raw export: what that stands on is its server's business, and cannot be seen from here. */
+export function isExport({ target, targetFormat }: MirrorRequest): boolean {
+  return isNbdUri(target) && targetFormat !== "qcow2";
 }

@@ -3,7 +3,7 @@ import type { NewJobReview } from "../job-source/job-source.ts";
 import { formatExactSize } from "../format/bytes.ts";
 import { formatOfName, type ImageFormat } from "../images/image-format.ts";
 import { inspectImage, whyNotCreatable, type ImageFile, type OpenImage } from "./image-file.ts";
-import { standsOnSource, type MirrorRequest } from "./mirror-request.ts";
+import { isExport, standsOnSource, type MirrorRequest } from "./mirror-request.ts";
 import { REMEDIES, type Remedies } from "./remedies.ts";
 import { bufferSizeProblem, granularityProblem, jobIdProblem } from "./request-values.ts";
 
@@ -118,7 +118,7 @@ async function targetProblem(
   const name = request.target;
   const remedies = REMEDIES[request.askedBy ?? "command line"];
   if (name === "") return "the target's path is empty; name a file";
-  if (request.sync === "top" && formats.target !== "qcow2") {
+  if (request.sync === "top" && formats.target !== "qcow2" && !isExport(request)) {
     return `target ${name} cannot be raw with ${remedies.sync} top: it holds only what the top layer does and needs to name the rest; ${remedies.qcow2}`;
   }
   if (standsOnSource(request)) {

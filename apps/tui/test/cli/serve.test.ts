@@ -167,6 +167,30 @@ describe.skipIf(lacksPeers("qemu-nbd", "qemu-img"))("mirror to and from NBD addr
     }
   });
 
+  test("the top layer alone goes to an export that stands on a copy of the rest", async () => {
+    for (const side of ["here", "there"]) {
+      run("qemu-img", "create", "-q", "-f", "raw", `${side}.raw`, "4M");
+      run("qemu-io", "-f", "raw", "-c", "write -P 1 0 4M", `${side}.raw`);
+      run("qemu-img", "create", "-q", "-f", "qcow2", "-b", `${side}.raw`, "-F", "raw", `${side}.qcow2`);
+    }
+    run("qemu-io", "-f", "qcow2", "-c", "write -P 2 1M 64k", "-c", "write -z 2M 64k", "here.qcow2");
+    const pidFile = path.join(root, "q.pid");
+    const socket = path.join(root, "q.sock");
+    run("qemu-nbd", "--fork", "-t", "--pid-file", pidFile, "-f", "qcow2", "-k", socket, "there.qcow2");
+    try {
+      const uri = uriOf("q.sock");
+      const result = await runCli(["mirror", "here.qcow2", uri, "--existing", "--sync", "top"], {
+        cwd: root,
+      });
+      expect(result, result.stderr).toMatchObject({ status: 0 });
+      expect(result.stderr).toContain("has to stand on a copy of the rest already");
+      expect(result.stdout).toMatch(/completed, .*64\.0 KiB copied/u);
+    } finally {
+      process.kill(Number(readFileSync(pidFile, "utf8")), "SIGTERM");
+    }
+    run("qemu-img", "compare", "-U", "-f", "qcow2", "-F", "qcow2", "here.qcow2", "there.qcow2");
+  });
+
   test.each(["trust", "fail"] as const)(
     "a server that is killed and comes back, with --unflushed-writes %s",
     async (trust) => {
