@@ -1,5 +1,5 @@
 import { readdir } from "node:fs/promises";
-import { lacksPeers } from "@blockmirror/peers";
+import { lacksPeers, qemuNbd } from "@blockmirror/peers";
 import type { JsonObject } from "@blockmirror/qmp";
 import { describe, expect, it } from "vitest";
 
@@ -128,10 +128,85 @@ describe.skipIf(lacksPeers("qemu-storage-daemon", "qemu-img", "qemu-io"))(
         return seen;
       });
     });
+
+    it.each([
+      { name: "nbd+unix:///?socket=SOCKET", format: "raw", size: 4 },
+      { name: "nbd:unix:SOCKET", format: "raw", size: 4 },
+      { name: "nbd:unix:SOCKET", format: "qcow2", size: 8 },
+      { name: "nbd:unix:SOCKET", format: "raw", size: 2 },
+    ])("copies to an export of $size MiB by its name: $name, $format", async ({ name, format, size }) => {
+      await compare(async (side) => {
+        await addOverlay(side);
+        const server = await qemuNbd("raw", size * 1024 * 1024);
+        try {
+          const target = name.replace("SOCKET", server.socket);
+          const answer = await side.ask("drive-mirror", {
+            "job-id": "j",
+            device: "top",
+            target,
+            format,
+            sync: "full",
+            "node-name": "made",
+          });
+          const seen: unknown[] = [answer];
+          if (!("error" in answer)) {
+            await side.eventsUntil((word) => word === "BLOCK_JOB_READY");
+            const nodes = await side.client.execute("query-named-block-nodes");
+            const made = nodes.find((node) => node["node-name"] === "made");
+            seen.push(made?.file?.replace(server.socket, "SOCKET"), made?.image["virtual-size"]);
+            await side.run("job-complete", { id: "j" });
+            const events = await side.eventsUntil((word) => word === "null");
+            seen.push(events.filter((word) => word !== "standby" && word !== "ready"));
+            await side.run("blockdev-del", { "node-name": "top" });
+            const images = ["-f", "qcow2", "-F", format, side.path("top.qcow2"), server.uri];
+            seen.push(await qemuImg("compare", "-U", ...images));
+          }
+          return seen;
+        } finally {
+          await server.stop();
+        }
+      });
+    });
+
+    it("takes what stands before a colon for a protocol, and a path for a path", async () => {
+      await compare(async (side) => {
+        await addPair(side);
+        await qemuImg("create", "-q", "-f", "raw", side.path("a:b.raw"), "4M");
+        const seen: unknown[] = [];
+        for (const target of [
+          "foo:bar.raw",
+          "nbd:localhost",
+          "nbd:unix:",
+          side.path("a:b.raw"),
+          "file:PATH",
+        ]) {
+          const mirror = { "job-id": "j", device: "src", sync: "full", mode: "existing", format: "raw" };
+          const named = target.replace("PATH", side.path("a:b.raw"));
+          const answer = await side.ask("drive-mirror", { ...mirror, target: named });
+          seen.push(answer);
+          if ("error" in answer) continue;
+          await side.eventsUntil((word) => word === "BLOCK_JOB_READY");
+          await side.run("block-job-cancel", { device: "j" });
+          await side.eventsUntil((word) => word === "null");
+        }
+        return seen;
+      });
+    });
   },
 );
 
 describe("drive-mirror", () => {
+  it("guesses no format of an export, and reaches none that needs credentials", async () => {
+    await using side = await Side.ours();
+    await addPair(side);
+    for (const target of ["nbd://localhost/x", "nbds://localhost/x"]) {
+      const mirror = { "job-id": "j", device: "src", target, sync: "full", mode: "existing" };
+      const format = target.startsWith("nbds") ? { format: "raw" } : {};
+      expect(await side.ask("drive-mirror", { ...mirror, ...format })).toEqual({ error: "GenericError" });
+    }
+    expect(await side.client.execute("query-named-block-nodes")).toHaveLength(4);
+  });
+
   it("leads no guest to a target that would have to open the image they write to", async () => {
     await using side = await Side.ours();
     await addOverlay(side);

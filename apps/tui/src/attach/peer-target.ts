@@ -27,7 +27,7 @@ export async function targetOptions(
   const discard = unmap ? "unmap" : "ignore";
   const zeroes = detectZeroes ? { "detect-zeroes": unmap ? "unmap" : "on" } : {};
   if (isNbdUri(target)) {
-    const file = { driver: "nbd", ...nbdServer(target), discard };
+    const file = { driver: "nbd", ...(await nbdServer(target)), discard };
     return { driver: "raw", "node-name": nodeName, discard, ...zeroes, file };
   }
   return {
@@ -40,21 +40,17 @@ export async function targetOptions(
   };
 }
 
-function nbdServer(uri: string): Readonly<Record<string, unknown>> {
-  const url = new URL(uri);
-  if (url.protocol.startsWith("nbds")) {
+async function nbdServer(uri: string): Promise<Readonly<Record<string, unknown>>> {
+  const { parseNbdUri } = await import("@blockmirror/nbd");
+  const { address, exportName, tls } = parseNbdUri(uri);
+  if (tls) {
     throw new Error("a peer needs a TLS credentials object for nbds; add the node by its monitor first");
   }
-  const name = decodeURIComponent(url.pathname.replace(/^\//u, ""));
-  if (url.protocol === "nbd+unix:") {
-    const path = url.searchParams.get("socket");
-    if (path === null) throw new Error("an nbd+unix address needs ?socket=PATH");
-    return { server: { type: "unix", path }, export: name };
-  }
-  return {
-    server: { type: "inet", host: url.hostname, port: url.port === "" ? "10809" : url.port },
-    export: name,
-  };
+  const server =
+    "path" in address
+      ? { type: "unix", path: address.path }
+      : { type: "inet", host: address.host, port: String(address.port) };
+  return { server, export: exportName };
 }
 
 async function isQcow2(path: string): Promise<boolean> {

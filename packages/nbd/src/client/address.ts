@@ -1,4 +1,4 @@
-import type { NbdAddress } from "../protocol/uri.ts";
+import type { NbdAddress } from "../protocol/address.ts";
 
 /** An address for messages and identities: `host:port`, or `unix:path`. */
 export function describeAddress(address: NbdAddress): string {

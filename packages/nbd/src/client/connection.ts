@@ -1,6 +1,6 @@
 import type { ConnectionOptions } from "node:tls";
 import { Command, CommandFlag, EXTENDED_REQUEST_MAGIC, REQUEST_MAGIC } from "../protocol/constants.ts";
-import type { NbdAddress } from "../protocol/uri.ts";
+import type { NbdAddress } from "../protocol/address.ts";
 import { ExtentReader } from "./extent-reader.ts";
 import { negotiate } from "./handshake.ts";
 import { HandshakeReader } from "./handshake-reader.ts";

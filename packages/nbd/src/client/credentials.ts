@@ -5,7 +5,7 @@ import path from "node:path";
 import type { ConnectionOptions } from "node:tls";
 import { BlockError, toBlockError } from "@blockmirror/block-driver";
 import { parsePskKeys, PSK_CIPHERS, type PskKeys } from "../protocol/psk.ts";
-import type { NbdAddress } from "../protocol/uri.ts";
+import type { NbdAddress } from "../protocol/address.ts";
 import type { NbdTlsFiles } from "./nbd-options.ts";
 
 /**

@@ -1,6 +1,6 @@
 import { option, optionSchema, type OptionSchema } from "@blockmirror/block-driver";
 import { DEFAULT_PORT, MAX_STRING } from "../protocol/constants.ts";
-import type { NbdAddress } from "../protocol/uri.ts";
+import type { NbdAddress } from "../protocol/address.ts";
 
 /** What a connection with TLS is made with: certificates, files in PEM form; or a key that the server has too. */
 export interface NbdTlsFiles {

@@ -1,5 +1,6 @@
 import { BlockError, type BlockDevice, type OpenContext } from "@blockmirror/block-driver";
-import { parseNbdUri, type NbdAddress, type NbdUri } from "../protocol/uri.ts";
+import type { NbdAddress } from "../protocol/address.ts";
+import { parseNbdUri, type NbdUri } from "../protocol/uri.ts";
 import { describeAddress } from "./address.ts";
 import type { Endpoint } from "./connection.ts";
 import { loadCredentials } from "./credentials.ts";

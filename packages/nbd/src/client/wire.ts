@@ -2,7 +2,7 @@ import net from "node:net";
 import type tls from "node:tls";
 import type { IoVec } from "@blockmirror/block-driver";
 import { nodeTls } from "../protocol/node-tls.ts";
-import type { NbdAddress } from "../protocol/uri.ts";
+import type { NbdAddress } from "../protocol/address.ts";
 
 /**
  * Takes a stream of bytes without a copy where that is possible: the wire asks where the next bytes go before they

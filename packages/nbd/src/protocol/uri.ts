@@ -1,7 +1,6 @@
 import { DEFAULT_PORT, MAX_STRING } from "./constants.ts";
-
-/** Where a server listens: a TCP host and port, or the path of a Unix socket. */
-export type NbdAddress = { readonly host: string; readonly port: number } | { readonly path: string };
+import { isOldName, parseOldName } from "./old-name.ts";
+import type { NbdAddress } from "./address.ts";
 
 /** What an NBD URI says (the NBD project's URI document). */
 export interface NbdUri {
@@ -27,19 +26,26 @@ const SCHEMES: ReadonlyMap<string, { readonly tls: boolean; readonly unix: boole
   ["nbds+unix:", { tls: true, unix: true }],
 ]);
 
-/** Whether the text is meant to be an NBD URI. */
+/** Whether the text is meant to be an NBD URI, or an export as QEMU's users wrote it before. */
 export function isNbdUri(text: string): boolean {
-  return /^nbds?(?:\+unix)?:\/\//i.test(text);
+  return /^nbds?(?:\+unix)?:\/\//i.test(text) || isOldName(text);
 }
 
 /**
- * Takes an NBD URI apart: `nbd://host:port/export`, `nbd+unix:///export?socket=path`, or `nbds` for TLS.
+ * Takes an NBD URI apart: `nbd://host:port/export`, `nbd+unix:///export?socket=path`, or `nbds` for TLS; also what QEMU's
+ * users wrote before: `nbd:host:port:exportname=export`, `nbd:unix:path:exportname=export`.
  * @throws SyntaxError saying what is wrong with it.
  */
 export function parseNbdUri(text: string): NbdUri {
   const refuse = (problem: string): never => {
     throw new SyntaxError(`'${text}' is no NBD URI: ${problem}`);
   };
+  if (isOldName(text)) {
+    const old = parseOldName(text);
+    return typeof old === "string"
+      ? refuse(old)
+      : { ...old, exportName: nameOf(old.exportName, refuse), tls: false };
+  }
   // `URL` knows no user without a host, which is how it stands before the path of a Unix socket.
   const [, before = "", user] = USER.exec(text) ?? [];
   const rest = user === undefined ? text : `${before}${text.slice(before.length + user.length + 1)}`;
@@ -136,6 +142,10 @@ function exportName(text: string, refuse: Refuse): string {
   } catch {
     return refuse("the name of its export is not well encoded");
   }
+  return nameOf(name, refuse);
+}
+
+function nameOf(name: string, refuse: Refuse): string {
   if (name.includes("\0")) return refuse("the name of its export has a NUL");
   return Buffer.byteLength(name) > MAX_STRING
     ? refuse(`the name of its export has more than ${MAX_STRING} bytes`)

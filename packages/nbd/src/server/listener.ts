@@ -3,7 +3,7 @@ import { linkSync, lstatSync, renameSync, rmSync } from "node:fs";
 import { chmod, lstat, rm } from "node:fs/promises";
 import net from "node:net";
 import { BlockError, toBlockError } from "@blockmirror/block-driver";
-import type { NbdAddress } from "../protocol/uri.ts";
+import type { NbdAddress } from "../protocol/address.ts";
 
 /** Where to listen. */
 export type ListenOptions =

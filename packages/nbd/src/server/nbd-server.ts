@@ -1,7 +1,8 @@
 import net, { type Socket } from "node:net";
 import { BlockError, type BlockGraph } from "@blockmirror/block-driver";
 import { DEFAULT_PORT } from "../protocol/constants.ts";
-import { formatNbdUri, type NbdAddress } from "../protocol/uri.ts";
+import type { NbdAddress } from "../protocol/address.ts";
+import { formatNbdUri } from "../protocol/uri.ts";
 import { ClientConnection, type ConnectionHost, type NbdClient } from "./client-connection.ts";
 import { listenTcp, listenUnix, type Listener, type ListenOptions } from "./listener.ts";
 import { NbdExport, type ExportInit } from "./nbd-export.ts";

@@ -15,6 +15,7 @@ describe("NBD URIs", () => {
       { address: { host: "host", port: 10_809 }, exportName: "../etc/./x", tls: false },
     ],
     ["nbd://host/a/%2E%2e/b", { address: { host: "host", port: 10_809 }, exportName: "a/../b", tls: false }],
+    ["nbd+unix://?socket=/s", { address: { path: "/s" }, exportName: "", tls: false }],
     ["nbd+unix:///..?socket=/s", { address: { path: "/s" }, exportName: "..", tls: false }],
     ["nbd://host/a b \n", { address: { host: "host", port: 10_809 }, exportName: "a b", tls: false }],
     ["nbd://host//slash", { address: { host: "host", port: 10_809 }, exportName: "/slash", tls: false }],
@@ -57,10 +58,36 @@ describe("NBD URIs", () => {
   });
 
   test.each([
+    ["nbd:localhost:10809", { address: { host: "localhost", port: 10_809 }, exportName: "" }],
+    [
+      "nbd:10.0.0.2:49153:exportname=drive-0",
+      { address: { host: "10.0.0.2", port: 49_153 }, exportName: "drive-0" },
+    ],
+    ["nbd:[::1]:99:exportname=a:b/%20 c", { address: { host: "::1", port: 99 }, exportName: "a:b/%20 c" }],
+    ["nbd:unix:/run/a b.sock", { address: { path: "/run/a b.sock" }, exportName: "" }],
+    [
+      "nbd:unix:/run/x:y:exportname=d:exportname=e",
+      { address: { path: "/run/x:y" }, exportName: "d:exportname=e" },
+    ],
+  ])("as it was written before there were URIs: %s", (text, expected) => {
+    expect(parseNbdUri(text)).toEqual({ ...expected, tls: false });
+    expect(isNbdUri(text)).toBe(true);
+  });
+
+  test.each([
     "",
     "disk.raw",
     "http://localhost/",
-    "nbd:localhost:10809",
+    "nbd:localhost",
+    "nbd::10809",
+    "nbd:localhost:0",
+    "nbd:localhost:65536",
+    "nbd:::1:10809",
+    "nbd:localhost:10809:exportname",
+    "nbd:localhost:10809:exportname=",
+    "nbd:unix:",
+    "nbd:unix::exportname=x",
+    `nbd:unix:/s:exportname=${"x".repeat(4097)}`,
     "nbd:///export",
     "nbd://host:0/",
     "nbd://host:99999/",

@@ -2,6 +2,7 @@ import { open, rm } from "node:fs/promises";
 import { skipFilters, type BlockNode } from "@blockmirror/block-driver";
 import type { BackingMode } from "@blockmirror/mirror";
 import { commandError, type BlockCommands } from "@blockmirror/qmp";
+import { containerOptions } from "./container-options.ts";
 import type { NodeStore } from "./node-store.ts";
 import { fileName, formatOf } from "./node-info.ts";
 import { fileExists, refuseOpenImage } from "./open-image.ts";
@@ -25,7 +26,7 @@ export interface DriveMirrorTarget {
 }
 
 /**
- * Opens the file that `drive-mirror` names, after creating it unless it is to exist already. The node goes when nobody
+ * Opens the file or export that `drive-mirror` names, after creating the file unless it is to exist already. The node goes when nobody
  * uses it any more.
  *
  * @throws QmpError or BlockError; a file that was created is removed again then.
@@ -35,7 +36,9 @@ export async function prepareDriveMirrorTarget(
   source: BlockNode,
   args: BlockCommands["drive-mirror"]["arguments"],
 ): Promise<DriveMirrorTarget> {
-  const { target: filename } = args;
+  const container = containerOptions(args.target);
+  // An export has no name in the file system.
+  const filename = typeof container["filename"] === "string" ? container["filename"] : undefined;
   const nodeName = args["node-name"];
   if (nodeName !== undefined) nodes.requireFree(nodeName);
   else if (args.replaces !== undefined) {
@@ -46,27 +49,32 @@ export async function prepareDriveMirrorTarget(
   if (!nodes.graph.registry.has(format) || nodes.graph.registry.get(format).kind !== "format") {
     throw commandError(`Unknown driver '${format}'`);
   }
-  if (isNew) await refuseOpenImage(nodes.graph, filename);
-  const existed = isNew && (await fileExists(filename));
+  const file = isNew ? filename : undefined;
+  if (file !== undefined) await refuseOpenImage(nodes.graph, file);
+  const existed = file !== undefined && (await fileExists(file));
   // What was there before is somebody's, even if its content is to go.
   const remove = async (): Promise<void> => {
-    if (isNew && !existed) await rm(filename, { force: true });
+    if (file !== undefined && !existed) await rm(file, { force: true });
   };
   try {
     const backing = isNew ? recordedBacking(source, args.sync) : undefined;
-    if (isNew) await create(nodes, filename, format, source, backing);
+    if (isNew) await create(nodes, { name: args.target, filename, format }, source, backing);
     const canStandOn = nodes.graph.registry.get(format).options.fields["backing"] !== undefined;
     const node = await nodes.openTemporary({
       driver: format,
       ...(nodeName === undefined ? {} : { "node-name": nodeName }),
-      file: { driver: "file", filename },
+      file: container,
       // Guests' writes are copied in whole chunks, so that nothing below is needed before guests are led here.
       ...(canStandOn ? { backing: null } : {}),
     });
+    if (isNew && node.size < source.size) {
+      await nodes.handOver(node);
+      throw commandError(`Cannot grow the export '${args.target}' to ${source.size} bytes`);
+    }
     return {
       node,
-      // Where it will stand on something, zeroes of the source have to be zeroes of its own.
-      isZero: isNew && backing === undefined,
+      // Where it will stand on something, zeroes of the source have to be zeroes of its own; an export has its old content.
+      isZero: isNew && backing === undefined && (filename !== undefined || format !== "raw"),
       backingMode: isNew ? "source-chain" : "open-chain",
       handOver: () => nodes.handOver(node),
       undo: async () => {
@@ -87,11 +95,19 @@ function recordedBacking(source: BlockNode, sync: MirrorSync): BlockNode | undef
   return sync === "top" ? image.child("backing")?.node : undefined;
 }
 
+/** What is to be made: a file, or an image in an export, which is there and has the size it has. */
+interface NewImage {
+  /** As the command says it. */
+  readonly name: string;
+  /** Undefined for an export. */
+  readonly filename: string | undefined;
+  readonly format: string;
+}
+
 /** Makes an image of the source's size. */
 async function create(
   nodes: NodeStore,
-  filename: string,
-  format: string,
+  { name, filename, format }: NewImage,
   { size }: BlockNode,
   backing: BlockNode | undefined,
 ): Promise<void> {
@@ -99,10 +115,12 @@ async function create(
   if (backing !== undefined && format !== "qcow2") {
     throw commandError(`An image of format '${format}' cannot have a backing image: use qcow2, or sync full`);
   }
-  await graph.create("file", { filename, size: format === "raw" ? size : 0, overwrite: true });
+  if (filename !== undefined) {
+    await graph.create("file", { filename, size: format === "raw" ? size : 0, overwrite: true });
+  }
   if (format === "raw") return;
   await graph.create(format, {
-    file: { driver: "file", filename },
+    file: filename === undefined ? { driver: "nbd", uri: name } : { driver: "file", filename },
     size,
     ...(backing === undefined
       ? {}
@@ -110,8 +128,14 @@ async function create(
   });
 }
 
-/** The format that the first bytes announce; raw when none does. */
-async function probe(nodes: NodeStore, filename: string): Promise<string> {
+/**
+ * The format that the first bytes announce; raw when none does.
+ * @throws QmpError for an export: what is behind one is a guest's to write, and would be opened as what it says it is.
+ */
+async function probe(nodes: NodeStore, filename: string | undefined): Promise<string> {
+  if (filename === undefined) {
+    throw commandError("Parameter 'format' is missing; the format of an export is not guessed");
+  }
   const { registry } = nodes.graph;
   const head = Buffer.alloc(PROBE_BYTES);
   const handle = await open(filename, "r");

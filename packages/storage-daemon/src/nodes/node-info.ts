@@ -2,6 +2,7 @@ import { skipFilters, type BlockNode, type DirtyBitmap } from "@blockmirror/bloc
 import { stringify, type BlockType, type JsonObject } from "@blockmirror/qmp";
 import { inconsistentBitmaps } from "../bitmaps/find-bitmap.ts";
 import { imageSnapshots, imageSpecific, qcow2Details } from "./image-specific.ts";
+import { exportUri } from "./export-uri.ts";
 import type { NodeStore } from "./node-store.ts";
 
 type DeviceInfo = BlockType<"BlockDeviceInfo">;
@@ -90,7 +91,18 @@ export function fileName(store: NodeStore, node: BlockNode): string {
   if (node.info.filename !== undefined) return node.info.filename;
   const options = store.record(node)?.options;
   if (options === undefined) return node.info.label;
+  const uri = uriOf(store, node, options);
+  if (uri !== undefined) return uri;
   return `json:${stringify(withoutNodeOptions(options))}`;
+}
+
+/** The export that a node is, or that the image in it is opened from without more being said. */
+function uriOf(store: NodeStore, node: BlockNode, options: JsonObject): string | undefined {
+  if (options["driver"] === "nbd") return exportUri(options);
+  const below = node.kind === "format" ? node.child("file")?.node : undefined;
+  const said = below === undefined ? undefined : store.record(below)?.options;
+  const isWindow = options["offset"] !== undefined || options["size"] !== undefined;
+  return below === undefined || said === undefined || isWindow ? undefined : uriOf(store, below, said);
 }
 
 function withoutNodeOptions(options: JsonObject): JsonObject {
