@@ -29,8 +29,12 @@ export function addCheckCommand(program: Command, finish: (status: number) => vo
   const command = program
     .command("check")
     .description("check a qcow2 image, and repair it with --repair; exit status 1 when something is wrong")
-    .argument("<file>", "the image, which nobody may be writing", pathArgument("FILE"))
-    .addOption(formatOption("-f, --format <format>", "by default told by its magic"))
+    .argument(
+      "<file>",
+      "the image, or the NBD address of what holds it, which nobody may be writing",
+      pathArgument("FILE"),
+    )
+    .addOption(formatOption("-f, --format <format>", "by default told by its magic, and raw for an export"))
     .addOption(
       new Option(
         "-r, --repair <what>",

@@ -28,8 +28,8 @@ export function addInfoCommand(program: Command, finish: (status: number) => voi
     .description(
       "tell what an image is, from its metadata alone; opens nothing that it names, but for --chain",
     )
-    .argument("<file>", "the image", pathArgument("FILE"))
-    .addOption(formatOption("-f, --format <format>", "by default told by its magic"))
+    .argument("<file>", "the image, or the NBD address of an export", pathArgument("FILE"))
+    .addOption(formatOption("-f, --format <format>", "by default told by its magic, and raw for an export"))
     .option("--chain", "its backing files too");
   addOutputOption(addReadingOptions(command)).action(async (file: string, flags: InfoFlags) => {
     finish(await info(file, flags));

@@ -3,6 +3,7 @@ import type { BlockGraph } from "@blockmirror/block-driver";
 import { RequestError } from "../engine/request-error.ts";
 import type { CreationOptions } from "./creation-options.ts";
 import type { ImageFormat } from "./image-format.ts";
+import { isNbdUri } from "./is-nbd-uri.ts";
 import { fileExists, removeFile } from "./image-session.ts";
 
 /** An image to make. */
@@ -28,6 +29,9 @@ export async function createImage(
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
   const { filename, format, size, options, overwrite } = image;
+  if (isNbdUri(filename)) {
+    throw new RequestError(`${filename} is an NBD address; an export cannot be made, only a file`);
+  }
   if (format === "raw") {
     const replaced = await fileExists(filename);
     await graph.create("file", { filename: path.resolve(filename), size, overwrite, ...options }, signal);

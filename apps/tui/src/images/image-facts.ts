@@ -38,7 +38,7 @@ export async function imageFacts(
     "virtual-size": info.size,
     ...(allocatedSize !== undefined && { "actual-size": allocatedSize }),
   };
-  if (format === "raw") return { ...common, "dirty-flag": false };
+  if (format === "raw") return { ...common, "dirty-flag": false, ...exportFacts(file.info) };
   const details = qcow2Details(info);
   return {
     ...common,
@@ -50,6 +50,18 @@ export async function imageFacts(
     ...(details.snapshotsUnreadable !== undefined && { "snapshots-unreadable": details.snapshotsUnreadable }),
     "format-specific": { type: "qcow2", data: qcow2Facts(details) },
   };
+}
+
+/** What was agreed with the server of an export. */
+function exportFacts({ driver, details }: DeviceInfo): Pick<ImageFacts, "format-specific"> {
+  if (driver !== "nbd" || details === undefined) return {};
+  const data = Object.fromEntries(
+    Object.entries(details).map(([name, value]) => [
+      name.replaceAll(/[A-Z]/gu, (letter) => `-${letter.toLowerCase()}`),
+      value,
+    ]),
+  );
+  return { "format-specific": { type: "nbd", data } };
 }
 
 /** The facts that the qcow2 driver gives with its `inspect`. */

@@ -6,6 +6,7 @@ import {
   createDefaultRegistry,
   type BlockEdge,
   type BlockNode,
+  type DeviceSpec,
   type ParentInit,
 } from "@blockmirror/block-driver";
 import { isNbdUri } from "./is-nbd-uri.ts";
@@ -32,8 +33,9 @@ export class ImageSession implements AsyncDisposable {
     this.graph = new BlockGraph({ registry: createDefaultRegistry(), gate: gateFor(allowed) });
   }
 
-  /** The format of a file of the user's, by its first bytes. */
+  /** The format of a file of the user's, by its first bytes. What an export shows is a disk, and may be a guest's to write. */
   async formatOf(filename: string): Promise<ImageFormat> {
+    if (isNbdUri(filename)) return "raw";
     // A FIFO would make the opening wait for a writer; the driver refuses it later.
     const handle = await openToProbe(filename);
     try {
@@ -56,25 +58,30 @@ export class ImageSession implements AsyncDisposable {
     return this.graph.open({ driver: format, readOnly: true, file: fileSpec(filename, options) });
   }
 
-  /** Opens the file that holds an image, not the image, and attaches to it. */
+  /** Opens the file or export that holds an image, not the image, and attaches to it. */
   async openContainer(
     filename: string,
     user: Pick<ParentInit, "name" | "uses">,
     options: Pick<OpenImageOptions, "shared"> = {},
   ): Promise<BlockEdge> {
     const readOnly = !user.uses.includes("write");
-    const node = await this.graph.open({ ...fileSpec(filename, options), readOnly });
+    const spec = isNbdUri(filename) ? await this.#exportSpec(filename) : fileSpec(filename, options);
+    const node = await this.graph.open({ ...spec, readOnly });
     return this.graph.attach(node, { ...user, shares: readOnly ? ["read", "write", "resize"] : ["read"] });
   }
 
-  /** Most commands look at files: what reaches servers is loaded by those who need it. */
   async #openExport(uri: string, { format = "raw", bitmap }: OpenImageOptions): Promise<BlockNode> {
+    const node = { ...(await this.#exportSpec(uri)), readOnly: true };
+    if (format !== "raw") return this.graph.open({ driver: format, readOnly: true, file: node });
+    return this.graph.open({ ...node, ...(bitmap !== undefined && { bitmaps: [bitmap] }) });
+  }
+
+  /** Most commands look at files: what reaches servers is loaded by those who need it. */
+  async #exportSpec(uri: string): Promise<DeviceSpec> {
     const { registry } = this.graph;
     const { nbdDriver } = await import("@blockmirror/nbd");
     if (!registry.has(nbdDriver.name)) registry.register(nbdDriver);
-    const node = { driver: nbdDriver.name, uri, readOnly: true };
-    if (format !== "raw") return this.graph.open({ driver: format, readOnly: true, file: node });
-    return this.graph.open({ ...node, ...(bitmap !== undefined && { bitmaps: [bitmap] }) });
+    return { driver: nbdDriver.name, uri };
   }
 
   async close(): Promise<void> {
@@ -91,18 +98,13 @@ async function openToProbe(filename: string): Promise<FileHandle> {
     return await open(filename, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : undefined;
-    if (code === "ENOENT" && isNbdUri(filename)) {
-      throw new RequestError(
-        `${filename} is an NBD address, where a file is needed; map, compare and measure take addresses`,
-      );
-    }
     if (code === "ENOENT") throw new RequestError(`${filename} does not exist; check the path`);
     if (code === "EACCES") throw new RequestError(`${filename} is not readable; check its permissions`);
     throw error;
   }
 }
 
-function fileSpec(filename: string, { shared }: Pick<OpenImageOptions, "shared">) {
+function fileSpec(filename: string, { shared }: Pick<OpenImageOptions, "shared">): DeviceSpec {
   return {
     driver: "file",
     filename: path.resolve(filename),

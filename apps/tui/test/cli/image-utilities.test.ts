@@ -1,6 +1,15 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { lacksPeers, PeerServer } from "@blockmirror/peers";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
@@ -232,6 +241,38 @@ describe.skipIf(lacksPeers("qemu-nbd", "nbdinfo", "qemu-img", "qemu-io"))(
       const refused = await cli("map", "raw.img", "--bitmap", "b");
       expect(refused).toMatchObject({ status: 1, stdout: "" });
       expect(refused.stderr).toMatch(/no dirty bitmap 'b'/u);
+    });
+
+    test("info and check look into exports: a disk, unless it is said what is in it", async () => {
+      copyFileSync(join(root, "plain.qcow2"), join(root, "behind.qcow2"));
+      const server = new PeerServer("qemu-nbd", () => ["-f", "raw", join(root, "behind.qcow2")]);
+      await server.start();
+      try {
+        const { size } = statSync(join(root, "behind.qcow2"));
+        expect(await json("info", server.uri)).toMatchObject({
+          filename: server.uri,
+          format: "raw",
+          "virtual-size": size,
+          "format-specific": {
+            type: "nbd",
+            data: { export: "", tls: false, replies: "structured", "maximum-payload": 33554432 },
+          },
+        });
+        const within = await json("info", "-f", "qcow2", server.uri);
+        const theirs = JSON.parse(qemu("qemu-img", "info", "-f", "qcow2", "--output=json", server.uri));
+        delete theirs["filename"];
+        expect(within).toMatchObject(theirs);
+        expect(await cli("check", "-f", "qcow2", server.uri)).toMatchObject({ status: 0 });
+        expect(await cli("check", server.uri)).toMatchObject({ status: 1, stdout: "" });
+        const damage = openSync(join(root, "behind.qcow2"), "r+");
+        writeSync(damage, Buffer.alloc(8, 0xff), 0, 8, 65_536 * 2);
+        closeSync(damage);
+        expect(await cli("check", "-f", "qcow2", server.uri)).toMatchObject({ status: 1 });
+        expect(await cli("check", "-r", "all", "-f", "qcow2", server.uri)).toMatchObject({ status: 0 });
+        qemu("qemu-img", "check", "-q", "-f", "qcow2", server.uri);
+      } finally {
+        await server.stop();
+      }
     });
 
     test("so does a server, as nbdinfo sees it", async () => {

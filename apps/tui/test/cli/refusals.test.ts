@@ -1,5 +1,13 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, linkSync, mkdirSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { picture, runCli, scratchDirectory, type CliOptions } from "./support/run-cli.ts";
@@ -175,12 +183,20 @@ test("a source that QEMU's magic marks is copied as it is when that is asked for
   expect(status).toBe(0);
 });
 
-test.each(["info", "check"])("%s takes no NBD address, and says which commands do", async (command) => {
-  const { status, stderr } = await runCli([command, "nbd://localhost:1/disk"]);
+test.each(["nbd://localhost:1/disk", "nbd:localhost:10809"])(
+  "create makes no file named %s",
+  async (name) => {
+    const { status, stderr } = await runCli(["create", name, "1M"], { cwd: root });
+    expect(status).toBe(1);
+    expect(stderr).toContain("an export cannot be made, only a file");
+    expect(existsSync(join(root, name))).toBe(false);
+  },
+);
+
+test.each(["info", "check"])("%s of an export that cannot be reached names it", async (command) => {
+  const { status, stderr } = await runCli([command, "-f", "qcow2", "nbd://localhost:1/disk"]);
   expect(status).toBe(1);
-  expect(stderr).toBe(
-    "blockmirror: nbd://localhost:1/disk is an NBD address, where a file is needed; map, compare and measure take addresses\n",
-  );
+  expect(stderr).toMatch(/^blockmirror: .*nbd:\/\/localhost:1\/disk.*\n$/u);
 });
 
 test("a backing file elsewhere is refused with the image's name and the option that allows it", async () => {
