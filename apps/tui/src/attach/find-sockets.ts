@@ -1,18 +1,18 @@
 import { readdir, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import path from "node:path";
-import { runtimeDirectory } from "../terminal/runtime-directory.ts";
+import { isOthers, runtimeDirectory } from "../terminal/runtime-directory.ts";
 
-/** Where jobs started with `--detach` have their sockets. */
-export function ownPattern(env: NodeJS.ProcessEnv): string {
-  return path.join(runtimeDirectory(env), "*.qmp");
+/** Where jobs started with `--detach` have their sockets; nowhere if others could have put theirs there. */
+export function ownPatterns(env: NodeJS.ProcessEnv): readonly string[] {
+  return isOthers(env) ? [] : [path.join(runtimeDirectory(env), "*.qmp")];
 }
 
 /** Where well-known programs put the QMP sockets of their machines and daemons. */
 export function wellKnownPatterns(env: NodeJS.ProcessEnv): readonly string[] {
   const config = env["XDG_CONFIG_HOME"] ?? path.join(homedir(), ".config");
   return [
-    ownPattern(env),
+    ...ownPatterns(env),
     // libvirt, for the system and for a user. libvirt itself uses these: such a monitor usually shows as busy.
     "/var/lib/libvirt/qemu/domain-*/monitor.sock",
     path.join(config, "libvirt/qemu/lib/domain-*/monitor.sock"),

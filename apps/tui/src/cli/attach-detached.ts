@@ -1,5 +1,5 @@
 import path from "node:path";
-import { expandPattern, ownPattern } from "../attach/find-sockets.ts";
+import { expandPattern, ownPatterns } from "../attach/find-sockets.ts";
 import type { JobSource } from "../job-source/job-source.ts";
 import { knownJobs, type KnownJob } from "../detach/job-records.ts";
 import { outcomeEvent, outcomeLines } from "../detach/outcome-lines.ts";
@@ -16,7 +16,7 @@ const RECORD_POLL_MS = 50;
 /** Sockets of jobs in the background, those first that have run longest. Dead sockets of killed ones are taken away. */
 export async function detachedSockets(): Promise<readonly string[]> {
   await knownJobs(process.env);
-  return expandPattern(ownPattern(process.env));
+  return (await Promise.all(ownPatterns(process.env).map(expandPattern))).flat();
 }
 
 /** Whether an address is where a job in the background has its socket: its process ends with the job. */

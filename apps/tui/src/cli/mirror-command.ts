@@ -210,14 +210,17 @@ async function listen(
   { export: uri, jobId }: MirrorFlags,
 ): Promise<ExportServer | undefined> {
   if (uri === undefined) return undefined;
-  let address: ListenAddress;
+  const address = uri === true ? defaultListenAddress(jobId, process.env) : exportAddress(uri);
+  if (address.tls) throw new UsageError("--export serves without TLS; use blockmirror serve for nbds");
+  return ExportServer.listen(engine.graph, address, undefined);
+}
+
+function exportAddress(uri: string): ListenAddress {
   try {
-    address = uri === true ? await defaultListenAddress(jobId, process.env) : parseListenAddress(uri);
+    return parseListenAddress(uri);
   } catch (error) {
     throw new UsageError(`--export: ${error instanceof Error ? error.message : String(error)}`);
   }
-  if (address.tls) throw new UsageError("--export serves without TLS; use blockmirror serve for nbds");
-  return ExportServer.listen(engine.graph, address, undefined);
 }
 
 /** Puts the export on the source before the job starts, so that the job follows its clients from the first write on. */

@@ -2,7 +2,7 @@ import { Command, CommanderError } from "commander";
 import { BlockError } from "@blockmirror/block-driver";
 import { RequestError } from "../engine/request-error.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
-import { watchOutput } from "./standard-output.ts";
+import { outputFailure, watchOutput } from "./standard-output.ts";
 import { unknownCommand } from "./unknown-command.ts";
 
 /** Adds a command to the program; what it did becomes an exit status by `finish`. */
@@ -57,10 +57,17 @@ export async function runProgram(args: readonly string[], version: string): Prom
   try {
     mustBeKnown(args);
     await program.parseAsync([...args], { from: "user" });
-    return status;
+    return status === EXIT.done ? await resultStatus() : status;
   } catch (error) {
     return report(error);
   }
+}
+
+/** A result that nobody will find is none. */
+async function resultStatus(): Promise<number> {
+  const failure = await outputFailure();
+  if (failure === undefined) return EXIT.done;
+  return fail(`standard output cannot be written: ${failure.message}`, EXIT.failed);
 }
 
 const AFTER_HELP = `

@@ -59,7 +59,7 @@ export function addServeCommand(program: Command, finish: (status: number) => vo
 
 async function serve(images: readonly string[], flags: ServeFlags): Promise<number> {
   const output = chooseOutput(flags.output);
-  const address = await addressOf(flags);
+  const address = addressOf(flags);
   const tls = await credentialsOf(flags);
   if (address.tls && tls === undefined) {
     throw new UsageError(
@@ -143,7 +143,7 @@ async function show(
   return EXIT.done;
 }
 
-async function addressOf({ listen }: ServeFlags): Promise<ListenAddress> {
+function addressOf({ listen }: ServeFlags): ListenAddress {
   if (listen === undefined) return defaultListenAddress(`serve-${process.pid}`, process.env);
   try {
     return parseListenAddress(listen);

@@ -18,6 +18,18 @@ export function watchOutput(): void {
   process.stderr.on("error", () => {});
 }
 
+/**
+ * Why what was written so far is not there, a full disk say; undefined while all is well, or where it is only that nobody reads on.
+ * To be asked when everything was written.
+ */
+export async function outputFailure(): Promise<Error | undefined> {
+  // The write of a file fails at once, and is told in the next turn.
+  await new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+  return lost?.code === "EPIPE" ? undefined : lost;
+}
+
 /** Calls `listener` once when standard output can no longer be written. Returns the function that ends it. */
 export function onOutputLost(listener: Listener): () => void {
   if (lost !== undefined) listener(lost);

@@ -1,10 +1,9 @@
-import { mkdirSync } from "node:fs";
 import type { Server } from "node:net";
 import path from "node:path";
 import { Daemon, listenForMonitors } from "@blockmirror/storage-daemon";
 import type { EngineJob } from "../engine/engine-job.ts";
 import { RequestError } from "../engine/request-error.ts";
-import { runtimeDirectory } from "../terminal/runtime-directory.ts";
+import { makeRuntimeDirectory } from "../terminal/runtime-directory.ts";
 import { gateFor } from "../images/allowed-directories.ts";
 
 /** The longest path of a Unix socket that every system takes, in bytes. */
@@ -26,12 +25,10 @@ export class ControlSocket {
 
   /**
    * Listens in the user's runtime directory. The process's number in the name keeps two jobs of the same name apart.
-   * @throws RequestError when the path would be too long for a socket; Error for what the system refuses.
+   * @throws RequestError when the directory is somebody else's, or the path would be too long for a socket; Error for what the system refuses.
    */
   static async open(jobId: string, allowBacking: readonly string[]): Promise<ControlSocket> {
-    const directory = runtimeDirectory(process.env);
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-    const socketPath = path.join(directory, `${jobId}-${process.pid}.qmp`);
+    const socketPath = path.join(makeRuntimeDirectory(process.env), `${jobId}-${process.pid}.qmp`);
     if (Buffer.byteLength(socketPath) > LONGEST_SOCKET_PATH) {
       throw new RequestError(
         `--detach: ${socketPath} is too long for a socket; choose a shorter --job-id or XDG_RUNTIME_DIR`,

@@ -1,7 +1,8 @@
-import { closeSync, mkdirSync, openSync, readdirSync, rmSync } from "node:fs";
+import { closeSync, openSync, readdirSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { homedir } from "node:os";
 import path from "node:path";
+import { makeOwnDirectory } from "../terminal/own-directory.ts";
 import { stateDirectory } from "../terminal/state-directory.ts";
 import { readJobRecord, type JobRecord } from "./job-record.ts";
 
@@ -25,13 +26,16 @@ export function recordFileOf(log: string): string {
   return log.replace(/\.log$/u, ".json");
 }
 
-/** Makes the log of a new job, and room for it. The name tells the job and the time: `mirror0-20260131T120000Z.log`. */
+/**
+ * Makes the log of a new job, and room for it. The name tells the job and the time: `mirror0-20260131T120000Z.log`.
+ * @throws RequestError when there is no room to be had.
+ */
 export function createLog(
   jobId: string,
   env: NodeJS.ProcessEnv,
 ): { readonly log: string; readonly fd: number } {
   const directory = recordDirectory(env);
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  makeOwnDirectory(directory, "XDG_STATE_HOME");
   const stamp = new Date().toISOString().replaceAll(/[-:]|\.\d+/gu, "");
   for (let attempt = 1; ; attempt += 1) {
     const log = path.join(directory, `${jobId}-${stamp}${attempt === 1 ? "" : `-${attempt}`}.log`);

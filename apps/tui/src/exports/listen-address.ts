@@ -1,7 +1,6 @@
-import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { parseNbdUri, type ListenOptions } from "@blockmirror/nbd";
-import { runtimeDirectory } from "../terminal/runtime-directory.ts";
+import { makeRuntimeDirectory } from "../terminal/runtime-directory.ts";
 
 /** Where to listen, and what an address says beside. */
 export interface ListenAddress {
@@ -20,9 +19,14 @@ export function parseListenAddress(uri: string): ListenAddress {
   return { listen: address, exportName, tls };
 }
 
-/** A socket in the user's runtime directory, which is made if need be; `name` is the file's, without ending. */
-export async function defaultListenAddress(name: string, env: NodeJS.ProcessEnv): Promise<ListenAddress> {
-  const directory = runtimeDirectory(env);
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  return { listen: { path: path.join(directory, `${name}.nbd`) }, exportName: "", tls: false };
+/**
+ * A socket in the user's runtime directory, which is made if need be; `name` is the file's, without ending.
+ * @throws as {@link makeRuntimeDirectory}.
+ */
+export function defaultListenAddress(name: string, env: NodeJS.ProcessEnv): ListenAddress {
+  return {
+    listen: { path: path.join(makeRuntimeDirectory(env), `${name}.nbd`) },
+    exportName: "",
+    tls: false,
+  };
 }

@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   closeSync,
@@ -447,4 +447,14 @@ describe.skipIf(noPeers)("create", () => {
     expect(existsSync(join(root, "x.qcow2"))).toBe(false);
     expect(existsSync(join(root, "x.raw"))).toBe(false);
   });
+});
+
+test.skipIf(process.platform !== "linux")("a result that cannot be written is a failure", () => {
+  const command = `"$1" "$2" info raw.img >/dev/full`;
+  const run = spawnSync("sh", ["-c", command, "sh", nodePath, appFile("bin/blockmirror.js")], {
+    cwd: root,
+    encoding: "utf8",
+  });
+  expect(run.status).toBe(1);
+  expect(run.stderr).toMatch(/^blockmirror: standard output cannot be written: ENOSPC.*\n$/u);
 });

@@ -1,6 +1,16 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir, userInfo } from "node:os";
 import path from "node:path";
 import { BlockGraph, DriverRegistry } from "@blockmirror/block-driver";
 import { nbdDriver } from "@blockmirror/nbd";
@@ -103,6 +113,75 @@ describe.skipIf(lacksPeers("qemu-img", "qemu-io", "nbdinfo"))("serve", () => {
     const result = await runCli(args, { cwd: root, env: { XDG_RUNTIME_DIR: root } });
     expect(result.status).toBe(status);
     expect(result.stderr).toMatch(words);
+  });
+});
+
+/** Without a runtime directory the one in the temporary directory counts. */
+function environment(): Record<string, string> {
+  return { XDG_RUNTIME_DIR: "", TMPDIR: root };
+}
+
+function directory(): string {
+  return path.join(root, `blockmirror-${userInfo().uid}`);
+}
+
+describe("without an address", () => {
+  test("the socket is in a directory that only its user can reach", async () => {
+    writeFileSync(path.join(root, "one.raw"), Buffer.alloc(MIB));
+    const cli = startCli(["serve", "one.raw", "--output", "plain"], { cwd: root, env: environment() });
+    await cli.saw(/is served at/u);
+    expect(statSync(directory()).mode & 0o777).toBe(0o700);
+    cli.child.kill("SIGTERM");
+    expect((await cli.ended).status).toBe(0);
+  });
+
+  test.each<[string, () => void]>([
+    [
+      "others may write to",
+      () => {
+        mkdirSync(directory());
+        chmodSync(directory(), 0o777);
+      },
+    ],
+    [
+      "leads elsewhere",
+      () => {
+        mkdirSync(path.join(root, "elsewhere"));
+        symlinkSync(path.join(root, "elsewhere"), directory());
+      },
+    ],
+  ])("it is not put where somebody else could put theirs: a directory that %s", async (_, prepare) => {
+    writeFileSync(path.join(root, "one.raw"), Buffer.alloc(MIB));
+    prepare();
+    for (const args of [
+      ["serve", "one.raw"],
+      ["mirror", "one.raw", "two.raw", "--export"],
+    ]) {
+      const result = await runCli(args, { cwd: root, env: environment() });
+      expect(result.status).toBe(1);
+      expect(result.stderr).toMatch(/is not a directory of yours alone; .*XDG_RUNTIME_DIR/u);
+    }
+    expect(existsSync(path.join(root, "two.raw"))).toBe(false);
+    const attached = await runCli(["attach", "--output", "plain"], {
+      cwd: root,
+      env: { ...environment(), XDG_STATE_HOME: path.join(root, "state") },
+    });
+    expect(attached.status).toBe(2);
+  });
+
+  test("what cannot be made is told with what to set", async () => {
+    writeFileSync(path.join(root, "one.raw"), Buffer.alloc(MIB));
+    const env = { XDG_RUNTIME_DIR: path.join(root, "one.raw"), XDG_STATE_HOME: path.join(root, "one.raw") };
+    const served = await runCli(["serve", "one.raw"], { cwd: root, env });
+    expect(served).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/ENOTDIR.*set XDG_RUNTIME_DIR/u),
+    });
+    const detached = await runCli(["mirror", "one.raw", "two.raw", "--detach"], { cwd: root, env });
+    expect(detached).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/ENOTDIR.*set XDG_STATE_HOME/u),
+    });
   });
 });
 
