@@ -11,9 +11,8 @@ import { inspectImage } from "../engine/image-file.ts";
 import { RequestError } from "../engine/request-error.ts";
 import { imageSpec } from "../images/image-location.ts";
 import type { ImageFormat } from "../images/image-format.ts";
-import { reportExports, type ServedImage } from "../output/export-lines.ts";
+import { reportExports } from "../output/export-lines.ts";
 import { pathArgument } from "./arguments.ts";
-import type { OutputMode } from "./display.ts";
 import { addDisplayOptions, displayFlags, toDisplay, type DisplayFlags } from "./display-options.ts";
 import { EXIT, UsageError } from "./exit-status.ts";
 import { allowBackingOption, formatOption } from "./image-options.ts";
@@ -69,6 +68,8 @@ async function serve(images: readonly string[], flags: ServeFlags): Promise<numb
   const engine = new EmbeddedEngine(flags.allowBacking);
   try {
     const nodes = await openImages(images, engine, flags);
+    // From the moment when the socket is there: it would stay behind, and what clients wrote would not be flushed.
+    const interrupted = output === "tui" ? undefined : untilInterrupted();
     await using exports = await ExportServer.listen(engine.graph, address, tls);
     const names = new Set<string>();
     const served = nodes.map(({ image, node, readOnly }) => {
@@ -77,7 +78,11 @@ async function serve(images: readonly string[], flags: ServeFlags): Promise<numb
       names.add(name);
       return { image, name, uris: exports.add(node, !readOnly, name) };
     });
-    return await show(engine, exports, served, output, flags);
+    if (output === "tui") return await show(engine, exports, flags);
+    const reporter = reportExports(exports.server, served, process.stdout, output);
+    await interrupted;
+    reporter.stop();
+    return EXIT.done;
   } finally {
     await engine.close();
   }
@@ -116,31 +121,19 @@ async function openImages(
   return nodes;
 }
 
-/** In a terminal the exports are shown, and jobs that the user starts beside them; otherwise who comes and goes. */
-async function show(
-  engine: EmbeddedEngine,
-  exports: ExportServer,
-  served: readonly ServedImage[],
-  output: OutputMode,
-  flags: ServeFlags,
-): Promise<number> {
+/** In a terminal the exports are shown, and jobs that the user starts beside them. */
+async function show(engine: EmbeddedEngine, exports: ExportServer, flags: ServeFlags): Promise<number> {
   // Read-only is said of the exports here; jobs may be started all the same.
   const { readOnly: _ofExports, ...display } = flags;
-  if (output === "tui") {
-    const view = new JobView(engine, toDisplay(display));
-    view.showExports(exportsOf(exports.server));
-    try {
-      const shown = await view.show(new Promise(() => {}), false);
-      if (shown === "quit") await engine.cancelAll({ force: false });
-      return EXIT.done;
-    } finally {
-      view.close();
-    }
+  const view = new JobView(engine, toDisplay(display));
+  view.showExports(exportsOf(exports.server));
+  try {
+    const shown = await view.show(new Promise(() => {}), false);
+    if (shown === "quit") await engine.cancelAll({ force: false });
+    return EXIT.done;
+  } finally {
+    view.close();
   }
-  const reporter = reportExports(exports.server, served, process.stdout, output);
-  await untilInterrupted();
-  reporter.stop();
-  return EXIT.done;
 }
 
 function addressOf({ listen }: ServeFlags): ListenAddress {
