@@ -38,6 +38,13 @@ export interface TransmissionInit {
 /** Requests that are answered at once in one turn of the event loop: others want their turn, too. */
 const REQUESTS_PER_TURN = 64;
 
+/**
+ * With so many large requests under way nothing stands idle, and beyond so many bytes each one only takes memory that no cache of
+ * the processor holds any more: 16 requests of 256 KiB at a time were answered an eighth faster than 64.
+ */
+const ENOUGH_REQUESTS = 4;
+const ENOUGH_BYTES: number = 4 * 1024 * 1024;
+
 /** How long a client may take to hang up, after everything was said, in milliseconds. */
 export const LINGER_MS = 2000;
 
@@ -75,6 +82,8 @@ export class Transmission implements Resumable {
   /** No more requests: the client said goodbye, or the server stops. */
   #isEnding = false;
   #isStopping = false;
+  /** Bytes that arrived since the server stops. */
+  #lateBytes = 0;
   #isClosed = false;
   #hasEnded = false;
 
@@ -117,6 +126,7 @@ export class Transmission implements Resumable {
 
   readonly #onData = (chunk: Buffer): void => {
     this.#queue.push(chunk);
+    if (this.#isStopping) this.#lateBytes += chunk.byteLength;
     this.#process();
   };
 
@@ -202,9 +212,7 @@ export class Transmission implements Resumable {
     }
     switch (request.stage) {
       case Stage.Announced: {
-        const isAlone = this.#outstanding === 0;
-        if (!isAlone && this.#outstanding >= this.#limits.requests) return "held";
-        if (!isAlone && this.#bytes + request.charge > this.#limits.bytes) return "held";
+        if (!this.#hasRoom(request.charge)) return "held";
         this.#outstanding += 1;
         this.#bytes += request.charge;
         request.stage =
@@ -227,16 +235,26 @@ export class Transmission implements Resumable {
     }
   }
 
+  /** Whether a request that takes `charge` bytes may be received beside those that were. */
+  #hasRoom(charge: number): boolean {
+    if (this.#outstanding === 0) return true;
+    const bytes = this.#bytes + charge;
+    if (this.#outstanding >= this.#limits.requests || bytes > this.#limits.bytes) return false;
+    return this.#outstanding < ENOUGH_REQUESTS || bytes <= ENOUGH_BYTES;
+  }
+
   /** Takes the header of the next request. */
   #announce(): void {
     const request = this.#spare.pop() ?? new Request(this.#onSuccess, this.#onFailure);
+    // What was there when the server was told to stop, and only waited for room, was asked in time.
+    const isLate = this.#isStopping && this.#queue.length <= this.#lateBytes;
     if (!this.#reader.header(request) || request.command === Command.Disconnect) {
       this.#recycle(request);
       this.#hearNoMore();
       return;
     }
     request.startedMs = performance.now();
-    request.refusal = this.#isStopping ? NbdErrno.ESHUTDOWN : refusalOf(request, this.#agreement);
+    request.refusal = isLate ? NbdErrno.ESHUTDOWN : refusalOf(request, this.#agreement);
     if (request.refusal === 0) {
       request.charge = chargeOf(request, this.#agreement, this.#replies.readHeaderSize);
     } else if (request.payload > MAX_SKIPPED) {

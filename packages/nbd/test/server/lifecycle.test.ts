@@ -338,6 +338,28 @@ describe("shutdown", () => {
     await closed;
   });
 
+  test("carries out what was there already and waited for room", async () => {
+    const { address, graph, node, server, faults } = await serve({
+      faulty: true,
+      server: { maxRequests: 2 },
+    });
+    faults.add({ operation: "write", hold: true, times: 2 });
+    const client = await RawClient.open(address, "disk");
+    const payloads = [0, 1, 2, 3, 4, 5].map((salt) => pattern(512, salt));
+    const writes = payloads.map((payload, index) =>
+      client.encode({ command: Command.Write, offset: index * 512, payload }),
+    );
+    client.socket.write(Buffer.concat(writes));
+    await faults.waitForHeld("write");
+    const closed = server.close();
+    for (let turn = 0; turn < 5; turn += 1) await new Promise(setImmediate);
+    faults.release();
+    for (const _ of writes) expect((await client.reply()).error).toBe(0);
+    await client.hungUp();
+    await closed;
+    expect((await contentOf(graph, node, 0, 6 * 512)).equals(Buffer.concat(payloads))).toBe(true);
+  });
+
   test("a client that goes on asking over TCP gets every answer that was given, however late it reads", async () => {
     const { server } = await serve({ size: 8 * MiB });
     const client = await RawClient.open(await server.listen({ host: "127.0.0.1", port: 0 }), "disk");
