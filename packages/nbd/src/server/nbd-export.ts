@@ -13,6 +13,7 @@ import {
   TransmissionFlag,
 } from "../protocol/constants.ts";
 import { allocationDepth, baseAllocation, dirtyBitmapContext, type MetaContext } from "./meta-contexts.ts";
+import { Pace } from "./pace.ts";
 import { RequestCounters, type TrafficStatistics } from "./statistics.ts";
 
 /** What to export, and how. */
@@ -64,6 +65,8 @@ export class NbdExport {
   /** The way to the node. */
   readonly edge: BlockEdge;
   readonly counters: RequestCounters = new RequestCounters();
+  /** How much of its clients' requests is taken at a time. */
+  readonly pace: Pace = new Pace();
   /** Connections that use it. */
   readonly connections: Set<Resumable> = new Set();
   readonly #graph: BlockGraph;

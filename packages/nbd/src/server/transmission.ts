@@ -38,13 +38,6 @@ export interface TransmissionInit {
 /** Requests that are answered at once in one turn of the event loop: others want their turn, too. */
 const REQUESTS_PER_TURN = 64;
 
-/**
- * With so many large requests under way nothing stands idle, and beyond so many bytes each one only takes memory that no cache of
- * the processor holds any more: 16 requests of 256 KiB at a time were answered an eighth faster than 64.
- */
-const ENOUGH_REQUESTS = 4;
-const ENOUGH_BYTES: number = 4 * 1024 * 1024;
-
 /** How long a client may take to hang up, after everything was said, in milliseconds. */
 export const LINGER_MS = 2000;
 
@@ -240,7 +233,7 @@ export class Transmission implements Resumable {
     if (this.#outstanding === 0) return true;
     const bytes = this.#bytes + charge;
     if (this.#outstanding >= this.#limits.requests || bytes > this.#limits.bytes) return false;
-    return this.#outstanding < ENOUGH_REQUESTS || bytes <= ENOUGH_BYTES;
+    return charge === 0 || this.#agreement.exported.pace.allows(this.#outstanding, bytes, performance.now());
   }
 
   /** Takes the header of the next request. */
@@ -347,8 +340,11 @@ export class Transmission implements Resumable {
   #finish(request: Request, failure: number): void {
     this.#working -= 1;
     const { command, length } = request;
-    const latencyMs = performance.now() - request.startedMs;
-    this.#agreement.exported.counters.count(command, length, failure !== 0, latencyMs);
+    const nowMs = performance.now();
+    const latencyMs = nowMs - request.startedMs;
+    const { counters, pace } = this.#agreement.exported;
+    if (command === Command.Read || command === Command.Write) pace.note(request.startedMs, nowMs);
+    counters.count(command, length, failure !== 0, latencyMs);
     this.counters.count(command, length, failure !== 0, latencyMs);
     this.#bytes -= request.charge;
     if (this.#isClosed) {

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { ChunkType, Command, CommandFlag } from "../../src/protocol/constants.ts";
 import { NbdErrno } from "../../src/protocol/errors.ts";
 import { RawClient } from "./support/raw-client.ts";
-import { contentOf, pattern, SEED, serve } from "./support/serving.ts";
+import { contentOf, pattern, SEED, serve, type Serving } from "./support/serving.ts";
 
 const MiB = 1024 * 1024;
 const FORMS = [undefined, "structured", "extended"] as const;
@@ -346,6 +346,45 @@ describe("a client that goes away", () => {
     client.socket.end();
     for (let index = 0; index < 200; index += 1) expect((await client.reply()).payload).toHaveLength(32768);
     await client.hungUp();
+  });
+});
+
+describe("large requests that are taken at a time", () => {
+  const KiB = 1024;
+
+  /** Asks for more than is taken at a time, and takes every answer. */
+  async function asking(serving: Serving): Promise<{ readonly answered: () => number }> {
+    const client = await RawClient.open(serving.address, "disk");
+    let bytes = 0;
+    client.reader.release();
+    client.socket.on("data", (chunk: Buffer) => (bytes += chunk.byteLength));
+    client.socket.resume();
+    for (let index = 0; index < 400; index += 1) client.send({ command: Command.Read, length: 256 * KiB });
+    return { answered: () => Math.floor(bytes / (256 * KiB)) };
+  }
+
+  test("are few where the storage answers at once: more would only take memory", async () => {
+    const serving = await serve({ faulty: true });
+    serving.faults.add({ operation: "read", hold: true, times: 0 });
+    await asking(serving);
+    await serving.faults.waitForHeld("read");
+    for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate);
+    expect(serving.faults.held).toHaveLength(15);
+    serving.faults.clear();
+    serving.faults.release();
+  });
+
+  test("are as many as there is memory for where the storage keeps them waiting", async () => {
+    const serving = await serve({ faulty: true });
+    serving.faults.add({ operation: "read", delayMs: 25, times: 0 });
+    const { answered } = await asking(serving);
+    while (answered() < 150) await new Promise(setImmediate);
+    serving.faults.clear();
+    serving.faults.add({ operation: "read", hold: true, times: 0 });
+    await serving.faults.waitForHeld("read");
+    while (serving.faults.held.length < 100) await new Promise(setImmediate);
+    serving.faults.clear();
+    serving.faults.release();
   });
 });
 
