@@ -1,10 +1,43 @@
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
+import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { isPromise } from "../../src/index.ts";
-import { lacksNative, openDevice, pattern, temporaryFile } from "./support.ts";
+import { lacksNative, mountTmpfs, openDevice, pattern, temporaryFile } from "./support.ts";
 
 const KiB = 1024;
+
+describe.skipIf(process.platform !== "linux")("reads of a file in memory", () => {
+  test("are answered at once, with the right bytes", async () => {
+    const directory = mountTmpfs(4 * 1024 * KiB);
+    if (directory === undefined) return;
+    const content = pattern(300 * KiB);
+    const filename = path.join(directory, "disk.raw");
+    fs.writeFileSync(filename, content);
+    const device = await openDevice(filename);
+    for (const [offset, length] of [
+      [0, 1],
+      [4093, 4096],
+      [1000, 256 * KiB],
+    ] as const) {
+      const memory = Buffer.alloc(length + 200, 0xee);
+      expect(isPromise(device.read(offset, [memory.subarray(100, 100 + length)]))).toBe(false);
+      expect(memory.subarray(100, 100 + length).equals(content.subarray(offset, offset + length))).toBe(true);
+      expect(memory.subarray(0, 100).every((byte) => byte === 0xee)).toBe(true);
+      expect(memory.subarray(100 + length).every((byte) => byte === 0xee)).toBe(true);
+      // The next turn has a budget of its own.
+      await new Promise(setImmediate);
+    }
+    const threads = await openDevice(filename, { aio: "threads", locking: "off" });
+    const read = threads.read(0, [Buffer.alloc(1)]);
+    expect(isPromise(read)).toBe(true);
+    await read;
+    fs.truncateSync(filename, 10 * KiB);
+    await expect((async () => device.read(8 * KiB, [Buffer.alloc(4 * KiB)]))()).rejects.toMatchObject({
+      code: "EIO",
+    });
+  });
+});
 
 describe.skipIf(lacksNative)("small reads of what the host has in memory", () => {
   test("are answered at once, with the right bytes", async () => {

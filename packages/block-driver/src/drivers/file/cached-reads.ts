@@ -1,3 +1,4 @@
+import fs from "node:fs";
 import type { IoVec } from "../../contract/io.ts";
 import type { FileOps } from "./file-ops.ts";
 import { TurnBudget } from "./turn-budget.ts";
@@ -8,6 +9,15 @@ const LARGEST = 256 * 1024;
 const LARGEST_OF_MANY = 32 * 1024;
 /** Bytes of reads in one turn of the event loop; what is more goes to the thread pool, which works at the same time. */
 const BYTES_PER_TURN = 1024 * 1024;
+
+/** Errors are for the thread pool to meet again, and to tell. */
+function readNow(fd: number, into: Uint8Array, position: number): number {
+  try {
+    return fs.readSync(fd, into, 0, into.byteLength, position);
+  } catch {
+    return 0;
+  }
+}
 
 const BUDGET: TurnBudget = new TurnBudget(BYTES_PER_TURN);
 
@@ -25,6 +35,11 @@ export class CachedReads {
     this.#fd = fd;
   }
 
+  /** Of a file that is nowhere but in memory: it can be read as any other time. */
+  static ofMemory(fd: number): CachedReads {
+    return new CachedReads(readNow, fd);
+  }
+
   /** Undefined where it cannot be done. */
   static of(ops: FileOps | undefined, fd: number): CachedReads | undefined {
     return ops?.readCached === undefined ? undefined : new CachedReads(ops.readCached, fd);
@@ -36,7 +51,7 @@ export class CachedReads {
     if (!this.#works || into.length !== 1 || piece === undefined) return 0;
     if (length > (isOneOfMany ? LARGEST_OF_MANY : LARGEST) || !BUDGET.spend(length)) return 0;
     const read = this.#read(this.#fd, piece, offset);
-    // As on tmpfs: there asking costs something, and never gives anything.
+    // There asking costs something, and never gives anything.
     if (read === undefined) this.#works = false;
     // Errors are for the thread pool to meet again, and to tell.
     return Math.max(0, read ?? 0);

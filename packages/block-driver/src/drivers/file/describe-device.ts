@@ -26,7 +26,9 @@ export interface FileDeviceInit {
   readonly trustsBlockCount: boolean;
   readonly locked: boolean;
   /** Small writes may be made at once. */
-  readonly inline: boolean;
+  readonly writesInline: boolean;
+  /** The file is on a file system that keeps all in memory. */
+  readonly isInMemory: boolean;
   /** Opens the same file once more, in place of `holder`. */
   readonly openAgain: (readOnly: boolean, holder: FileHolder) => Promise<BlockDevice>;
 }

@@ -89,7 +89,8 @@ export class FileDevice implements BlockDevice {
     this.#calls = init.calls;
     this.#ops = ops;
     // Calls that a program brought along are all to be made.
-    this.#cached = init.calls === NODE_CALLS ? CachedReads.of(ops, file.fd) : undefined;
+    if (init.isInMemory) this.#cached = CachedReads.ofMemory(file.fd);
+    else if (init.calls === NODE_CALLS) this.#cached = CachedReads.of(ops, file.fd);
     // A block device has no holes to ask for: seeking finds data everywhere.
     this.#holes = ops !== undefined && file.kind === "regular" ? new HoleMap(ops, file.fd) : undefined;
     this.#trustsBlockCount = init.trustsBlockCount;
@@ -101,7 +102,7 @@ export class FileDevice implements BlockDevice {
     this.#writeback = ops === undefined || readOnly ? undefined : new EarlyWriteback(ops, file.fd);
     this.#batchedReads = PieceBatches.of("read", init);
     this.#batchedWrites = readOnly ? undefined : PieceBatches.of("write", init);
-    this.#inline = init.inline ? new InlineWrites(file.fd) : undefined;
+    this.#inline = init.writesInline ? new InlineWrites(file.fd) : undefined;
     const can = describeCapabilities(init);
     this.#info = describeDevice(init, can);
     if (!readOnly) {

@@ -19,9 +19,6 @@ const MAX_REST_MS = 30_000;
 /** A file that was quick for so long starts again with the shortest rest. */
 const CALM_MS = 5000;
 
-/** File systems of local storage, by the numbers in Linux's `magic.h`: ext2 to ext4, XFS, F2FS, tmpfs. */
-const LOCAL: ReadonlySet<number> = new Set([0xef53, 0x58465342, 0xf2f52010, 0x01021994]);
-
 /** What writing at once needs to know of the host; all of it is there to be replaced in tests. */
 export interface InlineHost {
   /** Milliseconds of a clock that never goes back. */
@@ -84,15 +81,5 @@ export class InlineWrites {
     const relapsed = this.#restUntilMs > 0 && startMs - this.#restUntilMs < CALM_MS;
     this.#restMs = relapsed ? Math.min(MAX_REST_MS, this.#restMs * 2) : MIN_REST_MS;
     this.#restUntilMs = endMs + this.#restMs;
-  }
-}
-
-/** Whether an open file is on local storage; false as well where that cannot be told. */
-export async function isLocalFile(fd: number): Promise<boolean> {
-  if (process.platform !== "linux") return false;
-  try {
-    return LOCAL.has((await fs.promises.statfs(`/proc/self/fd/${fd}`)).type);
-  } catch {
-    return false;
   }
 }

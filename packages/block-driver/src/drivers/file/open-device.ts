@@ -7,9 +7,9 @@ import type { FileHolder } from "./describe-device.ts";
 import { FileDevice } from "./file-device.ts";
 import type { FileOptions } from "./file-options.ts";
 import type { FileOps } from "./file-ops.ts";
+import { fileSystemOf } from "./file-system.ts";
 import { hostFor, type FileDriverInit, type Host } from "./host.ts";
 import { lockClaim, lockImage } from "./image-lock.ts";
-import { isLocalFile } from "./inline-writes.ts";
 import { closeDescriptor, openFile, type OpenFile } from "./open-file.ts";
 import { NODE_CALLS } from "./positional-io.ts";
 import { blockCountProvesHoles } from "./space-trust.ts";
@@ -47,8 +47,8 @@ async function openDevice(
     const canPunch = !readOnly && (await canPunchHoles(file, ops));
     const trustsBlockCount =
       ops === undefined && file.kind === "regular" && (await blockCountProvesHoles(filename));
-    const mayInline = given.aio === "auto" && !readOnly && calls === NODE_CALLS && file.kind === "regular";
-    const inline = mayInline && (await isLocalFile(file.fd));
+    const mayInline = given.aio === "auto" && calls === NODE_CALLS && file.kind === "regular";
+    const fileSystem = mayInline ? await fileSystemOf(file.fd) : undefined;
     assertNotAborted(context, filename);
     return new FileDevice({
       file,
@@ -60,7 +60,8 @@ async function openDevice(
       canPunch,
       trustsBlockCount,
       locked,
-      inline,
+      writesInline: !readOnly && fileSystem?.isLocal === true,
+      isInMemory: fileSystem?.isMemory === true,
       openAgain: (mode, old) => openDevice(given, { nodeName: context.nodeName, readOnly: mode }, host, old),
     });
   } catch (error) {
