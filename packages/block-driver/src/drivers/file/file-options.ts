@@ -17,8 +17,8 @@ export interface FileOptions {
    */
   readonly real: boolean;
   /**
-   * Who makes small writes: `auto` makes those of whole pages at once while the host takes them into memory, `threads` leaves
-   * every write to the thread pool, so that a file system that hangs never stops the program. Default `auto`.
+   * Who makes small writes: `auto` makes those of whole pages at once while the host takes them into memory (and reads of files in
+   * tmpfs), `threads` leaves every one to the thread pool, so that a file system that hangs never stops the program. Default `auto`.
    */
   readonly aio: "auto" | "threads";
 }
