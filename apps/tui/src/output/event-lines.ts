@@ -16,6 +16,8 @@ export interface JobReporter {
 
 /** How a reporter words what it tells; undefined means nothing. */
 export interface Wording {
+  /** Every event is told, also those that say nothing new to a person. */
+  readonly isComplete: boolean;
   event(
     event: Exclude<JobSourceEvent, { readonly event: "changed" }>,
     job: JobSnapshot | undefined,
@@ -34,11 +36,12 @@ export function reportJobs(
   intervalMs: number,
 ): JobReporter {
   const model = new JobsModel();
+  const errors = new FatalErrors();
   const say = (line: string | undefined): void => {
     if (line !== undefined) sink.write(`${line}\n`);
   };
   const unsubscribe = source.subscribe((event) => {
-    if (event.event === "changed") return;
+    if (event.event === "changed" || (errors.isEcho(event) && !wording.isComplete)) return;
     const id = "id" in event.data ? event.data.id : event.data.device;
     say(
       wording.event(
@@ -61,6 +64,21 @@ export function reportJobs(
       unsubscribe();
     },
   };
+}
+
+/** The errors that end jobs. Every operation that was under way beside the one that failed first fails as well. */
+class FatalErrors {
+  readonly #told = new Set<string>();
+
+  /** Whether the end of the job has been told already. */
+  isEcho({ event, data }: Exclude<JobSourceEvent, { readonly event: "changed" }>): boolean {
+    // The next job may have the same name.
+    if (event === "JOB_STATUS_CHANGE" && data.status === "created") this.#told.delete(data.id);
+    if (event !== "BLOCK_JOB_ERROR" || data.action !== "report") return false;
+    if (this.#told.has(data.device)) return true;
+    this.#told.add(data.device);
+    return false;
+  }
 }
 
 /** A job with the rate and the time left that were measured here, where its source does not tell them: QEMU does not. */

@@ -7,6 +7,7 @@ import type { Wording } from "./event-lines.ts";
  * depend on it: fields are added, never renamed.
  */
 export const jsonWording: Wording = {
+  isComplete: true,
   event: ({ event, data, timestamp }, job) =>
     JSON.stringify({ event, data: { ...data, ...whatIsLeft(event, data, job) }, timestamp }),
   progress: (job, nowMs) =>

@@ -22,6 +22,7 @@ export const foregroundWording: Wording = wordingWith(NOT_HERE);
 
 function wordingWith(resuming: string): Wording {
   return {
+    isComplete: false,
     event: (event, job) => {
       const at = formatTimeOfDay(event.timestamp.seconds * 1000);
       switch (event.event) {

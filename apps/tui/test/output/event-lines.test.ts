@@ -169,3 +169,41 @@ test("a job whose devices do not answer says so instead of averages that fade", 
     data: { "unanswered-ms": 12_400 },
   });
 });
+
+test("the error that ends a job is told to people once, however many operations it ends", () => {
+  const timestamp = { seconds: 0, microseconds: 0 };
+  const failed = (device: string, action: "report" | "ignore"): JobSourceEvent => ({
+    event: "BLOCK_JOB_ERROR",
+    data: { device, operation: "write", action },
+    timestamp,
+  });
+  const created: JobSourceEvent = {
+    event: "JOB_STATUS_CHANGE",
+    data: { id: "m0", status: "created" },
+    timestamp,
+  };
+  const story = [
+    failed("m0", "report"),
+    failed("m0", "report"),
+    failed("m1", "report"),
+    created,
+    failed("m0", "report"),
+  ];
+  const ignored = [failed("m0", "ignore"), failed("m0", "ignore")];
+  const linesOf = (wording: typeof plainWording): readonly string[] => {
+    const listeners = new Set<(event: JobSourceEvent) => void>();
+    const sink = new Sink();
+    const reporter = reportJobs(sourceOf(listeners), sink, wording, 1000);
+    for (const event of [...story, ...ignored]) for (const tell of listeners) tell(event);
+    reporter.stop();
+    return sink.lines.filter((line) => /error/iu.test(line));
+  };
+  expect(linesOf(plainWording).map((line) => line.replace(/^\S+ /u, ""))).toEqual([
+    "m0: write error: the job ends\n",
+    "m1: write error: the job ends\n",
+    "m0: write error: the job ends\n",
+    expect.stringContaining("m0: write error: "),
+    expect.stringContaining("m0: write error: "),
+  ]);
+  expect(linesOf(jsonWording)).toHaveLength(6);
+});
