@@ -225,10 +225,14 @@ export class CopyEngine {
 
   /** A status query that fails is no error of the data: the range is copied without its help. */
   async #askStatus(offset: number): Promise<void> {
+    const { silence } = this.#init;
+    silence.begin("read");
     try {
       await this.#status?.query(offset);
     } catch {
       // The next look-up misses again, and after some tries the run is read as data; a real fault shows there.
+    } finally {
+      silence.end("read");
     }
   }
 

@@ -10,6 +10,7 @@ import {
 } from "@blockmirror/block-driver";
 import type { JobControl } from "@blockmirror/blockjob";
 import type { SyncMode } from "./options.ts";
+import type { Silence } from "./silence.ts";
 import type { ZeroMap } from "./zero-map.ts";
 
 /** Whether the image names a backing file that is not open: what it does not hold itself is not known. */
@@ -32,6 +33,8 @@ interface ScanInit {
   /** The job's bitmap; it has followed writes since before the first query (mirror rule S2.6). */
   readonly dirty: DirtyBitmap;
   readonly zeroMap: ZeroMap;
+  /** Told what the devices are asked for, and of their answers. */
+  readonly silence: Silence;
   /** Called after every batch with the bytes examined; false ends the scan (mirror rule S11.4). */
   readonly proceed: (scannedBytes: number) => Promise<boolean>;
 }
@@ -151,9 +154,16 @@ async function walk(
   const options = { precise, ...(above !== undefined && { above }) };
   const resolver = new StatusResolver();
   const extents = new ExtentList();
+  const { silence } = init;
+  const side = node === init.target ? "write" : "read";
   for (let offset = 0; offset < init.size; offset = extents.next) {
     if (!(await init.proceed(offset))) return false;
-    await resolver.resolve(node, offset, Math.min(SCAN_STEP, init.size - offset), extents, options);
+    silence.begin(side);
+    try {
+      await resolver.resolve(node, offset, Math.min(SCAN_STEP, init.size - offset), extents, options);
+    } finally {
+      silence.end(side);
+    }
     for (let index = 0; index < extents.count; index += 1) {
       const flags = extents.flagsAt(index);
       const held = (flags & ExtentFlag.Deferred) === 0;

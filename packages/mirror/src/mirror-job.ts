@@ -247,13 +247,15 @@ export class MirrorJob implements JobDriver<MirrorDetails> {
       size: this.#parts.size,
       dirty,
       zeroMap: this.#parts.zeroMap,
+      silence: this.#parts.silence,
     });
     this.guestWrites.scanned();
     this.#meter.scanned(tuning.sync === "none" ? 0 : Math.max(0, this.#parts.size - dirty.dirtyBytes));
     if (tuning.largerTarget === "zero") {
       this.#phase = "zero";
       const onWrite = (): void => this.#flush.noteWrite();
-      await zeroTail(job, { target, from: this.#parts.size, failures: this.#failures, onWrite });
+      const { size, silence } = this.#parts;
+      await zeroTail(job, { target, from: size, failures: this.#failures, silence, onWrite });
     }
     this.#convergence.deadline.begin(job.clock.now(), dirty.dirtyBytes);
     this.#phase = "copy";

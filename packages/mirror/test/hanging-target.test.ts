@@ -162,6 +162,8 @@ test("a target that hangs while copying keeps the job waiting, and no guest; for
 
 describe("how long nothing was answered, and by whom", () => {
   test.each([
+    ["source", "status"],
+    ["target", "status"],
     ["source", "read"],
     ["target", "write"],
     ["target", "flush"],
