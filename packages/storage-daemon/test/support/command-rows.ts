@@ -165,11 +165,11 @@ export const COMMANDS: Readonly<Record<string, Row>> = {
   "drive-mirror": {
     given: pair,
     refused: [
-      ...mirrorRefusals({ "job-id": "j", device: "src", target: "/nonexistent/x", sync: "full" }),
-      ["a target that cannot be made", { ...MIRROR, target: "/nonexistent/x" }],
-      ["a target that is not there", { ...MIRROR, target: "/nonexistent/x", mode: "existing" }],
-      ["an unknown format", { ...MIRROR, target: "/nonexistent/x", format: "zz" }],
-      ["a node to replace without a name", { ...MIRROR, target: "/nonexistent/x", replaces: "src" }],
+      ...mirrorRefusals({ "job-id": "j", device: "src", target: "/dev/null/x", sync: "full" }),
+      ["a target that cannot be made", { ...MIRROR, target: "/dev/null/x" }],
+      ["a target that is not there", { ...MIRROR, target: "/dev/null/x", mode: "existing" }],
+      ["an unknown format", { ...MIRROR, target: "/dev/null/x", format: "zz" }],
+      ["a node to replace without a name", { ...MIRROR, target: "/dev/null/x", replaces: "src" }],
     ],
     accepted: (side) => ({ ...MIRROR, target: side.path("made") }),
   },
@@ -268,8 +268,8 @@ export const COMMANDS: Readonly<Record<string, Row>> = {
   },
   "nbd-server-start": {
     refused: [
-      ["a place that is not there", { addr: { type: "unix", data: { path: "/nonexistent/x" } } }],
-      ["an address that is not wrapped", { addr: { type: "unix", path: "/nonexistent/x" } }],
+      ["a place that is not there", { addr: { type: "unix", data: { path: "/dev/null/x" } } }],
+      ["an address that is not wrapped", { addr: { type: "unix", path: "/dev/null/x" } }],
       ["an unknown kind of address", { addr: { type: "zz", data: {} } }],
     ],
     accepted: (side) => ({ addr: addr(side) }),
