@@ -7,7 +7,7 @@ import { ExportServer } from "../exports/export-server.ts";
 import { defaultListenAddress, parseListenAddress, type ListenAddress } from "../exports/listen-address.ts";
 import type { EmbeddedEngine } from "../engine/embedded-engine.ts";
 import type { EngineJob } from "../engine/engine-job.ts";
-import { isExport, type MirrorRequest } from "../engine/mirror-request.ts";
+import { isRawExport, type MirrorRequest } from "../engine/mirror-request.ts";
 import { parseCreationOptions } from "../images/creation-options.ts";
 import { formatOfName, type ImageFormat } from "../images/image-format.ts";
 import { pathArgument } from "./arguments.ts";
@@ -266,7 +266,7 @@ function sayConversion({ existing, targetFormat: wanted }: MirrorRequest, found:
 
 /** What the top layer stands on is at the other side, where nobody here can look. */
 function sayUnseenBase(found: MirrorRequest): void {
-  if (found.sync !== "top" || !isExport(found)) return;
+  if (found.sync !== "top" || !isRawExport(found)) return;
   say(`${found.target} gets the top layer alone, and has to stand on a copy of the rest already`);
 }
 

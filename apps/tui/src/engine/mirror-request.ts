@@ -61,11 +61,11 @@ export function standsOnSource({ sync, existing, backingMode = "source-chain" }:
  */
 export function backingModeOf(request: MirrorRequest): BackingMode {
   const { sync, backingMode } = request;
-  const isOverlay = (sync === "top" && !isExport(request)) || standsOnSource(request);
+  const isOverlay = (sync === "top" && !isRawExport(request)) || standsOnSource(request);
   return backingMode ?? (isOverlay ? "source-chain" : "leave");
 }
 
 /** Whether the target is a raw export: what that stands on is its server's business, and cannot be seen from here. */
-export function isExport({ target, targetFormat }: MirrorRequest): boolean {
+export function isRawExport({ target, targetFormat }: MirrorRequest): boolean {
   return isNbdUri(target) && targetFormat !== "qcow2";
 }

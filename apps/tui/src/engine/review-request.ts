@@ -2,8 +2,9 @@ import type { BlockGraph } from "@blockmirror/block-driver";
 import type { NewJobReview } from "../job-source/job-source.ts";
 import { formatExactSize } from "../format/bytes.ts";
 import { formatOfName, type ImageFormat } from "../images/image-format.ts";
+import { isNbdUri } from "../images/is-nbd-uri.ts";
 import { inspectImage, whyNotCreatable, type ImageFile, type OpenImage } from "./image-file.ts";
-import { isExport, standsOnSource, type MirrorRequest } from "./mirror-request.ts";
+import { standsOnSource, type MirrorRequest } from "./mirror-request.ts";
 import { REMEDIES, type Remedies } from "./remedies.ts";
 import { bufferSizeProblem, granularityProblem, jobIdProblem } from "./request-values.ts";
 
@@ -118,7 +119,7 @@ async function targetProblem(
   const name = request.target;
   const remedies = REMEDIES[request.askedBy ?? "command line"];
   if (name === "") return "the target's path is empty; name a file";
-  if (request.sync === "top" && formats.target !== "qcow2" && !isExport(request)) {
+  if (request.sync === "top" && formats.target !== "qcow2" && !isNbdUri(name)) {
     return `target ${name} cannot be raw with ${remedies.sync} top: it holds only what the top layer does and needs to name the rest; ${remedies.qcow2}`;
   }
   if (standsOnSource(request)) {

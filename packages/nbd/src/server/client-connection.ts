@@ -1,11 +1,12 @@
 import type { Socket } from "node:net";
+import { hangUp, LINGER_MS } from "./hang-up.ts";
 import { Handshake, type Agreement, type HandshakeHost } from "./handshake.ts";
 import type { NbdExport } from "./nbd-export.ts";
 import type { SlabPool } from "./reply-arena.ts";
 import { SocketReader } from "./socket-reader.ts";
 import { RequestCounters, type TrafficStatistics } from "./statistics.ts";
 import { secure, type NbdServerTls } from "./tls.ts";
-import { LINGER_MS, Transmission, type ConnectionLimits } from "./transmission.ts";
+import { Transmission, type ConnectionLimits } from "./transmission.ts";
 
 /** A client, as a user interface shows it. */
 export interface NbdClient {
@@ -137,12 +138,6 @@ export class ClientConnection implements NbdClient {
       return;
     }
     socket.once("close", end);
-    // A client that neither reads nor leaves would hold its connection for ever.
-    const deadline = setTimeout(() => socket.destroy(), Math.min(LINGER_MS, this.#host.handshakeTimeoutMs));
-    socket.once("close", () => clearTimeout(deadline));
-    // Whatever it still sends is dropped as it comes: closed with bytes unread, the socket would be reset, and a client that is
-    // sending would find its connection broken instead of the refusal.
-    socket.resume();
-    socket.end();
+    hangUp(socket, Math.min(LINGER_MS, this.#host.handshakeTimeoutMs));
   }
 }

@@ -5,6 +5,7 @@ import { errorNumber, NbdErrno } from "../protocol/errors.ts";
 import type { ByteQueue } from "./byte-queue.ts";
 import { executeChange, warmCache } from "./execute.ts";
 import type { Agreement } from "./handshake.ts";
+import { hangUp, LINGER_MS } from "./hang-up.ts";
 import { ContextExtents } from "./meta-contexts.ts";
 import type { Resumable } from "./nbd-export.ts";
 import { Replies } from "./replies.ts";
@@ -38,9 +39,6 @@ export interface TransmissionInit {
 /** Requests that are answered at once in one turn of the event loop: others want their turn, too. */
 const REQUESTS_PER_TURN = 64;
 
-/** How long a client may take to hang up, after everything was said, in milliseconds. */
-export const LINGER_MS = 2000;
-
 /** Payloads that nobody wants are read and dropped up to this many bytes; beyond it hanging up is cheaper for both. */
 const MAX_SKIPPED: number = 64 * 1024 * 1024;
 
@@ -69,7 +67,6 @@ export class Transmission implements Resumable {
   #isPaused = true;
   #isProcessing = false;
   #continuation: NodeJS.Immediate | undefined;
-  #linger: NodeJS.Timeout | undefined;
   /** When the last answer left, or the handshake ended. */
   #lastSentMs: number = performance.now();
   /** No more requests: the client said goodbye, or the server stops. */
@@ -133,7 +130,6 @@ export class Transmission implements Resumable {
     this.#isClosed = true;
     this.#agreement.exported.connections.delete(this);
     if (this.#continuation !== undefined) clearImmediate(this.#continuation);
-    clearTimeout(this.#linger);
     this.#forgetCurrent();
     this.#queue.clear();
     this.#writer.close();
@@ -385,15 +381,9 @@ export class Transmission implements Resumable {
     if (!this.#isEnding || this.#isClosed || this.#hasEnded) return;
     if (this.#outstanding > 0 || this.#current !== undefined || this.#continuation !== undefined) return;
     this.#hasEnded = true;
-    const socket = this.#socket;
-    // Whatever the client still sends is dropped as it comes. A socket that is closed with bytes unread, or gets more
-    // afterwards, is reset, and the client loses the answers that are on their way to it.
-    socket.off("data", this.#onData);
-    socket.resume();
+    this.#socket.off("data", this.#onData);
     // A client that has been idle for that long has its answers: there is nothing that it could lose.
-    const lingerMs = LINGER_MS - (performance.now() - this.#lastSentMs);
-    if (lingerMs > 0) this.#linger = setTimeout(() => socket.destroy(), lingerMs);
-    socket.end(lingerMs > 0 ? undefined : () => socket.destroy());
+    hangUp(this.#socket, LINGER_MS - (performance.now() - this.#lastSentMs));
   }
 
   #finishWhenIdle(): void {
